@@ -1,0 +1,1 @@
+//! The per-host loop: follow the server, plan, apply, answer DHCP, report.

@@ -1,0 +1,66 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::{HostId, Timestamp};
+
+/// A machine that runs an agent and is one VTEP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Given when its agent first reported.
+    pub id: HostId,
+    /// The agent's own name for it, unique in the zone.
+    pub name: HostName,
+    /// What its agent last reported.
+    pub facts: HostFacts,
+    /// When its agent first reported.
+    pub created_at: Timestamp,
+}
+
+/// What an agent reports about its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The underlay address that other hosts send VXLAN to.
+    pub vtep: IpAddr,
+    /// The MTU of the underlay device that has `vtep`, in octets.
+    pub underlay_mtu_bytes: u32,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// A host's name: 1 to 64 letters, digits, `-`, `_` or `.` (as Linux limits host names, hostname(7)).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostName(Box<str>);
+
+/// The text is not a host name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a host name (1 to 64 letters, digits, -, _ or .)")]
+pub struct HostNameError(pub String);
+
+impl HostName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for HostName {
+    type Error = HostNameError;
+
+    fn try_from(text: &str) -> Result<Self, HostNameError> {
+        let valid = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if valid { Ok(Self(text.into())) } else { Err(HostNameError(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

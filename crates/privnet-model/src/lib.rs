@@ -1,0 +1,41 @@
+//! The words of privnet and the rules they obey, as types without I/O, clock or randomness.
+//!
+//! A value of these types has passed its rules when it was made: an [`AddressRange`] lies in one
+//! subnet, a [`Vni`] fits in 24 bits, a [`Name`] is not empty. Whoever holds one checks nothing again.
+//!
+//! The records ([`Network`], [`Instance`], [`Port`], [`Host`], [`Operation`], [`Carriage`]) are what
+//! the store keeps; [`NetworkState`] is what one host is told about one network.
+
+mod address;
+mod host;
+mod id;
+mod instance;
+mod lease;
+mod mac;
+mod network;
+mod operation;
+mod options;
+mod port;
+mod text;
+mod time;
+mod vni;
+mod wanted;
+pub mod zone;
+
+pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
+pub use host::{Host, HostFacts, HostName, HostNameError};
+pub use id::{HostId, InstanceId, NetworkId, OperationId, ParseIdError};
+pub use instance::{Instance, Netns, NetnsError, Placement};
+pub use lease::{Lease, LeaseKind, next_fit};
+pub use mac::{MacAddr, ParseMacError, SERVER_MAC};
+pub use network::{Carriage, Generation, Network};
+pub use operation::{Operation, OperationKind, OperationState, Reason, Wait};
+pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameError, OptionsError};
+pub use port::{DeviceName, DeviceNameError, Port};
+pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};
+pub use time::Timestamp;
+pub use vni::{Vni, VniOutOfRange};
+pub use wanted::{
+    DeltaError, DhcpSettings, LocalPort, Location, Member, NetworkDelta, NetworkState, VXLAN_OVERHEAD_IPV4_BYTES,
+    VXLAN_OVERHEAD_IPV6_BYTES, overlay_mtu_bytes,
+};

@@ -1,0 +1,136 @@
+use crate::{Generation, HostId, NetworkId, OperationId, Timestamp};
+
+/// A mutation that was accepted, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Given when it was accepted.
+    pub id: OperationId,
+    /// What was asked.
+    pub kind: OperationKind,
+    /// The network it concerns, which may have been deleted since.
+    pub network: NetworkId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How far it is.
+    pub state: OperationState,
+}
+
+/// What an operation was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OperationKind {
+    /// create-private-network
+    CreateNetwork,
+    /// update-private-network
+    UpdateNetwork,
+    /// delete-private-network
+    DeleteNetwork,
+    /// reset-private-network-field
+    ResetNetworkField,
+    /// attach-instance-to-private-network
+    Attach,
+    /// detach-instance-from-private-network
+    Detach,
+    /// update-private-network-instance-ip
+    UpdateIp,
+}
+
+impl OperationKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::CreateNetwork,
+        Self::UpdateNetwork,
+        Self::DeleteNetwork,
+        Self::ResetNetworkField,
+        Self::Attach,
+        Self::Detach,
+        Self::UpdateIp,
+    ];
+
+    /// The operation's id in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateNetwork => "create-private-network",
+            Self::UpdateNetwork => "update-private-network",
+            Self::DeleteNetwork => "delete-private-network",
+            Self::ResetNetworkField => "reset-private-network-field",
+            Self::Attach => "attach-instance-to-private-network",
+            Self::Detach => "detach-instance-from-private-network",
+            Self::UpdateIp => "update-private-network-instance-ip",
+        }
+    }
+
+    /// The kind whose [`as_str`](Self::as_str) is `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// How far an operation is. Pending -> Success when the hosts have applied what it waits for;
+/// Pending -> Failure when the port's host reports that it cannot; Pending -> Timeout at the
+/// deadline. The other three are final.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationState {
+    /// Accepted and durable, not yet in force on the hosts.
+    Pending {
+        /// What makes it succeed.
+        wait: Wait,
+        /// When it becomes `Timeout`.
+        deadline: Timestamp,
+    },
+    /// In force.
+    Success,
+    /// A host could not apply it.
+    Failure {
+        /// One word for programs.
+        reason: Reason,
+        /// A sentence for people.
+        message: String,
+    },
+    /// The port's own host was away until the deadline. What was asked stays wanted.
+    Timeout {
+        /// A sentence for people.
+        message: String,
+    },
+}
+
+/// What a pending operation waits for: the port's own host (if it is about a port), and every other
+/// host that is connected and carries the network, have applied this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// The network.
+    pub network: NetworkId,
+    /// The generation that contains the change.
+    pub generation: Generation,
+    /// The host that is waited for even while it is away.
+    pub own_host: Option<HostId>,
+}
+
+/// Why an operation failed (the API's `reason`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A host could not apply it.
+    Fault,
+    /// What it names does not exist on the host, such as a network namespace.
+    NotFound,
+    /// The host is away.
+    Unavailable,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fault, Self::NotFound, Self::Unavailable];
+
+    /// The word the API uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fault => "fault",
+            Self::NotFound => "not-found",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The reason whose [`as_str`](Self::as_str) is `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}

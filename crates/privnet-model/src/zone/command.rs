@@ -1,0 +1,117 @@
+use std::net::Ipv4Addr;
+
+use crate::{
+    Description, DhcpOptions, Generation, HostFacts, HostId, HostName, InstanceId, Labels, Name, NetworkId,
+    OperationId, OperationState, Placement,
+};
+
+/// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
+/// what `Zone::decide` finds out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// create-private-network
+    CreateNetwork(CreateNetwork),
+    /// update-private-network
+    UpdateNetwork(NetworkId, UpdateNetwork),
+    /// delete-private-network
+    DeleteNetwork(NetworkId),
+    /// reset-private-network-field, whose only field is `labels`
+    ResetLabels(NetworkId),
+    /// attach-instance-to-private-network
+    Attach {
+        /// The network.
+        network: NetworkId,
+        /// The instance.
+        instance: InstanceId,
+        /// A static address, or one of the range.
+        address: Option<Ipv4Addr>,
+    },
+    /// detach-instance-from-private-network
+    Detach {
+        /// The network.
+        network: NetworkId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// update-private-network-instance-ip
+    UpdateIp {
+        /// The network.
+        network: NetworkId,
+        /// The instance.
+        instance: InstanceId,
+        /// A static address; `None` gives up a static one for one of the range.
+        address: Option<Ipv4Addr>,
+    },
+    /// A workload that exists on a host and may be attached from now on.
+    CreateInstance {
+        /// Not unique.
+        name: Name,
+        /// The host, by name.
+        host: HostName,
+        /// How its ports are plugged in.
+        placement: Placement,
+    },
+    /// Forget an instance that is attached to nothing.
+    DeleteInstance(InstanceId),
+    /// An agent reported: make its host's record, or bring its facts up to date.
+    RegisterHost {
+        /// The agent's own name for its host.
+        name: HostName,
+        /// What it reported.
+        facts: HostFacts,
+    },
+    /// Forget a host without instances; what it may still carry counts as gone.
+    RemoveHost(HostId),
+    /// Host has confirmed that it carries nothing of the network at (or after) this generation.
+    ConfirmAbsent {
+        /// The host.
+        host: HostId,
+        /// The network, which may have been deleted.
+        network: NetworkId,
+        /// The network's generation the host knew of; `None` where the network has been deleted.
+        generation: Option<Generation>,
+    },
+    /// Give a pending operation its final state.
+    FinishOperation(OperationId, OperationState),
+}
+
+/// The properties of a new network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateNetwork {
+    /// Required.
+    pub name: Name,
+    /// Empty unless given.
+    pub description: Description,
+    /// All three or none.
+    pub range: RangeFields,
+    /// Empty unless given.
+    pub options: DhcpOptions,
+    /// Empty unless given.
+    pub labels: Labels,
+}
+
+/// The properties of a network to change; `None` keeps one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateNetwork {
+    /// A new name.
+    pub name: Option<Name>,
+    /// A new description; an empty one clears it.
+    pub description: Option<Description>,
+    /// Merged with what is set, field by field.
+    pub range: RangeFields,
+    /// Replace all options.
+    pub options: Option<DhcpOptions>,
+    /// Replace all labels.
+    pub labels: Option<Labels>,
+}
+
+/// The three address properties as a request gives them: each may be missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RangeFields {
+    /// `start-ip`
+    pub start: Option<Ipv4Addr>,
+    /// `end-ip`
+    pub end: Option<Ipv4Addr>,
+    /// `netmask`
+    pub netmask: Option<Ipv4Addr>,
+}

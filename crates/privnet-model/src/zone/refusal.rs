@@ -1,0 +1,167 @@
+use std::net::Ipv4Addr;
+
+use crate::{HostName, InstanceId, NetworkId, OperationId, RangeError, StaticAddressError, Subnet};
+
+/// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
+/// values concerned, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such network.
+    #[error("private network {0} not found")]
+    NetworkNotFound(NetworkId),
+    /// No such instance.
+    #[error("instance {0} not found")]
+    InstanceNotFound(InstanceId),
+    /// No such host, by name or id.
+    #[error("host {0} not found")]
+    HostNotFound(String),
+    /// No such operation.
+    #[error("operation {0} not found")]
+    OperationNotFound(OperationId),
+    /// Only some of the three address properties are set.
+    #[error(
+        "start-ip, end-ip and netmask come together or not at all: {missing} {verb} missing",
+        verb = if missing.contains(',') { "are" } else { "is" }
+    )]
+    HalfSetRange {
+        /// Which, joined by commas.
+        missing: String,
+    },
+    /// The three address properties do not make a range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// An address was given for a network that leases none.
+    #[error(
+        "ip {0}: the private network is unmanaged (it has no start-ip, end-ip and netmask) and leases no addresses"
+    )]
+    AddressOnUnmanaged(Ipv4Addr),
+    /// An unmanaged network has no leases to change.
+    #[error("the private network is unmanaged (it has no start-ip, end-ip and netmask) and leases no addresses")]
+    Unmanaged,
+    /// A static address that the network cannot lease.
+    #[error("ip {0}")]
+    StaticAddress(#[from] StaticAddressError),
+    /// A static address that another instance holds.
+    #[error("ip {address} is leased to instance {holder}")]
+    AddressTaken {
+        /// As given.
+        address: Ipv4Addr,
+        /// Who has it.
+        holder: InstanceId,
+    },
+    /// Every dynamic address is leased.
+    #[error(
+        "all {count} addresses from {start} to {end} are leased; widen the range, detach an instance or give a static ip in {subnet}"
+    )]
+    RangeExhausted {
+        /// The first dynamic address.
+        start: Ipv4Addr,
+        /// The last.
+        end: Ipv4Addr,
+        /// How many there are.
+        count: u64,
+        /// Where static ones may lie.
+        subnet: Subnet,
+    },
+    /// The instance is attached already, with another address.
+    #[error("instance {instance} is already attached with ip {held}, not {asked}; use update-ip to change it")]
+    AttachedWithOtherAddress {
+        /// The instance.
+        instance: InstanceId,
+        /// What it has.
+        held: Ipv4Addr,
+        /// What was asked for.
+        asked: Ipv4Addr,
+    },
+    /// The instance is not attached to the network.
+    #[error("instance {instance} is not attached to private network {network}")]
+    NotAttached {
+        /// The instance.
+        instance: InstanceId,
+        /// The network.
+        network: NetworkId,
+    },
+    /// A network with ports is not deleted.
+    #[error("private network {network} has {count} instance{s} attached; detach {them} first", s = if *count == 1 { "" } else { "s" }, them = if *count == 1 { "it" } else { "them" })]
+    NetworkInUse {
+        /// The network.
+        network: NetworkId,
+        /// How many instances are attached.
+        count: usize,
+    },
+    /// A change of the range would leave leases outside it.
+    #[error("{count} lease{s} would lie outside the changed subnet or on a reserved address, the first being {address} of instance {instance}; detach it or change its ip first", s = if *count == 1 { "" } else { "s" })]
+    LeaseStranded {
+        /// How many.
+        count: usize,
+        /// The lowest.
+        address: Ipv4Addr,
+        /// Its holder.
+        instance: InstanceId,
+    },
+    /// An instance with ports is not deleted.
+    #[error("instance {instance} is attached to {count} private network{s}; detach it first", s = if *count == 1 { "" } else { "s" })]
+    InstanceInUse {
+        /// The instance.
+        instance: InstanceId,
+        /// How many networks.
+        count: usize,
+    },
+    /// A host with instances is not removed.
+    #[error("host {host} has {count} instance{s}; delete {them} first", s = if *count == 1 { "" } else { "s" }, them = if *count == 1 { "it" } else { "them" })]
+    HostInUse {
+        /// The host.
+        host: HostName,
+        /// How many instances.
+        count: usize,
+    },
+    /// Every VNI is taken or quarantined.
+    #[error("all VNIs are in use or wait for hosts to confirm that they carry them no more")]
+    VnisExhausted,
+    /// Two hosts cannot be one VTEP.
+    #[error("host {holder} already has the underlay address {vtep}")]
+    VtepTaken {
+        /// The address.
+        vtep: std::net::IpAddr,
+        /// Who has it.
+        holder: HostName,
+    },
+}
+
+/// What kind of refusal it is, as HTTP distinguishes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The values break a rule by themselves: 400.
+    Invalid,
+    /// What is named does not exist: 404.
+    NotFound,
+    /// The values do not fit what there is: 409.
+    Conflict,
+}
+
+impl Refusal {
+    /// The kind of this refusal.
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NetworkNotFound(_)
+            | Self::InstanceNotFound(_)
+            | Self::HostNotFound(_)
+            | Self::OperationNotFound(_)
+            | Self::NotAttached { .. } => RefusalKind::NotFound,
+            Self::HalfSetRange { .. }
+            | Self::Range(_)
+            | Self::AddressOnUnmanaged(_)
+            | Self::Unmanaged
+            | Self::StaticAddress(_) => RefusalKind::Invalid,
+            Self::AddressTaken { .. }
+            | Self::RangeExhausted { .. }
+            | Self::AttachedWithOtherAddress { .. }
+            | Self::NetworkInUse { .. }
+            | Self::LeaseStranded { .. }
+            | Self::InstanceInUse { .. }
+            | Self::HostInUse { .. }
+            | Self::VnisExhausted
+            | Self::VtepTaken { .. } => RefusalKind::Conflict,
+        }
+    }
+}

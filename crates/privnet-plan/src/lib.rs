@@ -1,0 +1,14 @@
+//! One network's wanted and actual state on one host, and the operations that lead from one to the other.
+//!
+//! [`plan`] is pure: the operations it returns leave no choice to whoever carries them out, in the
+//! order in which they must be carried out. It opens no socket and reads no clock.
+
+mod operation;
+mod plan;
+mod state;
+
+pub use operation::NetOp;
+pub use plan::plan;
+pub use state::{
+    FdbTarget, KernelNetwork, KernelNetworks, KernelPort, NetworkSettings, PortSpec, PortStage, wanted_kernel_network,
+};

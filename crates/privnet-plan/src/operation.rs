@@ -1,0 +1,134 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use privnet_model::{MacAddr, Vni};
+
+use crate::{FdbTarget, NetworkSettings, PortSpec};
+
+/// One step that changes a host's kernel state of one network. Each one is idempotent: done twice,
+/// it leaves what it leaves when done once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetOp {
+    /// Stop answering ARP requests for an address.
+    RemoveNeighbor {
+        /// The network's.
+        vni: Vni,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Frames to this MAC address go nowhere.
+    RemoveFdb {
+        /// The network's.
+        vni: Vni,
+        /// The destination.
+        mac: MacAddr,
+    },
+    /// No BUM frames to this VTEP, nothing accepted from it.
+    RemoveVtep {
+        /// The network's.
+        vni: Vni,
+        /// The other host's underlay address.
+        vtep: IpAddr,
+    },
+    /// The port passes nothing and receives nothing from now on.
+    Close {
+        /// The network's.
+        vni: Vni,
+        /// The port's.
+        mac: MacAddr,
+    },
+    /// Remove the port's device and its map entries.
+    Unplug {
+        /// The port's.
+        mac: MacAddr,
+    },
+    /// Forget the network, which has nothing left.
+    RemoveNetwork {
+        /// The network's.
+        vni: Vni,
+    },
+    /// How to treat the network's frames.
+    SetNetwork {
+        /// The network's.
+        vni: Vni,
+        /// From now on.
+        settings: NetworkSettings,
+    },
+    /// Accept frames from this VTEP, send BUM frames to it.
+    AddVtep {
+        /// The network's.
+        vni: Vni,
+        /// The other host's underlay address.
+        vtep: IpAddr,
+    },
+    /// Make the port's device, down.
+    Plug {
+        /// The port's.
+        mac: MacAddr,
+        /// How.
+        spec: PortSpec,
+    },
+    /// Attach the programs to the port's device; they drop all of its frames for now.
+    Filter {
+        /// The network's.
+        vni: Vni,
+        /// The port's.
+        mac: MacAddr,
+    },
+    /// Frames to this MAC address go there.
+    SetFdb {
+        /// The network's.
+        vni: Vni,
+        /// The destination.
+        mac: MacAddr,
+        /// Where to.
+        target: FdbTarget,
+    },
+    /// Answer ARP requests for an address.
+    SetNeighbor {
+        /// The network's.
+        vni: Vni,
+        /// The address.
+        address: Ipv4Addr,
+        /// The answer.
+        mac: MacAddr,
+    },
+    /// Let the port's frames flow, and BUM frames reach it; set its device up.
+    Open {
+        /// The network's.
+        vni: Vni,
+        /// The port's.
+        mac: MacAddr,
+    },
+}
+
+/// As plans are printed: `-` takes away, `+` adds, `~` sets.
+impl fmt::Display for NetOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RemoveNeighbor { vni, address } => write!(f, "- neighbor vni {vni} {address}"),
+            Self::RemoveFdb { vni, mac } => write!(f, "- fdb vni {vni} {mac}"),
+            Self::RemoveVtep { vni, vtep } => write!(f, "- vtep vni {vni} {vtep}"),
+            Self::Close { vni, mac } => write!(f, "~ port vni {vni} {mac} closed"),
+            Self::Unplug { mac } => write!(f, "- port {mac}"),
+            Self::RemoveNetwork { vni } => write!(f, "- network vni {vni}"),
+            Self::SetNetwork { vni, settings } => {
+                let kind = if settings.managed { "managed" } else { "unmanaged" };
+                write!(f, "~ network vni {vni} {kind} mtu {}", settings.mtu_bytes)
+            }
+            Self::AddVtep { vni, vtep } => write!(f, "+ vtep vni {vni} {vtep}"),
+            Self::Plug { mac, spec } => {
+                let privnet_model::Placement::Netns(netns) = &spec.placement;
+                write!(f, "+ port {mac} {} in netns {netns} mtu {}", spec.device, spec.mtu_bytes)
+            }
+            Self::Filter { vni, mac } => write!(f, "~ port vni {vni} {mac} filtered"),
+            Self::SetFdb { vni, mac, target } => match target {
+                FdbTarget::Local => write!(f, "+ fdb vni {vni} {mac} local"),
+                FdbTarget::Remote(vtep) => write!(f, "+ fdb vni {vni} {mac} via {vtep}"),
+                FdbTarget::Stray => write!(f, "+ fdb vni {vni} {mac} astray"),
+            },
+            Self::SetNeighbor { vni, address, mac } => write!(f, "+ neighbor vni {vni} {address} {mac}"),
+            Self::Open { vni, mac } => write!(f, "~ port vni {vni} {mac} open"),
+        }
+    }
+}

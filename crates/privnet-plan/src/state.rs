@@ -1,0 +1,103 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use privnet_model::{DeviceName, InstanceId, Location, MacAddr, NetworkState, Placement, SERVER_MAC, Vni};
+
+/// What a host's kernel holds of one network: devices and eBPF map entries. The same type says what
+/// is wanted ([`wanted_kernel_network`]) and what is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelNetwork {
+    /// The network's own map entry.
+    pub settings: Option<NetworkSettings>,
+    /// This host's ports, by MAC address.
+    pub ports: BTreeMap<MacAddr, KernelPort>,
+    /// Where frames to each MAC address go.
+    pub fdb: BTreeMap<MacAddr, FdbTarget>,
+    /// What ARP requests are answered with.
+    pub neighbors: BTreeMap<Ipv4Addr, MacAddr>,
+    /// The other hosts' VTEPs: BUM frames go to them, and only they may send into this network.
+    pub vteps: BTreeSet<IpAddr>,
+}
+
+/// How the programs treat a network's frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// Whether DHCP requests go to the agent and foreign DHCP servers are silenced.
+    pub managed: bool,
+    /// The largest IP packet that may cross it, in octets.
+    pub mtu_bytes: u32,
+}
+
+/// One of this host's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelPort {
+    /// How it is plugged in.
+    pub spec: PortSpec,
+    /// How far it is.
+    pub stage: PortStage,
+}
+
+/// All that is needed to make a port's device. A port whose spec differs is unplugged and plugged in anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSpec {
+    /// The instance it belongs to.
+    pub instance: InstanceId,
+    /// How and where it is plugged in.
+    pub placement: Placement,
+    /// The device's name in the instance.
+    pub device: DeviceName,
+    /// The device's MTU, in octets.
+    pub mtu_bytes: u32,
+}
+
+/// How far a port is. Absent -> `Plugged` -> `Filtered` -> `Open`, and back by `Filtered`; a port
+/// passes nothing before it is `Open` (invariant 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortStage {
+    /// The device exists, is down, and no program is attached to it.
+    Plugged,
+    /// The programs are attached and drop all of its frames.
+    Filtered,
+    /// Frames flow, and the device is up.
+    Open,
+}
+
+/// Where frames to a MAC address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FdbTarget {
+    /// To this host's own port with that MAC address.
+    Local,
+    /// To another host's VTEP.
+    Remote(IpAddr),
+    /// Somewhere that this host's agent never sends them: an entry that somebody else has changed.
+    Stray,
+}
+
+/// What the kernel shall hold of a network in this state. `mtu_bytes` is the overlay's MTU on this host.
+pub fn wanted_kernel_network(state: &NetworkState, mtu_bytes: u32) -> KernelNetwork {
+    let ports = state.local_ports().map(|(member, port)| {
+        let spec = PortSpec {
+            instance: port.instance,
+            placement: port.placement.clone(),
+            device: port.device.clone(),
+            mtu_bytes,
+        };
+        (member.mac, KernelPort { spec, stage: PortStage::Open })
+    });
+    let fdb = state.members.values().map(|member| match member.location {
+        Location::Local(_) => (member.mac, FdbTarget::Local),
+        Location::Remote { vtep } => (member.mac, FdbTarget::Remote(vtep)),
+    });
+    let leases = state.members.values().filter_map(|member| Some((member.address?, member.mac)));
+    let server = state.dhcp.as_ref().map(|dhcp| (dhcp.range.subnet().server(), SERVER_MAC));
+    KernelNetwork {
+        settings: Some(NetworkSettings { managed: state.dhcp.is_some(), mtu_bytes }),
+        ports: ports.collect(),
+        fdb: fdb.collect(),
+        neighbors: leases.chain(server).collect(),
+        vteps: state.remote_vteps(),
+    }
+}
+
+/// The kernel state of all networks of a host, by VNI.
+pub type KernelNetworks = BTreeMap<Vni, KernelNetwork>;

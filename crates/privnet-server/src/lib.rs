@@ -1,0 +1,1 @@
+//! HTTP API, operations, and the sync service.

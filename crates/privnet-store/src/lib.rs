@@ -1,0 +1,1 @@
+//! Durable state: one schema, its SQLite implementation, and the test suite every implementation passes.
