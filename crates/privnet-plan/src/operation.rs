@@ -63,6 +63,8 @@ pub enum NetOp {
     },
     /// Make the port's device, down.
     Plug {
+        /// The network's.
+        vni: Vni,
         /// The port's.
         mac: MacAddr,
         /// How.
@@ -117,9 +119,9 @@ impl fmt::Display for NetOp {
                 write!(f, "~ network vni {vni} {kind} mtu {}", settings.mtu_bytes)
             }
             Self::AddVtep { vni, vtep } => write!(f, "+ vtep vni {vni} {vtep}"),
-            Self::Plug { mac, spec } => {
+            Self::Plug { vni, mac, spec } => {
                 let privnet_model::Placement::Netns(netns) = &spec.placement;
-                write!(f, "+ port {mac} {} in netns {netns} mtu {}", spec.device, spec.mtu_bytes)
+                write!(f, "+ port vni {vni} {mac} {} in netns {netns} mtu {}", spec.device, spec.mtu_bytes)
             }
             Self::Filter { vni, mac } => write!(f, "~ port vni {vni} {mac} filtered"),
             Self::SetFdb { vni, mac, target } => match target {
