@@ -1,4 +1,4 @@
-use crate::{Generation, HostId, NetworkId, OperationId, Timestamp};
+use crate::{Generation, HostId, MacAddr, NetworkId, OperationId, Timestamp};
 
 /// A mutation that was accepted, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +101,17 @@ pub struct Wait {
     pub network: NetworkId,
     /// The generation that contains the change.
     pub generation: Generation,
-    /// The host that is waited for even while it is away.
-    pub own_host: Option<HostId>,
+    /// The port it is about, whose host is waited for even while it is away.
+    pub port: Option<WaitPort>,
+}
+
+/// The port that a pending operation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WaitPort {
+    /// The host that plugs it in.
+    pub host: HostId,
+    /// Its MAC address.
+    pub mac: MacAddr,
 }
 
 /// Why an operation failed (the API's `reason`).

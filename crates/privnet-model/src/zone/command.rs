@@ -1,8 +1,8 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    Description, DhcpOptions, Generation, HostFacts, HostId, HostName, InstanceId, Labels, Name, NetworkId,
-    OperationId, OperationState, Placement,
+    Description, DhcpOptions, HostFacts, HostId, HostName, InstanceId, Labels, Name, NetworkId, OperationId,
+    OperationState, Placement,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -62,14 +62,12 @@ pub enum Command {
     },
     /// Forget a host without instances; what it may still carry counts as gone.
     RemoveHost(HostId),
-    /// Host has confirmed that it carries nothing of the network at (or after) this generation.
+    /// A host has confirmed that it carries nothing of a network in which it has no ports.
     ConfirmAbsent {
         /// The host.
         host: HostId,
         /// The network, which may have been deleted.
         network: NetworkId,
-        /// The network's generation the host knew of; `None` where the network has been deleted.
-        generation: Option<Generation>,
     },
     /// Give a pending operation its final state.
     FinishOperation(OperationId, OperationState),
