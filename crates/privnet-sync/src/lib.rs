@@ -1,1 +1,32 @@
 //! The protocol between server and agents, and its conversion to model types.
+//!
+//! `proto/sync.proto` describes what is on the wire; [`proto`] holds what is generated from it.
+//! Everybody else speaks [`FromAgent`] and [`FromServer`], whose parts are model types: whatever
+//! arrives passes through their `parse` and breaks no rule afterwards.
+//!
+//! A conversation: the agent says [`Hello`] with the generations it holds; the server answers
+//! [`FromServer::Welcome`], sends a full state, a delta or a removal for each network in which the
+//! agent differs from what is wanted, then [`FromServer::Current`]; from then on it sends changes as
+//! they come. The agent confirms with [`FromAgent::Applied`] and [`FromAgent::Removed`].
+
+mod copy;
+mod error;
+mod field;
+mod message;
+mod network;
+
+pub use copy::{decode_network_state, encode_network_state};
+pub use error::MessageError;
+pub use message::{FromAgent, FromServer, Hello, PortFailure};
+
+/// The version of the protocol that this crate speaks; both sides tell theirs.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest message that either side accepts, in octets: a full state of some 500,000 ports.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What is generated from `proto/sync.proto`.
+pub mod proto {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("privnet.sync.v1");
+}

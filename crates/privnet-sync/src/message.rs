@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+
+use privnet_model::{Generation, HostFacts, HostId, HostName, MacAddr, NetworkDelta, NetworkId, NetworkState, Reason};
+
+use crate::proto::{self, from_agent, from_server};
+use crate::{MessageError, field};
+
+/// What an agent tells the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromAgent {
+    /// First, and only then.
+    Hello(Hello),
+    /// The network has reached this generation on this host, but for the ports that failed. Sent
+    /// after each pass that reached a generation, and again when the failures have changed.
+    Applied {
+        /// The network.
+        network: NetworkId,
+        /// What it has reached.
+        generation: Generation,
+        /// The ports that are not as wanted.
+        failures: Vec<PortFailure>,
+    },
+    /// This host carries nothing of the network any more.
+    Removed {
+        /// The network.
+        network: NetworkId,
+    },
+    /// A delta did not build on what this host has.
+    NeedFull {
+        /// The network.
+        network: NetworkId,
+    },
+    /// The kernel had drifted from what is wanted, and was put right.
+    Repaired {
+        /// The network.
+        network: NetworkId,
+        /// What was done, one operation each, for people.
+        what: Vec<String>,
+    },
+}
+
+/// What the server tells an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromServer {
+    /// The agent's Hello was accepted.
+    Welcome {
+        /// The version that the server speaks.
+        protocol: u32,
+        /// The host's id.
+        host: HostId,
+    },
+    /// The network as this host shall carry it.
+    Full(NetworkState),
+    /// What has changed in it.
+    Delta(NetworkDelta),
+    /// The host shall carry nothing of the network any more.
+    Remove {
+        /// The network.
+        network: NetworkId,
+    },
+    /// Everything that the agent lacked when it connected has been sent.
+    Current,
+}
+
+/// Who the agent is and what it already has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The version that the agent speaks.
+    pub protocol: u32,
+    /// The host's name.
+    pub host: HostName,
+    /// What the host is like.
+    pub facts: HostFacts,
+    /// The networks it holds, and their generations.
+    pub held: BTreeMap<NetworkId, Generation>,
+}
+
+/// A port of this host that is not as wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortFailure {
+    /// The port.
+    pub mac: MacAddr,
+    /// One word for programs. One that a newer agent knows is read as [`Reason::Fault`].
+    pub reason: Reason,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl FromAgent {
+    /// The message; `None` if it is of a kind that only a newer agent knows, which is to be skipped.
+    ///
+    /// # Errors
+    /// [`MessageError`] for the first field that breaks the protocol.
+    pub fn parse(message: proto::FromAgent) -> Result<Option<Self>, MessageError> {
+        let Some(kind) = message.kind else { return Ok(None) };
+        Ok(Some(match kind {
+            from_agent::Kind::Hello(hello) => Self::Hello(hello.try_into()?),
+            from_agent::Kind::Applied(applied) => Self::Applied {
+                network: field::network(&applied.network)?,
+                generation: Generation(applied.generation),
+                failures: applied.failures.into_iter().map(PortFailure::try_from).collect::<Result<_, _>>()?,
+            },
+            from_agent::Kind::Removed(removed) => Self::Removed { network: field::network(&removed.network)? },
+            from_agent::Kind::NeedFull(need) => Self::NeedFull { network: field::network(&need.network)? },
+            from_agent::Kind::Repaired(repaired) => {
+                Self::Repaired { network: field::network(&repaired.network)?, what: repaired.what }
+            }
+        }))
+    }
+}
+
+impl From<FromAgent> for proto::FromAgent {
+    fn from(message: FromAgent) -> Self {
+        let kind = match message {
+            FromAgent::Hello(hello) => from_agent::Kind::Hello(hello.into()),
+            FromAgent::Applied { network, generation, failures } => from_agent::Kind::Applied(proto::Applied {
+                network: network.as_bytes().to_vec(),
+                generation: generation.0,
+                failures: failures.into_iter().map(proto::PortFailure::from).collect(),
+            }),
+            FromAgent::Removed { network } => {
+                from_agent::Kind::Removed(proto::Removed { network: network.as_bytes().to_vec() })
+            }
+            FromAgent::NeedFull { network } => {
+                from_agent::Kind::NeedFull(proto::NeedFull { network: network.as_bytes().to_vec() })
+            }
+            FromAgent::Repaired { network, what } => {
+                from_agent::Kind::Repaired(proto::Repaired { network: network.as_bytes().to_vec(), what })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl FromServer {
+    /// The message; `None` if it is of a kind that only a newer server knows, which is to be skipped.
+    ///
+    /// # Errors
+    /// [`MessageError`] for the first field that breaks the protocol.
+    pub fn parse(message: proto::FromServer) -> Result<Option<Self>, MessageError> {
+        let Some(kind) = message.kind else { return Ok(None) };
+        Ok(Some(match kind {
+            from_server::Kind::Welcome(welcome) => Self::Welcome {
+                protocol: welcome.protocol,
+                host: HostId::from_bytes(field::id_octets("host", &welcome.host)?),
+            },
+            from_server::Kind::Full(state) => Self::Full(state.try_into()?),
+            from_server::Kind::Delta(delta) => Self::Delta(delta.try_into()?),
+            from_server::Kind::Remove(remove) => Self::Remove { network: field::network(&remove.network)? },
+            from_server::Kind::Current(proto::Current {}) => Self::Current,
+        }))
+    }
+}
+
+impl From<FromServer> for proto::FromServer {
+    fn from(message: FromServer) -> Self {
+        let kind = match message {
+            FromServer::Welcome { protocol, host } => {
+                from_server::Kind::Welcome(proto::Welcome { protocol, host: host.as_bytes().to_vec() })
+            }
+            FromServer::Full(state) => from_server::Kind::Full((&state).into()),
+            FromServer::Delta(delta) => from_server::Kind::Delta((&delta).into()),
+            FromServer::Remove { network } => {
+                from_server::Kind::Remove(proto::Remove { network: network.as_bytes().to_vec() })
+            }
+            FromServer::Current => from_server::Kind::Current(proto::Current {}),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<proto::Hello> for Hello {
+    type Error = MessageError;
+
+    fn try_from(hello: proto::Hello) -> Result<Self, MessageError> {
+        let held = hello.held.iter().map(|h| Ok((field::network(&h.network)?, Generation(h.generation))));
+        Ok(Self {
+            protocol: hello.protocol,
+            host: field::rule("host_name", HostName::try_from(hello.host_name.as_str()))?,
+            facts: HostFacts {
+                vtep: field::vtep(&hello.vtep)?,
+                underlay_mtu_bytes: hello.underlay_mtu_bytes,
+                version: hello.version,
+            },
+            held: held.collect::<Result<_, MessageError>>()?,
+        })
+    }
+}
+
+impl From<Hello> for proto::Hello {
+    fn from(hello: Hello) -> Self {
+        let held = hello.held.into_iter();
+        Self {
+            protocol: hello.protocol,
+            host_name: hello.host.as_str().to_owned(),
+            vtep: field::vtep_octets(hello.facts.vtep),
+            underlay_mtu_bytes: hello.facts.underlay_mtu_bytes,
+            version: hello.facts.version,
+            held: held
+                .map(|(network, generation)| proto::Held {
+                    network: network.as_bytes().to_vec(),
+                    generation: generation.0,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::PortFailure> for PortFailure {
+    type Error = MessageError;
+
+    fn try_from(failure: proto::PortFailure) -> Result<Self, MessageError> {
+        Ok(Self {
+            mac: field::mac(&failure.mac)?,
+            reason: Reason::parse(&failure.reason).unwrap_or(Reason::Fault),
+            message: failure.message,
+        })
+    }
+}
+
+impl From<PortFailure> for proto::PortFailure {
+    fn from(failure: PortFailure) -> Self {
+        Self {
+            mac: failure.mac.octets().to_vec(),
+            reason: failure.reason.as_str().to_owned(),
+            message: failure.message,
+        }
+    }
+}
