@@ -1,0 +1,196 @@
+//! Every message that one side can say arrives as it was said, and none that is malformed arrives at all.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use privnet_model::{
+    AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, HostFacts, HostId, HostName,
+    InstanceId, LocalPort, Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement,
+    Reason, Vni,
+};
+use privnet_sync::{FromAgent, FromServer, Hello, PortFailure, decode_network_state, encode_network_state, proto};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use prost::Message;
+
+proptest! {
+    #[test]
+    fn what_the_agent_says_arrives(said in from_agent()) {
+        let wire = proto::FromAgent::from(said.clone()).encode_to_vec();
+        let heard = proto::FromAgent::decode(&wire[..]).expect("a message");
+        prop_assert_eq!(FromAgent::parse(heard).expect("valid"), Some(said));
+    }
+
+    #[test]
+    fn what_the_server_says_arrives(said in from_server()) {
+        let wire = proto::FromServer::from(said.clone()).encode_to_vec();
+        let heard = proto::FromServer::decode(&wire[..]).expect("a message");
+        prop_assert_eq!(FromServer::parse(heard).expect("valid"), Some(said));
+    }
+
+    #[test]
+    fn a_kept_copy_is_what_was_kept(state in state()) {
+        prop_assert_eq!(decode_network_state(&encode_network_state(&state)).expect("valid"), state);
+    }
+
+    #[test]
+    fn any_octets_are_read_or_refused_without_panic(octets in vec(any::<u8>(), 0..200)) {
+        let _ = proto::FromAgent::decode(&octets[..]).map(FromAgent::parse);
+        let _ = proto::FromServer::decode(&octets[..]).map(FromServer::parse);
+        let _ = decode_network_state(&octets);
+    }
+
+    #[test]
+    fn a_damaged_message_is_read_or_refused_without_panic(said in from_server(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut wire = proto::FromServer::from(said).encode_to_vec();
+        if !wire.is_empty() {
+            let at = at.index(wire.len());
+            wire[at] ^= 1u8 << bit;
+            let _ = proto::FromServer::decode(&wire[..]).map(FromServer::parse);
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_only_a_newer_peer_knows_is_skipped() {
+    // Field 100, one octet.
+    let newer = [0xa2, 0x06, 0x01, 0x00];
+    let heard = proto::FromServer::decode(&newer[..]).expect("a message");
+    assert_eq!(FromServer::parse(heard).expect("valid"), None);
+    let heard = proto::FromAgent::decode(&newer[..]).expect("a message");
+    assert_eq!(FromAgent::parse(heard).expect("valid"), None);
+}
+
+#[test]
+fn a_reason_that_only_a_newer_agent_knows_is_a_fault() {
+    let failure = proto::PortFailure { mac: vec![0; 6], reason: "sunspots".to_owned(), message: String::new() };
+    assert_eq!(PortFailure::try_from(failure).expect("valid").reason, Reason::Fault);
+}
+
+#[test]
+fn a_malformed_field_is_named() {
+    check(|state| state.network.truncate(15), "network has 15 octets instead of 16");
+    check(|state| state.vni = 1 << 24, "vni is not valid: 16777216 is not a VNI (1 to 16777215)");
+    check(|state| state.members[0].mac.push(0), "mac has 7 octets instead of 6");
+    check(|state| state.members[0].location = None, "location is missing");
+    check(|state| state.members.push(state.members[0].clone()), "members has 0a:00:00:00:00:01 twice");
+    check(
+        |state| state.dhcp = Some(proto::DhcpSettings::default()),
+        "dhcp is not valid: netmask 0.0.0.0 is not between 128.0.0.0 (/1) and 255.255.255.252 (/30)",
+    );
+}
+
+fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
+    let mac = MacAddr::for_port([0, 0, 0, 0, 1]);
+    let member = Member { mac, address: None, location: Location::Remote { vtep: IpAddr::from([192, 0, 2, 1]) } };
+    let state = NetworkState {
+        id: NetworkId::from_bytes([1; 16]),
+        vni: Vni::try_from(7).expect("valid"),
+        generation: Generation(1),
+        dhcp: None,
+        members: BTreeMap::from([(mac, member)]),
+    };
+    let mut message = proto::NetworkState::from(&state);
+    damage(&mut message);
+    let refusal = NetworkState::try_from(message).expect_err(expected);
+    let chain = std::iter::successors(Some(&refusal as &dyn std::error::Error), |e| e.source());
+    assert_eq!(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "), expected);
+}
+
+fn from_agent() -> impl Strategy<Value = FromAgent> {
+    let held = btree_map(network(), generation(), 0..4);
+    let hello = (any::<u32>(), "[a-z0-9._-]{1,64}", any::<IpAddr>(), any::<u32>(), ".*", held).prop_map(
+        |(protocol, host, vtep, underlay_mtu_bytes, version, held)| {
+            let host = HostName::try_from(host.as_str()).expect("valid");
+            FromAgent::Hello(Hello { protocol, host, facts: HostFacts { vtep, underlay_mtu_bytes, version }, held })
+        },
+    );
+    let failure = (mac(), prop::sample::select(&Reason::ALL[..]), ".*")
+        .prop_map(|(mac, reason, message)| PortFailure { mac, reason, message });
+    let applied = (network(), generation(), vec(failure, 0..3))
+        .prop_map(|(network, generation, failures)| FromAgent::Applied { network, generation, failures });
+    prop_oneof![
+        hello,
+        applied,
+        network().prop_map(|network| FromAgent::Removed { network }),
+        network().prop_map(|network| FromAgent::NeedFull { network }),
+        (network(), vec(".*", 0..3)).prop_map(|(network, what)| FromAgent::Repaired { network, what }),
+    ]
+}
+
+fn from_server() -> impl Strategy<Value = FromServer> {
+    let welcome = (any::<u32>(), any::<[u8; 16]>())
+        .prop_map(|(protocol, host)| FromServer::Welcome { protocol, host: HostId::from_bytes(host) });
+    prop_oneof![
+        welcome,
+        state().prop_map(FromServer::Full),
+        delta().prop_map(FromServer::Delta),
+        network().prop_map(|network| FromServer::Remove { network }),
+        Just(FromServer::Current),
+    ]
+}
+
+fn state() -> impl Strategy<Value = NetworkState> {
+    (network(), 1..=Vni::MAX, generation(), prop::option::of(dhcp()), vec(member(), 0..5)).prop_map(
+        |(id, vni, generation, dhcp, members)| NetworkState {
+            id,
+            vni: Vni::try_from(vni).expect("valid"),
+            generation,
+            dhcp,
+            members: members.into_iter().map(|m| (m.mac, m)).collect(),
+        },
+    )
+}
+
+fn delta() -> impl Strategy<Value = NetworkDelta> {
+    (network(), generation(), generation(), prop::option::of(dhcp()), vec(member(), 0..4), btree_set(mac(), 0..4))
+        .prop_map(|(id, base, generation, dhcp, set, removed)| NetworkDelta {
+            id,
+            base,
+            generation,
+            dhcp,
+            set,
+            removed,
+        })
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    let local = (any::<[u8; 16]>(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}").prop_map(
+        |(instance, name, device, netns)| {
+            Location::Local(LocalPort {
+                instance: InstanceId::from_bytes(instance),
+                instance_name: Name::try_from(name.as_str()).expect("valid"),
+                placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
+                device: DeviceName::try_from(device.as_str()).expect("valid"),
+            })
+        },
+    );
+    let location = prop_oneof![local, any::<IpAddr>().prop_map(|vtep| Location::Remote { vtep })];
+    (mac(), any::<Option<Ipv4Addr>>(), location).prop_map(|(mac, address, location)| Member { mac, address, location })
+}
+
+fn dhcp() -> impl Strategy<Value = DhcpSettings> {
+    let names = vec("[a-z]{1,9}\\.[a-z]{1,9}", 0..4);
+    (1..100u8, 100..200u8, vec(any::<Ipv4Addr>(), 0..3), vec(any::<Ipv4Addr>(), 0..3), names).prop_map(
+        |(start, end, routers, servers, names)| {
+            let at = |last| Ipv4Addr::new(10, 0, 0, last);
+            let names = names.iter().map(|n| DomainName::try_from(n.as_str()).expect("valid")).collect();
+            DhcpSettings {
+                range: AddressRange::new(at(start), at(end), Ipv4Addr::new(255, 255, 255, 0)).expect("valid"),
+                options: DhcpOptions::new(routers, servers.clone(), servers, names).expect("valid"),
+            }
+        },
+    )
+}
+
+fn network() -> impl Strategy<Value = NetworkId> {
+    any::<[u8; 16]>().prop_map(NetworkId::from_bytes)
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    any::<u64>().prop_map(Generation)
+}
+
+fn mac() -> impl Strategy<Value = MacAddr> {
+    any::<[u8; 6]>().prop_map(MacAddr::new)
+}
