@@ -3,6 +3,7 @@
 //! [`plan`] is pure: the operations it returns leave no choice to whoever carries them out, in the
 //! order in which they must be carried out. It opens no socket and reads no clock.
 
+mod apply;
 mod operation;
 mod plan;
 mod state;

@@ -104,6 +104,58 @@ pub enum NetOp {
     },
 }
 
+impl NetOp {
+    /// Whether this operation must not be done when `earlier`, which stands before it in the same
+    /// plan, has failed or was itself left out.
+    ///
+    /// What concerns one port stops at its first failure, so that nothing points to a device that is
+    /// not there and nothing opens unfiltered; other ports go on.
+    pub fn needs(&self, earlier: &Self) -> bool {
+        match self {
+            Self::RemoveNetwork { .. } => true,
+            Self::Unplug { mac }
+            | Self::Plug { mac, .. }
+            | Self::Filter { mac, .. }
+            | Self::SetFdb { mac, target: FdbTarget::Local, .. } => earlier.readies_port(*mac),
+            Self::Open { mac, .. } => earlier.readies_port(*mac) || matches!(earlier, Self::SetNetwork { .. }),
+            Self::RemoveNeighbor { .. }
+            | Self::RemoveFdb { .. }
+            | Self::RemoveVtep { .. }
+            | Self::Close { .. }
+            | Self::SetNetwork { .. }
+            | Self::AddVtep { .. }
+            | Self::SetFdb { target: FdbTarget::Remote(_) | FdbTarget::Stray, .. }
+            | Self::SetNeighbor { .. } => false,
+        }
+    }
+
+    /// Whether this is a step on the way of that port. A port that could not be closed is one that
+    /// can still be unplugged.
+    fn readies_port(&self, port: MacAddr) -> bool {
+        match self {
+            Self::RemoveFdb { mac, .. }
+            | Self::Unplug { mac }
+            | Self::Plug { mac, .. }
+            | Self::Filter { mac, .. }
+            | Self::SetFdb { mac, .. } => *mac == port,
+            _ => false,
+        }
+    }
+
+    /// The port of this host that the operation is about.
+    pub fn port(&self) -> Option<MacAddr> {
+        match self {
+            Self::Close { mac, .. }
+            | Self::Unplug { mac }
+            | Self::Plug { mac, .. }
+            | Self::Filter { mac, .. }
+            | Self::SetFdb { mac, target: FdbTarget::Local, .. }
+            | Self::Open { mac, .. } => Some(*mac),
+            _ => None,
+        }
+    }
+}
+
 /// As plans are printed: `-` takes away, `+` adds, `~` sets.
 impl fmt::Display for NetOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
