@@ -1,0 +1,345 @@
+//! The command line: what may be typed, and its help.
+
+mod daemon;
+mod network;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use daemon::{AgentArgs, LabCommand};
+pub(crate) use network::{NetworkCommand, NetworkFields};
+
+use crate::exit::{EXIT_CODES, Failure};
+use crate::settings::{SETTINGS, Setting, Settings};
+
+/// Private L2 networks for instances on your own Linux hosts.
+///
+/// A network is its own Ethernet segment across hosts. `privnet server` keeps what is wanted and
+/// speaks the Exoscale v2 private network API; `privnet agent` makes it true on each host, with
+/// VXLAN steered by eBPF. `privnet up` is both for one machine.
+#[derive(Debug, Parser)]
+#[command(name = "privnet", version, arg_required_else_help = true)]
+#[command(after_long_help = long_footer())]
+#[command(after_help = "Examples:
+  privnet up                                   start server and agent on this machine
+  privnet network create backend               make a network
+  privnet instance create red                  register the network namespace \"red\"
+  privnet attach red backend                   plug it in
+  privnet --help                               everything, with files, variables and exit codes")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command accepts. All but `config` are read through [`Settings`].
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalArgs {
+    /// Read settings from this TOML file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the API answers
+    #[arg(long, global = true, value_name = "URL")]
+    api_url: Option<String>,
+    /// How results are printed: table, for people, or json, the API's own
+    #[arg(long, short, global = true, value_name = "FORMAT", value_parser = ["table", "json"], hide_possible_values = true)]
+    output: Option<String>,
+    /// Which events are logged, such as debug or info,privnet_agent=debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How events are logged: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"], hide_possible_values = true)]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run server and agent of this machine in one process
+    #[command(after_help = "Example: privnet up --data /srv/privnet")]
+    Up(daemon::UpArgs),
+    /// Serve the API and tell agents what is wanted
+    #[command(after_help = "Example: privnet server --listen 127.0.0.1:8080 --data /srv/privnet --zone ch-dk-2")]
+    Server(daemon::ServerArgs),
+    /// Make this host carry what the server wants
+    #[command(after_help = "Examples:
+  privnet agent --vtep 192.0.2.11
+  privnet agent --purge              remove everything of privnet from this host")]
+    Agent(AgentArgs),
+    /// Create, list, show, change and delete networks
+    #[command(subcommand, visible_alias = "net", arg_required_else_help = true)]
+    Network(NetworkCommand),
+    /// Register, list, show and delete instances
+    #[command(subcommand, visible_alias = "vm", arg_required_else_help = true)]
+    Instance(InstanceCommand),
+    /// Plug an instance into a network
+    #[command(after_help = "Examples:
+  privnet attach red backend
+  privnet attach red backend --ip 10.0.0.7     with a static address")]
+    Attach {
+        #[command(flatten)]
+        port: PortArgs,
+        /// A static address in the network's subnet, instead of one from its range
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Option<String>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Unplug an instance from a network
+    #[command(after_help = "Example: privnet detach red backend")]
+    Detach {
+        #[command(flatten)]
+        port: PortArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Change the address of an instance in a network
+    ///
+    /// The instance's DHCP client learns it when it renews its lease.
+    #[command(after_help = "Examples:
+  privnet update-ip red backend --ip 10.0.0.7
+  privnet update-ip red backend                give up the static address for one of the range")]
+    UpdateIp {
+        #[command(flatten)]
+        port: PortArgs,
+        /// The static address; without it, one from the range
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Option<String>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Show how far an operation is
+    #[command(subcommand, arg_required_else_help = true)]
+    Operation(OperationCommand),
+    /// List, show and remove hosts
+    #[command(subcommand, arg_required_else_help = true)]
+    Host(HostCommand),
+    /// Several hosts on this machine, in network namespaces, to try things on
+    #[command(subcommand, arg_required_else_help = true)]
+    Lab(LabCommand),
+    /// Show the settings in force
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: privnet completion bash > /etc/bash_completion.d/privnet")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The two ends of a port.
+#[derive(Debug, Args)]
+pub(crate) struct PortArgs {
+    /// The instance, by name or id
+    pub(crate) instance: String,
+    /// The network, by name or id
+    pub(crate) network: String,
+}
+
+/// Whether to wait for an operation's end.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WaitArgs {
+    /// Return as soon as the change is accepted, before the hosts have applied it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InstanceCommand {
+    /// Register a network namespace as an instance
+    #[command(after_help = "Examples:
+  privnet instance create red                              the namespace \"red\" of the only host
+  privnet instance create web1 --host h2 --netns web       the namespace \"web\" of host h2")]
+    Create {
+        /// Its name, need not be unique
+        name: String,
+        /// The host it runs on, by name [default: the only host]
+        #[arg(long)]
+        host: Option<String>,
+        /// Its network namespace on that host, as `ip netns` names it or by absolute path [default: NAME]
+        #[arg(long, value_name = "NETNS")]
+        netns: Option<String>,
+    },
+    /// List all instances
+    #[command(visible_alias = "ls", after_help = "Example: privnet instance list --output json")]
+    List,
+    /// Show one instance and its ports
+    #[command(after_help = "Example: privnet instance show red")]
+    Show {
+        /// The instance, by name or id
+        instance: String,
+    },
+    /// Forget an instance that is attached to nothing
+    #[command(visible_alias = "rm", after_help = "Example: privnet instance delete red")]
+    Delete {
+        /// The instance, by name or id
+        instance: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationCommand {
+    /// Show one operation
+    #[command(after_help = "Example: privnet operation show 01939b7e-2f5c-7d3a-8b1e-0a4c5d6e7f80 --wait")]
+    Show {
+        /// Its id
+        id: String,
+        /// Return when it has ended
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// List all hosts and whether their agents are connected
+    #[command(visible_alias = "ls", after_help = "Example: privnet host list")]
+    List,
+    /// Show one host
+    #[command(after_help = "Example: privnet host show h1")]
+    Show {
+        /// The host, by name or id
+        host: String,
+    },
+    /// Forget a host that has no instances
+    ///
+    /// What it may still carry counts as gone.
+    #[command(visible_alias = "rm", after_help = "Example: privnet host remove h1")]
+    Remove {
+        /// The host, by name or id
+        host: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show each setting in force and where it came from
+    #[command(after_help = "Example: PRIVNET_ZONE=lab privnet config show")]
+    Show,
+}
+
+/// The command line as clap sees it, each flag of a setting telling its variable and default.
+pub(crate) fn definition() -> ClapCommand {
+    describe_settings(Cli::command())
+}
+
+/// Parses this process's command line and everything that is set besides. Wrong usage, `--help`
+/// and `--version` end the process here.
+pub(crate) fn parse() -> Result<(Cli, Settings), Failure> {
+    let matches = definition().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let settings = Settings::load(|name| flag(&matches, name), variable, cli.global.config.clone())?;
+    Ok((cli, settings))
+}
+
+/// A setting's flag as given, wherever in the command line.
+fn flag(matches: &ArgMatches, name: &str) -> Option<String> {
+    let here = || matches.try_get_one::<String>(&name.replace('-', "_")).ok().flatten().cloned();
+    let setting_flags_only = |sub: &ArgMatches| flag(sub, name);
+    // `--name` and others mean something else outside of the daemons' commands.
+    match matches.subcommand() {
+        Some(("up" | "server" | "agent", sub)) => setting_flags_only(sub).or_else(here),
+        Some((_, sub)) if is_global(name) => setting_flags_only(sub).or_else(here),
+        Some(_) => None,
+        None => here(),
+    }
+}
+
+fn is_global(name: &str) -> bool {
+    matches!(name, "api-url" | "output" | "log" | "log-format")
+}
+
+fn describe_settings(command: ClapCommand) -> ClapCommand {
+    let takes_settings = matches!(command.get_name(), "privnet" | "up" | "server" | "agent");
+    command.mut_args(|arg| if takes_settings { describe_setting(arg) } else { arg }).mut_subcommands(describe_settings)
+}
+
+fn describe_setting(arg: Arg) -> Arg {
+    let name = arg.get_id().as_str().replace('_', "-");
+    match SETTINGS.iter().find(|setting| setting.name == name) {
+        Some(setting) => {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            arg.help(format!("{help} {}", provenance(setting)))
+        }
+        None => arg,
+    }
+}
+
+fn provenance(setting: &Setting) -> String {
+    format!("[env: {}] [default: {}]", setting.variable(), setting.default_text())
+}
+
+fn long_footer() -> String {
+    format!(
+        "\
+Settings:
+  Each setting NAME comes from the flag --NAME, else the variable PRIVNET_NAME, else the key NAME
+  of the TOML file (--config, PRIVNET_CONFIG or /etc/privnet/privnet.toml), else its default.
+  `privnet config show` prints what is in force and where each value came from.
+
+{EXIT_CODES}
+
+Examples:
+  privnet up                                   start server and agent on this machine
+  privnet network create backend --start-ip 10.0.0.10 --end-ip 10.0.0.99 --netmask 255.255.255.0
+  privnet instance create red                  register the network namespace \"red\"
+  privnet attach red backend                   plug it in
+  privnet network show backend --output json   the API's own JSON"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &ClapCommand) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(check);
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("privnet "), "{} has no example", command.get_name());
+            }
+        }
+        check(&definition());
+    }
+
+    #[test]
+    fn every_setting_has_its_flag() {
+        let definition = definition();
+        let of = |name: &str| definition.find_subcommand(name).expect("a command").get_arguments();
+        let flags: Vec<_> = (definition.get_arguments().chain(of("server")).chain(of("agent")).chain(of("up")))
+            .filter_map(Arg::get_long)
+            .collect();
+        for setting in &SETTINGS {
+            assert!(flags.contains(&setting.name), "--{} is missing", setting.name);
+        }
+    }
+
+    #[test]
+    fn an_argument_that_shares_a_settings_name_is_not_the_setting() {
+        let matches = definition()
+            .try_get_matches_from(["privnet", "instance", "create", "red", "--output", "json"])
+            .expect("valid");
+        assert_eq!(flag(&matches, "name"), None);
+        assert_eq!(flag(&matches, "output").as_deref(), Some("json"));
+    }
+
+    #[test]
+    fn a_flag_counts_before_and_after_the_command() {
+        for line in [["privnet", "--log", "debug", "agent"], ["privnet", "agent", "--log", "debug"]] {
+            let matches = definition().try_get_matches_from(line).expect("valid");
+            assert_eq!(flag(&matches, "log").as_deref(), Some("debug"));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A client of the HTTP API, for the commands that are one or two requests.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::{Agent, Body, SendBody};
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// A request that gets no answer within this is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read: a list of a million networks is smaller.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// An operation ends at the server's deadline at the latest; after this, something is wrong.
+const OPERATION_WAIT_MAX: Duration = Duration::from_secs(180);
+
+/// Between two looks at a pending operation: at first, and at most.
+const POLL_FIRST: Duration = Duration::from_millis(20);
+const POLL_MAX: Duration = Duration::from_millis(500);
+
+/// Whoever waits longer than this is told what for.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection to one API.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+}
+
+impl Client {
+    /// A client of the API at the `api-url` setting. Connects at the first request.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, Failure> {
+        let base: String = settings.require("api-url")?;
+        if !base.starts_with("http://") {
+            return Err(settings.refuse("api-url", "a URL that starts with http:// is expected"));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .proxy(None)
+            .user_agent(concat!("privnet/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into(), base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// The answer to a GET.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::GET, path, None)
+    }
+
+    /// The answer to a request; `path` starts with a slash.
+    ///
+    /// # Errors
+    /// The server cannot be reached, refuses, or answers with something that is not JSON.
+    pub(crate) fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let response = self.send(method, path, body).map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let text = response
+            .into_body()
+            .into_with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_vec()
+            .map_err(|error| self.unreachable(error))?;
+        if !status.is_success() {
+            return Err(refusal(status, &text));
+        }
+        // An answer without content, such as 204 to a DELETE, says all by its status.
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        let what = || format!("{}{path} answers with something that is not JSON; is it a privnet server?", self.base);
+        Ok(serde_json::from_slice(&text).with_context(what)?)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response<Body>, ureq::Error> {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        match body {
+            Some(body) => {
+                let text = body.to_string();
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(text).map_err(ureq::Error::Http)?)
+            }
+            None => self.agent.run(request.body(SendBody::none()).map_err(ureq::Error::Http)?),
+        }
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> Failure {
+        let what = format!("cannot reach the API at {} (is `privnet server` running there? see --api-url)", self.base);
+        Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(what))
+    }
+
+    /// Waits until an operation has ended, and tells on standard error when that takes long.
+    ///
+    /// # Errors
+    /// It ended in failure or timeout, or its end cannot be learnt.
+    pub(crate) fn wait(&self, mut operation: Value) -> Result<Value, Failure> {
+        let id = text(&operation, "id").to_owned();
+        let mut progress = Progress::new(format!("operation {id} is pending"));
+        let mut pause = POLL_FIRST;
+        while text(&operation, "state") == "pending" {
+            progress.tick()?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(POLL_MAX);
+            operation = self.get(&format!("/v2/operation/{id}"))?;
+        }
+        progress.end();
+        match text(&operation, "state") {
+            "success" => Ok(operation),
+            state => {
+                let message = text(&operation, "message");
+                let colon = if message.is_empty() { "" } else { ": " };
+                Err(Failure::say(Exit::Operation, format_args!("operation {id} ended in {state}{colon}{message}")))
+            }
+        }
+    }
+}
+
+/// A text property of an object; empty if there is none.
+pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key].as_str().unwrap_or_default()
+}
+
+/// An array property of an object; empty if there is none.
+pub(crate) fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    object[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let exit = match status.as_u16() {
+        400 | 413 | 422 => Exit::Usage,
+        404 => Exit::NotFound,
+        409 | 412 => Exit::Conflict,
+        429 | 503 => Exit::Unavailable,
+        _ => Exit::Failure,
+    };
+    let message = serde_json::from_slice::<Value>(body).ok().map(|body| text(&body, "message").to_owned());
+    match message.filter(|message| !message.is_empty()) {
+        Some(message) => Failure::say(exit, message),
+        None => Failure::say(exit, format_args!("the server answers {status}")),
+    }
+}
+
+/// A line on standard error about something slow. On a terminal it is one line that counts.
+struct Progress {
+    what: String,
+    started: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(what: String) -> Self {
+        Self { what, started: Instant::now(), shown: false }
+    }
+
+    fn tick(&mut self) -> Result<(), Failure> {
+        let elapsed = self.started.elapsed();
+        if elapsed > OPERATION_WAIT_MAX {
+            let seconds = elapsed.as_secs();
+            return Err(Failure::say(Exit::Operation, format_args!("{} after {seconds} s, giving up", self.what)));
+        }
+        let mut stderr = std::io::stderr();
+        if elapsed > PROGRESS_AFTER && stderr.is_terminal() {
+            let _ = write!(stderr, "\r{}, {} s", self.what, elapsed.as_secs());
+            self.shown = true;
+        } else if elapsed > PROGRESS_AFTER && !self.shown {
+            let _ = writeln!(stderr, "{}; waiting for the hosts to apply it", self.what);
+            self.shown = true;
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        if self.shown && std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}

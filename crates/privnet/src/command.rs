@@ -1,0 +1,49 @@
+//! What each command does.
+
+mod daemon;
+mod host;
+mod instance;
+mod lab;
+mod network;
+mod operation;
+mod port;
+mod resolve;
+mod show_config;
+
+use clap_complete::generate;
+
+use crate::args::{self, Command, ConfigCommand};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::settings::Settings;
+
+/// What a client command needs: somebody to ask and a way to print the answer.
+struct Context {
+    client: Client,
+    output: Output,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
+    let context = || Ok::<_, Failure>(Context { output: Output::of(settings)?, client: Client::of(settings)? });
+    match command {
+        Command::Up(_) => daemon::up(settings),
+        Command::Server(_) => daemon::server(settings),
+        Command::Agent(agent) if agent.purge => daemon::purge(settings),
+        Command::Agent(_) => daemon::agent(settings),
+        Command::Network(command) => network::run(command, &context()?),
+        Command::Instance(command) => instance::run(command, &context()?),
+        Command::Attach { port, ip, wait } => port::attach(&port, ip.as_deref(), wait, &context()?),
+        Command::Detach { port, wait } => port::detach(&port, wait, &context()?),
+        Command::UpdateIp { port, ip, wait } => port::update_ip(&port, ip.as_deref(), wait, &context()?),
+        Command::Operation(command) => operation::run(command, &context()?),
+        Command::Host(command) => host::run(command, &context()?),
+        Command::Lab(command) => lab::run(command),
+        Command::Config(ConfigCommand::Show) => show_config::run(settings),
+        Command::Completion { shell } => {
+            generate(shell, &mut args::definition(), "privnet", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

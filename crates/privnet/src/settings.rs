@@ -1,0 +1,290 @@
+//! Settings: from flags, the environment and a TOML file, in that order, and what holds otherwise.
+//!
+//! A setting has one name everywhere: `public-url` is the flag `--public-url`, the variable
+//! `PRIVNET_PUBLIC_URL` and the key `public-url` of the file. Values stay text here, with where each
+//! came from; whoever needs one parses it by [`Settings::parse`], whose refusal names that place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::exit::{Exit, Failure};
+
+/// One thing that can be set.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name, as in the module's doc.
+    pub(crate) name: &'static str,
+    /// What holds when nobody sets it.
+    pub(crate) default: Fallback,
+}
+
+/// What holds when nobody sets a setting.
+#[derive(Debug)]
+pub(crate) enum Fallback {
+    /// This.
+    Value(&'static str),
+    /// A file in the folder that `data` names.
+    InData { file: &'static str, prefix: &'static str },
+    /// Worked out when it is needed; the text says how.
+    Derived(&'static str),
+}
+
+/// The folder that `data` names unless told otherwise.
+const DATA_DIR: &str = "/var/lib/privnet";
+
+/// All settings, in the order in which `privnet config show` lists them.
+pub(crate) const SETTINGS: [Setting; 16] = [
+    Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
+    Setting { name: "output", default: Fallback::Value("table") },
+    Setting { name: "log", default: Fallback::Value("info") },
+    Setting { name: "log-format", default: Fallback::Value("text") },
+    Setting { name: "listen", default: Fallback::Value("127.0.0.1:8080") },
+    Setting { name: "data", default: Fallback::Value(DATA_DIR) },
+    Setting { name: "zone", default: Fallback::Value("ch-dk-2") },
+    Setting { name: "public-url", default: Fallback::Derived("http:// and the listen address") },
+    Setting { name: "operation-hold", default: Fallback::Value("250ms") },
+    Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
+    Setting { name: "name", default: Fallback::Derived("the machine's host name") },
+    Setting { name: "vtep", default: Fallback::Derived("the source address of the default route") },
+    Setting { name: "server", default: Fallback::InData { file: "sync.sock", prefix: "unix://" } },
+    Setting { name: "state", default: Fallback::InData { file: "agent", prefix: "" } },
+    Setting { name: "bpf-dir", default: Fallback::Value("/sys/fs/bpf/privnet") },
+    Setting { name: "vxlan-port", default: Fallback::Value("4789") },
+];
+
+/// The file that is read when neither `--config` nor `PRIVNET_CONFIG` names one. It may be missing.
+const CONFIG_FILE: &str = "/etc/privnet/privnet.toml";
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub(crate) fn variable(&self) -> String {
+        format!("PRIVNET_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    /// What `--help` says about its default.
+    pub(crate) fn default_text(&self) -> String {
+        match self.default {
+            Fallback::Value(value) => value.to_owned(),
+            Fallback::InData { file, prefix } => format!("{prefix}DATA/{file}"),
+            Fallback::Derived(how) => how.to_owned(),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The flag of this name.
+    Flag(&'static str),
+    /// This environment variable.
+    Environment(String),
+    /// This file.
+    File(PathBuf),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag --{name}"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting's value in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    /// `None`: worked out when it is needed.
+    pub(crate) text: Option<String>,
+    pub(crate) source: Source,
+}
+
+/// Every setting's value in force.
+#[derive(Debug)]
+pub(crate) struct Settings(BTreeMap<&'static str, Value>);
+
+impl Settings {
+    /// Takes each setting from the first of `flag`, `variable` and `file` that has it.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a key that is no setting.
+    pub(crate) fn load(
+        flag: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<String>,
+        file: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
+        let file = match file.or_else(|| variable("PRIVNET_CONFIG").map(PathBuf::from)) {
+            Some(named) => Some(named),
+            None => Some(PathBuf::from(CONFIG_FILE)).filter(|path| path.exists()),
+        };
+        let from_file = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let mut values = BTreeMap::new();
+        for setting in &SETTINGS {
+            let from_flag = || Some((flag(setting.name)?, Source::Flag(setting.name)));
+            let from_variable = || Some((variable(&setting.variable())?, Source::Environment(setting.variable())));
+            let from_file = || Some((from_file.get(setting.name)?.clone(), Source::File(file.clone()?)));
+            let value = match from_flag().or_else(from_variable).or_else(from_file) {
+                Some((text, source)) => Value { text: Some(text), source },
+                None => Value { text: default_value(setting, &values), source: Source::Default },
+            };
+            values.insert(setting.name, value);
+        }
+        Ok(Self(values))
+    }
+
+    /// A setting's value in force.
+    pub(crate) fn get(&self, name: &str) -> &Value {
+        &self.0[name]
+    }
+
+    /// A setting's value as a `T`; `None` if it is to be worked out.
+    ///
+    /// # Errors
+    /// The text is no `T`; the message names the setting, the text and where it came from.
+    pub(crate) fn parse<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
+    where
+        T::Err: fmt::Display,
+    {
+        let value = self.get(name);
+        let Some(text) = &value.text else { return Ok(None) };
+        text.parse().map(Some).map_err(|error| self.refuse(name, error))
+    }
+
+    /// As [`parse`](Self::parse), for a setting that has a default.
+    pub(crate) fn require<T: FromStr>(&self, name: &str) -> Result<T, Failure>
+    where
+        T::Err: fmt::Display,
+    {
+        self.parse(name)?.ok_or_else(|| self.refuse(name, "must be given"))
+    }
+
+    /// The refusal of a setting's value.
+    pub(crate) fn refuse(&self, name: &str, why: impl fmt::Display) -> Failure {
+        let value = self.get(name);
+        let text = value.text.as_deref().unwrap_or_default();
+        Failure::say(Exit::Usage, format_args!("{name} = \"{text}\" ({}): {why}", value.source))
+    }
+}
+
+fn default_value(setting: &Setting, earlier: &BTreeMap<&'static str, Value>) -> Option<String> {
+    match setting.default {
+        Fallback::Value(value) => Some(value.to_owned()),
+        Fallback::InData { file, prefix } => {
+            let data = earlier["data"].text.as_deref().unwrap_or(DATA_DIR);
+            Some(format!("{prefix}{}", Path::new(data).join(file).display()))
+        }
+        Fallback::Derived(_) => None,
+    }
+}
+
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let refuse = |why: &dyn fmt::Display| Failure::say(Exit::Usage, format_args!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(&error))?;
+    let table: toml::Table = text.parse().map_err(|error| refuse(&error))?;
+    table.into_iter().map(|(key, value)| file_value(&key, value).map_err(|why| refuse(&why))).collect()
+}
+
+fn file_value(key: &str, value: toml::Value) -> Result<(String, String), String> {
+    if !SETTINGS.iter().any(|setting| setting.name == key) {
+        let known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        return Err(format!("unknown key \"{key}\"; known are {}", known.join(", ")));
+    }
+    match value {
+        toml::Value::String(text) => Ok((key.to_owned(), text)),
+        toml::Value::Integer(number) => Ok((key.to_owned(), number.to_string())),
+        other => Err(format!("{key} = {other}: a text is expected")),
+    }
+}
+
+/// A duration as people write it: `250ms`, `5s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HumanDuration(pub(crate) Duration);
+
+impl FromStr for HumanDuration {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "a number with ms or s is expected, such as 250ms";
+        let (number, unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+            Some(number) => (number, Duration::from_millis),
+            None => (text.strip_suffix('s').ok_or(RULE)?, Duration::from_secs),
+        };
+        number.trim_end().parse().map(|n| Self(unit(n))).map_err(|_| RULE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&Path>) -> Result<Settings, String> {
+        let find = |pairs: &[(&str, &str)], name: &str| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::load(|name| find(flags, name), |name| find(variables, name), file.map(Path::to_owned))
+            .map_err(|failure| failure.to_string())
+    }
+
+    fn config(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("writable");
+        file
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+        let file = config("zone = \"file\"\n");
+        let zone = |flags: &[_], variables: &[_], file| {
+            let settings = load(flags, variables, file).expect("valid");
+            settings.get("zone").text.clone().expect("set")
+        };
+        let (flag, variable) = (("zone", "flag"), ("PRIVNET_ZONE", "environment"));
+        assert_eq!(zone(&[flag], &[variable], Some(file.path())), "flag");
+        assert_eq!(zone(&[], &[variable], Some(file.path())), "environment");
+        assert_eq!(zone(&[], &[], Some(file.path())), "file");
+        assert_eq!(zone(&[], &[], Some(config("").path())), "ch-dk-2");
+    }
+
+    #[test]
+    fn what_lies_in_the_data_folder_follows_it() {
+        let settings = load(&[("data", "/srv/p")], &[], Some(config("").path())).expect("valid");
+        assert_eq!(settings.get("sync-socket").text.as_deref(), Some("/srv/p/sync.sock"));
+        assert_eq!(settings.get("server").text.as_deref(), Some("unix:///srv/p/sync.sock"));
+        assert_eq!(settings.get("state").text.as_deref(), Some("/srv/p/agent"));
+    }
+
+    #[test]
+    fn a_number_in_the_file_is_as_good_as_its_text() {
+        let settings = load(&[], &[], Some(config("vxlan-port = 4790").path())).expect("valid");
+        assert_eq!(settings.require::<u16>("vxlan-port").ok(), Some(4790));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let refusal = load(&[], &[], Some(config("lisen = \"127.0.0.1:1\"").path())).expect_err("unknown");
+        assert!(refusal.contains("unknown key \"lisen\"; known are api-url, "), "{refusal}");
+    }
+
+    #[test]
+    fn a_refused_value_names_its_setting_and_where_it_came_from() {
+        let settings = load(&[], &[("PRIVNET_VXLAN_PORT", "many")], Some(config("").path())).expect("text");
+        let refusal = settings.require::<u16>("vxlan-port").expect_err("no number").to_string();
+        assert!(refusal.contains("vxlan-port = \"many\" (environment PRIVNET_VXLAN_PORT)"), "{refusal}");
+    }
+
+    #[test]
+    fn durations_are_written_with_their_unit() {
+        assert_eq!("250ms".parse(), Ok(HumanDuration(Duration::from_millis(250))));
+        assert_eq!("3s".parse(), Ok(HumanDuration(Duration::from_secs(3))));
+        for bad in ["", "250", "ms", "-1s", "1m", "1.5s"] {
+            assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
+        }
+    }
+}
