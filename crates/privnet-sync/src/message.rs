@@ -24,6 +24,9 @@ pub enum FromAgent {
     Removed {
         /// The network.
         network: NetworkId,
+        /// The `removal` of the [`FromServer::Remove`] that this answers. An answer to an earlier one
+        /// confirms nothing: the network may have come back and gone again since.
+        removal: u64,
     },
     /// A delta did not build on what this host has.
     NeedFull {
@@ -57,6 +60,8 @@ pub enum FromServer {
     Remove {
         /// The network.
         network: NetworkId,
+        /// Tells this removal from earlier ones of the network on this stream.
+        removal: u64,
     },
     /// Everything that the agent lacked when it connected has been sent.
     Current,
@@ -100,7 +105,9 @@ impl FromAgent {
                 generation: Generation(applied.generation),
                 failures: applied.failures.into_iter().map(PortFailure::try_from).collect::<Result<_, _>>()?,
             },
-            from_agent::Kind::Removed(removed) => Self::Removed { network: field::network(&removed.network)? },
+            from_agent::Kind::Removed(removed) => {
+                Self::Removed { network: field::network(&removed.network)?, removal: removed.removal }
+            }
             from_agent::Kind::NeedFull(need) => Self::NeedFull { network: field::network(&need.network)? },
             from_agent::Kind::Repaired(repaired) => {
                 Self::Repaired { network: field::network(&repaired.network)?, what: repaired.what }
@@ -118,8 +125,8 @@ impl From<FromAgent> for proto::FromAgent {
                 generation: generation.0,
                 failures: failures.into_iter().map(proto::PortFailure::from).collect(),
             }),
-            FromAgent::Removed { network } => {
-                from_agent::Kind::Removed(proto::Removed { network: network.as_bytes().to_vec() })
+            FromAgent::Removed { network, removal } => {
+                from_agent::Kind::Removed(proto::Removed { network: network.as_bytes().to_vec(), removal })
             }
             FromAgent::NeedFull { network } => {
                 from_agent::Kind::NeedFull(proto::NeedFull { network: network.as_bytes().to_vec() })
@@ -146,7 +153,9 @@ impl FromServer {
             },
             from_server::Kind::Full(state) => Self::Full(state.try_into()?),
             from_server::Kind::Delta(delta) => Self::Delta(delta.try_into()?),
-            from_server::Kind::Remove(remove) => Self::Remove { network: field::network(&remove.network)? },
+            from_server::Kind::Remove(remove) => {
+                Self::Remove { network: field::network(&remove.network)?, removal: remove.removal }
+            }
             from_server::Kind::Current(proto::Current {}) => Self::Current,
         }))
     }
@@ -160,8 +169,8 @@ impl From<FromServer> for proto::FromServer {
             }
             FromServer::Full(state) => from_server::Kind::Full((&state).into()),
             FromServer::Delta(delta) => from_server::Kind::Delta((&delta).into()),
-            FromServer::Remove { network } => {
-                from_server::Kind::Remove(proto::Remove { network: network.as_bytes().to_vec() })
+            FromServer::Remove { network, removal } => {
+                from_server::Kind::Remove(proto::Remove { network: network.as_bytes().to_vec(), removal })
             }
             FromServer::Current => from_server::Kind::Current(proto::Current {}),
         };

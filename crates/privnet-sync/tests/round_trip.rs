@@ -112,7 +112,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
     prop_oneof![
         hello,
         applied,
-        network().prop_map(|network| FromAgent::Removed { network }),
+        (network(), any::<u64>()).prop_map(|(network, removal)| FromAgent::Removed { network, removal }),
         network().prop_map(|network| FromAgent::NeedFull { network }),
         (network(), vec(".*", 0..3)).prop_map(|(network, what)| FromAgent::Repaired { network, what }),
     ]
@@ -125,7 +125,7 @@ fn from_server() -> impl Strategy<Value = FromServer> {
         welcome,
         state().prop_map(FromServer::Full),
         delta().prop_map(FromServer::Delta),
-        network().prop_map(|network| FromServer::Remove { network }),
+        (network(), any::<u64>()).prop_map(|(network, removal)| FromServer::Remove { network, removal }),
         Just(FromServer::Current),
     ]
 }
