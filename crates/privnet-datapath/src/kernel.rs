@@ -1,0 +1,31 @@
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use privnet_model::MacAddr;
+use privnet_plan::{KernelNetworks, NetOp};
+
+use crate::{ApplyError, DumpError};
+
+/// What a host's kernel holds of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelDump {
+    /// Networks with any entry, device or setting on this host.
+    pub networks: KernelNetworks,
+    /// Ports' devices that do not say to which network they belong; [`NetOp::Unplug`] removes one.
+    pub strays: BTreeSet<MacAddr>,
+}
+
+/// A host's kernel, as the agent's loop sees it.
+pub trait Kernel: Send + 'static {
+    /// Reads all that is there.
+    ///
+    /// # Errors
+    /// Devices or maps cannot be read; the message says which.
+    fn dump(&mut self) -> impl Future<Output = Result<KernelDump, DumpError>> + Send;
+
+    /// Carries out one operation. Done twice, it leaves what it leaves when done once.
+    ///
+    /// # Errors
+    /// What the operation needs is not there, or the kernel refuses a step; the message says which.
+    fn apply(&mut self, op: &NetOp) -> impl Future<Output = Result<(), ApplyError>> + Send;
+}
