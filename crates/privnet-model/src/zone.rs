@@ -1,9 +1,20 @@
-//! The zone: all records in memory, and the decisions about them.
+//! The zone: every record in memory, and the decisions about them.
+//!
+//! [`Zone::decide`] is pure: it turns a [`Command`] into the [`Change`]s that carry it out, or refuses.
+//! Whoever holds a zone makes the changes durable first and then calls [`Zone::apply`]. The changes
+//! carry the records before and after, so that a failed commit can be undone.
 
 mod change;
 mod command;
+mod decide;
 mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use change::{Change, Row, Snapshot};
 pub use command::{Command, CreateNetwork, RangeFields, UpdateNetwork};
+pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
 pub use refusal::{Refusal, RefusalKind};
+pub use state::Zone;

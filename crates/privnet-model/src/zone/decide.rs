@@ -1,0 +1,519 @@
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::Segment;
+use super::{Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
+use crate::{
+    AddressRange, Carriage, DeviceName, Generation, Host, HostFacts, HostId, HostName, Instance, InstanceId, Labels,
+    Lease, LeaseKind, MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
+    Placement, Port, Timestamp, Vni, Wait, WaitPort, next_fit,
+};
+
+/// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
+pub const FINISHED_OPERATIONS_MAX: usize = 100_000;
+
+/// What a decision takes from the world.
+pub struct Circumstances<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// How long an operation may be pending.
+    pub operation_timeout: Duration,
+    /// Uniform random numbers.
+    pub random: &'a mut dyn FnMut() -> u64,
+}
+
+/// What a command comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// To be committed together and then applied, in this order; may be empty.
+    pub changes: Vec<Change>,
+    /// The answer once they are.
+    pub outcome: Outcome,
+}
+
+/// What a command answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The operation to follow.
+    Operation(Arc<Operation>),
+    /// The instance made.
+    Instance(Arc<Instance>),
+    /// The host's record.
+    Host(Arc<Host>),
+    /// Nothing to tell.
+    Done,
+}
+
+impl Zone {
+    /// Decides a command on the present state. Nothing is changed by this.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that holds: what is named must exist, then the values must obey their
+    /// rules, then they must fit what there is.
+    pub fn decide(&self, command: &Command, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        match command {
+            Command::CreateNetwork(wish) => self.create_network(wish, world),
+            Command::UpdateNetwork(id, wish) => self.update_network(*id, wish, world),
+            Command::DeleteNetwork(id) => self.delete_network(*id, world),
+            Command::ResetLabels(id) => self.reset_labels(*id, world),
+            Command::Attach { network, instance, address } => self.attach(*network, *instance, *address, world),
+            Command::Detach { network, instance } => self.detach(*network, *instance, world),
+            Command::UpdateIp { network, instance, address } => self.update_ip(*network, *instance, *address, world),
+            Command::CreateInstance { name, host, placement } => self.create_instance(name, host, placement, world),
+            Command::DeleteInstance(id) => self.delete_instance(*id),
+            Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
+            Command::RemoveHost(id) => self.remove_host(*id),
+            Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),
+            Command::FinishOperation(id, state) => self.finish_operation(*id, state),
+        }
+    }
+
+    fn create_network(&self, wish: &CreateNetwork, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        let range = merge_range(None, &wish.range)?;
+        let network = Network {
+            id: NetworkId::new(world.now.unix_ms, random_octets(world)),
+            name: wish.name.clone(),
+            description: wish.description.clone(),
+            range,
+            options: wish.options.clone(),
+            labels: wish.labels.clone(),
+            vni: self.free_vni(world)?,
+            generation: Generation::FIRST,
+            last_address: None,
+            created_at: world.now,
+        };
+        let wait = Wait { network: network.id, generation: network.generation, port: None };
+        let changes = vec![Change::Network(Row::insert(network))];
+        Ok(self.accept(OperationKind::CreateNetwork, changes, wait, world))
+    }
+
+    fn update_network(
+        &self,
+        id: NetworkId,
+        wish: &UpdateNetwork,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let segment = self.segment(id)?;
+        let before = &segment.network;
+        let mut after = Network::clone(before);
+        after.range = merge_range(before.range, &wish.range)?;
+        if let Some(name) = &wish.name {
+            after.name = name.clone();
+        }
+        if let Some(description) = &wish.description {
+            after.description = description.clone();
+        }
+        if let Some(options) = &wish.options {
+            after.options = options.clone();
+        }
+        if let Some(labels) = &wish.labels {
+            after.labels = labels.clone();
+        }
+        if after == **before {
+            return Ok(self.accept(OperationKind::UpdateNetwork, Vec::new(), wait_for(before, None), world));
+        }
+        after.generation = before.generation.next();
+        let ports = match after.range {
+            Some(range) => {
+                refuse_stranded_leases(segment, &range)?;
+                lease_to_unleased(segment, &range, &mut after)?
+            }
+            None => Vec::new(),
+        };
+        let wait = wait_for(&after, None);
+        let changes = [replace_network(before, after)].into_iter().chain(ports).collect();
+        Ok(self.accept(OperationKind::UpdateNetwork, changes, wait, world))
+    }
+
+    fn delete_network(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        let segment = self.segment(id)?;
+        match segment.ports.len() {
+            0 => {}
+            count => return Err(Refusal::NetworkInUse { network: id, count }),
+        }
+        let changes = vec![Change::Network(Row::remove(Arc::clone(&segment.network)))];
+        let wait = Wait { network: id, generation: segment.network.generation.next(), port: None };
+        Ok(self.accept(OperationKind::DeleteNetwork, changes, wait, world))
+    }
+
+    fn reset_labels(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        let wish = UpdateNetwork { labels: Some(Labels::new()), ..UpdateNetwork::default() };
+        let decision = self.update_network(id, &wish, world)?;
+        Ok(renamed(decision, OperationKind::ResetNetworkField))
+    }
+
+    fn attach(
+        &self,
+        network: NetworkId,
+        instance: InstanceId,
+        address: Option<Ipv4Addr>,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let segment = self.segment(network)?;
+        let instance = self.instances.get(&instance).ok_or(Refusal::InstanceNotFound(instance))?;
+        let before = &segment.network;
+        if let (Some(address), None) = (address, before.range) {
+            return Err(Refusal::AddressOnUnmanaged(address));
+        }
+        if let Some(port) = segment.ports.get(&instance.id) {
+            refuse_other_address(port, address)?;
+            let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
+            return Ok(self.accept(OperationKind::Attach, Vec::new(), wait, world));
+        }
+        let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
+        let lease = match (before.range, address) {
+            (None, _) => None,
+            (Some(range), Some(address)) => Some(static_lease(segment, &range, address)?),
+            (Some(range), None) => Some(dynamic_lease(segment, &range, &mut after)?),
+        };
+        let port = Port {
+            network,
+            instance: instance.id,
+            mac: self.free_mac(world),
+            lease,
+            device: self.free_device(instance.id),
+            changed: after.generation,
+        };
+        let wait = wait_for(&after, Some(WaitPort { host: instance.host, mac: port.mac }));
+        let mut changes = vec![replace_network(before, after), Change::Port(Row::insert(port))];
+        if !self.carriers(network).any(|host| host == instance.host) {
+            let carriage = Carriage { host: instance.host, network, vni: before.vni };
+            changes.push(Change::Carriage(Row::insert(carriage)));
+        }
+        Ok(self.accept(OperationKind::Attach, changes, wait, world))
+    }
+
+    fn detach(
+        &self,
+        network: NetworkId,
+        instance: InstanceId,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let (segment, port, host) = self.attached(network, instance)?;
+        let after = Network { generation: segment.network.generation.next(), ..Network::clone(&segment.network) };
+        let wait = wait_for(&after, Some(WaitPort { host, mac: port.mac }));
+        let changes = vec![replace_network(&segment.network, after), Change::Port(Row::remove(Arc::clone(port)))];
+        Ok(self.accept(OperationKind::Detach, changes, wait, world))
+    }
+
+    fn update_ip(
+        &self,
+        network: NetworkId,
+        instance: InstanceId,
+        address: Option<Ipv4Addr>,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let (segment, port, host) = self.attached(network, instance)?;
+        let before = &segment.network;
+        let range = before.range.ok_or(match address {
+            Some(address) => Refusal::AddressOnUnmanaged(address),
+            None => Refusal::Unmanaged,
+        })?;
+        let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
+        let lease = match (address, port.lease) {
+            (None, Some(Lease { address, kind: LeaseKind::Dynamic })) => Lease { address, kind: LeaseKind::Dynamic },
+            (None, _) => dynamic_lease(segment, &range, &mut after)?,
+            (Some(address), Some(held)) if held.address == address => Lease { address, kind: LeaseKind::Static },
+            (Some(address), _) => static_lease(segment, &range, address)?,
+        };
+        let wait_port = Some(WaitPort { host, mac: port.mac });
+        if port.lease == Some(lease) {
+            return Ok(self.accept(OperationKind::UpdateIp, Vec::new(), wait_for(before, wait_port), world));
+        }
+        let wait = wait_for(&after, wait_port);
+        let moved = Port { lease: Some(lease), changed: after.generation, ..Port::clone(port) };
+        let changes = vec![replace_network(before, after), Change::Port(Row::replace(Arc::clone(port), moved))];
+        Ok(self.accept(OperationKind::UpdateIp, changes, wait, world))
+    }
+
+    fn create_instance(
+        &self,
+        name: &Name,
+        host: &HostName,
+        placement: &Placement,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let host = self.host_by_name(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?;
+        let instance = Arc::new(Instance {
+            id: InstanceId::new(world.now.unix_ms, random_octets(world)),
+            name: name.clone(),
+            host: host.id,
+            placement: placement.clone(),
+            created_at: world.now,
+        });
+        let row = Row { before: None, after: Some(Arc::clone(&instance)) };
+        Ok(Decision { changes: vec![Change::Instance(row)], outcome: Outcome::Instance(instance) })
+    }
+
+    fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
+        let instance = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
+        match self.networks_of_instance.get(&id).map_or(0, BTreeSet::len) {
+            0 => Ok(done(vec![Change::Instance(Row::remove(Arc::clone(instance)))])),
+            count => Err(Refusal::InstanceInUse { instance: id, count }),
+        }
+    }
+
+    fn register_host(
+        &self,
+        name: &HostName,
+        facts: &HostFacts,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        if let Some(holder) = self.hosts.values().find(|host| host.facts.vtep == facts.vtep && host.name != *name) {
+            return Err(Refusal::VtepTaken { vtep: facts.vtep, holder: holder.name.clone() });
+        }
+        let Some(before) = self.host_by_name(name) else {
+            let id = HostId::new(world.now.unix_ms, random_octets(world));
+            let host = Arc::new(Host { id, name: name.clone(), facts: facts.clone(), created_at: world.now });
+            let row = Row { before: None, after: Some(Arc::clone(&host)) };
+            return Ok(Decision { changes: vec![Change::Host(row)], outcome: Outcome::Host(host) });
+        };
+        if before.facts == *facts {
+            return Ok(Decision { changes: Vec::new(), outcome: Outcome::Host(Arc::clone(before)) });
+        }
+        let host = Arc::new(Host { facts: facts.clone(), ..Host::clone(before) });
+        let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&host)) };
+        let mut changes = vec![Change::Host(row)];
+        if before.facts.vtep != facts.vtep {
+            changes.extend(self.touch_ports_of_host(host.id));
+        }
+        Ok(Decision { changes, outcome: Outcome::Host(host) })
+    }
+
+    /// Raises the generation of every network in which the host has ports, so that the other hosts
+    /// learn where those ports are now.
+    fn touch_ports_of_host(&self, host: HostId) -> Vec<Change> {
+        let is_here = |port: &&Arc<Port>| self.instance(port.instance).is_some_and(|instance| instance.host == host);
+        let mut changes = Vec::new();
+        for segment in self.carried_by(host).filter_map(|network| self.segments.get(&network)) {
+            let generation = segment.network.generation.next();
+            let ports: Vec<_> = segment.ports.values().filter(is_here).collect();
+            if !ports.is_empty() {
+                let after = Network { generation, ..Network::clone(&segment.network) };
+                changes.push(replace_network(&segment.network, after));
+            }
+            for port in ports {
+                let after = Port { changed: generation, ..Port::clone(port) };
+                changes.push(Change::Port(Row::replace(Arc::clone(port), after)));
+            }
+        }
+        changes
+    }
+
+    fn remove_host(&self, id: HostId) -> Result<Decision, Refusal> {
+        let host = self.hosts.get(&id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?;
+        match self.instances_on(id) {
+            0 => {}
+            count => return Err(Refusal::HostInUse { host: host.name.clone(), count }),
+        }
+        let carriages = self.carried_by(id).filter_map(|network| self.carriage(id, network));
+        let mut changes: Vec<_> =
+            carriages.map(|carriage| Change::Carriage(Row::remove(Arc::clone(carriage)))).collect();
+        changes.push(Change::Host(Row::remove(Arc::clone(host))));
+        Ok(done(changes))
+    }
+
+    /// A confirmation that comes too late (the host has a port again) means nothing any more.
+    fn confirm_absent(&self, host: HostId, network: NetworkId) -> Decision {
+        match self.carriage(host, network) {
+            Some(carriage) if !self.is_wanted(network, host) => {
+                done(vec![Change::Carriage(Row::remove(Arc::clone(carriage)))])
+            }
+            _ => done(Vec::new()),
+        }
+    }
+
+    /// A final state stays: finishing an operation again changes nothing.
+    fn finish_operation(&self, id: OperationId, state: &OperationState) -> Result<Decision, Refusal> {
+        let before = self.operations.get(&id).ok_or(Refusal::OperationNotFound(id))?;
+        if !matches!(before.state, OperationState::Pending { .. }) {
+            return Ok(Decision { changes: Vec::new(), outcome: Outcome::Operation(Arc::clone(before)) });
+        }
+        let after = Arc::new(Operation { state: state.clone(), ..Operation::clone(before) });
+        let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&after)) };
+        Ok(Decision { changes: vec![Change::Operation(row)], outcome: Outcome::Operation(after) })
+    }
+
+    /// Adds the operation that tells how far the changes are. Where no host has to do anything, it
+    /// is a success from the start.
+    fn accept(
+        &self,
+        kind: OperationKind,
+        mut changes: Vec<Change>,
+        wait: Wait,
+        world: &mut Circumstances<'_>,
+    ) -> Decision {
+        let state = if wait.port.is_none() && self.carriers(wait.network).next().is_none() {
+            OperationState::Success
+        } else {
+            OperationState::Pending { wait, deadline: world.now.plus(world.operation_timeout) }
+        };
+        let operation = Arc::new(Operation {
+            id: OperationId::new(world.now.unix_ms, random_octets(world)),
+            kind,
+            network: wait.network,
+            created_at: world.now,
+            state,
+        });
+        changes.push(Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) }));
+        changes.extend(self.oldest_finished_operation().map(|oldest| Change::Operation(Row::remove(oldest))));
+        Decision { changes, outcome: Outcome::Operation(operation) }
+    }
+
+    /// The final operation to forget, where one more would be too many.
+    fn oldest_finished_operation(&self) -> Option<Arc<Operation>> {
+        if self.operations.len() - self.pending.len() < FINISHED_OPERATIONS_MAX {
+            return None;
+        }
+        self.operations.values().find(|operation| !self.pending.contains(&operation.id)).cloned()
+    }
+
+    fn segment(&self, id: NetworkId) -> Result<&Segment, Refusal> {
+        self.segments.get(&id).ok_or(Refusal::NetworkNotFound(id))
+    }
+
+    fn attached(&self, network: NetworkId, instance: InstanceId) -> Result<(&Segment, &Arc<Port>, HostId), Refusal> {
+        let segment = self.segment(network)?;
+        let host = self.instances.get(&instance).ok_or(Refusal::InstanceNotFound(instance))?.host;
+        let port = segment.ports.get(&instance).ok_or(Refusal::NotAttached { instance, network })?;
+        Ok((segment, port, host))
+    }
+
+    fn carriage(&self, host: HostId, network: NetworkId) -> Option<&Arc<Carriage>> {
+        self.carriages.get(&network)?.get(&host)
+    }
+
+    fn free_vni(&self, world: &mut Circumstances<'_>) -> Result<Vni, Refusal> {
+        if self.vni_holders.len() >= Vni::MAX as usize {
+            return Err(Refusal::VnisExhausted);
+        }
+        loop {
+            let vni = Vni::from_random((world.random)());
+            if !self.vni_holders.contains_key(&vni) {
+                return Ok(vni);
+            }
+        }
+    }
+
+    fn free_mac(&self, world: &mut Circumstances<'_>) -> MacAddr {
+        loop {
+            let [a, b, c, d, e, ..] = (world.random)().to_le_bytes();
+            let mac = MacAddr::for_port([a, b, c, d, e]);
+            if !self.macs.contains(&mac) {
+                return mac;
+            }
+        }
+    }
+
+    fn free_device(&self, instance: InstanceId) -> DeviceName {
+        let taken: BTreeSet<_> = self.ports_of_instance(instance).map(|port| port.device.clone()).collect();
+        (0..=taken.len()).map(DeviceName::of_port).find(|name| !taken.contains(name)).expect("one more name than ports")
+    }
+}
+
+/// The range that the given fields make together with the present ones.
+fn merge_range(present: Option<AddressRange>, given: &RangeFields) -> Result<Option<AddressRange>, Refusal> {
+    if *given == RangeFields::default() {
+        return Ok(present);
+    }
+    let start = given.start.or(present.map(|range| range.start()));
+    let end = given.end.or(present.map(|range| range.end()));
+    let netmask = given.netmask.or(present.map(|range| range.subnet().netmask()));
+    match (start, end, netmask) {
+        (Some(start), Some(end), Some(netmask)) => Ok(Some(AddressRange::new(start, end, netmask)?)),
+        _ => {
+            let fields = [("start-ip", start), ("end-ip", end), ("netmask", netmask)];
+            let missing: Vec<_> = fields.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+            Err(Refusal::HalfSetRange { missing: missing.join(", ") })
+        }
+    }
+}
+
+fn refuse_stranded_leases(segment: &Segment, range: &AddressRange) -> Result<(), Refusal> {
+    let mut stranded = segment.holders.iter().filter(|(address, _)| range.check_static(**address).is_err());
+    match stranded.next() {
+        None => Ok(()),
+        Some((address, instance)) => {
+            Err(Refusal::LeaseStranded { count: 1 + stranded.count(), address: *address, instance: *instance })
+        }
+    }
+}
+
+fn refuse_other_address(port: &Port, asked: Option<Ipv4Addr>) -> Result<(), Refusal> {
+    match (asked, port.lease) {
+        (Some(asked), Some(lease)) if lease.address != asked => {
+            Err(Refusal::AttachedWithOtherAddress { instance: port.instance, held: lease.address, asked })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A network that becomes managed leases an address to each port that has none.
+fn lease_to_unleased(segment: &Segment, range: &AddressRange, after: &mut Network) -> Result<Vec<Change>, Refusal> {
+    let mut taken: BTreeSet<_> = segment.holders.keys().copied().collect();
+    let mut changes = Vec::new();
+    for port in segment.ports.values().filter(|port| port.lease.is_none()) {
+        let address =
+            next_fit(range, after.last_address, |address| taken.contains(&address)).ok_or_else(|| exhausted(range))?;
+        taken.insert(address);
+        after.last_address = Some(address);
+        let lease = Some(Lease { address, kind: LeaseKind::Dynamic });
+        let leased = Port { lease, changed: after.generation, ..Port::clone(port) };
+        changes.push(Change::Port(Row::replace(Arc::clone(port), leased)));
+    }
+    Ok(changes)
+}
+
+fn static_lease(segment: &Segment, range: &AddressRange, address: Ipv4Addr) -> Result<Lease, Refusal> {
+    range.check_static(address)?;
+    match segment.holders.get(&address) {
+        Some(holder) => Err(Refusal::AddressTaken { address, holder: *holder }),
+        None => Ok(Lease { address, kind: LeaseKind::Static }),
+    }
+}
+
+fn dynamic_lease(segment: &Segment, range: &AddressRange, after: &mut Network) -> Result<Lease, Refusal> {
+    let address = next_fit(range, after.last_address, |address| segment.holders.contains_key(&address))
+        .ok_or_else(|| exhausted(range))?;
+    after.last_address = Some(address);
+    Ok(Lease { address, kind: LeaseKind::Dynamic })
+}
+
+fn exhausted(range: &AddressRange) -> Refusal {
+    Refusal::RangeExhausted { start: range.start(), end: range.end(), count: range.count(), subnet: range.subnet() }
+}
+
+fn wait_for(network: &Network, port: Option<WaitPort>) -> Wait {
+    Wait { network: network.id, generation: network.generation, port }
+}
+
+fn replace_network(before: &Arc<Network>, after: Network) -> Change {
+    Change::Network(Row::replace(Arc::clone(before), after))
+}
+
+/// The same decision under another operation's name.
+fn renamed(decision: Decision, kind: OperationKind) -> Decision {
+    let Outcome::Operation(operation) = decision.outcome else { return decision };
+    let operation = Arc::new(Operation { kind, ..Operation::clone(&operation) });
+    let rename = |change| match change {
+        Change::Operation(Row { before: None, after: Some(_) }) => {
+            Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) })
+        }
+        other => other,
+    };
+    let changes = decision.changes.into_iter().map(rename).collect();
+    Decision { changes, outcome: Outcome::Operation(operation) }
+}
+
+fn done(changes: Vec<Change>) -> Decision {
+    Decision { changes, outcome: Outcome::Done }
+}
+
+fn random_octets(world: &mut Circumstances<'_>) -> [u8; 10] {
+    let mut octets = [0; 10];
+    octets[..8].copy_from_slice(&(world.random)().to_le_bytes());
+    octets[8..].copy_from_slice(&(world.random)().to_le_bytes()[..2]);
+    octets
+}

@@ -1,0 +1,285 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{Change, Row, Snapshot};
+use crate::{
+    Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId, Operation,
+    OperationId, OperationState, Port, Vni,
+};
+
+/// How many removed ports of one network are remembered, so that a host that missed their removal
+/// is sent a delta. One that missed more is sent the full state.
+const REMOVALS_MAX: usize = 1024;
+
+/// Every record of a zone, with the indexes that decisions need.
+///
+/// The records are shared by reference count: two zones that hold the same records cost little more
+/// than one.
+#[derive(Debug, Clone, Default)]
+pub struct Zone {
+    pub(super) segments: BTreeMap<NetworkId, Segment>,
+    pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
+    pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
+    pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
+    pub(super) carriages: BTreeMap<NetworkId, BTreeMap<HostId, Arc<Carriage>>>,
+    pub(super) pending: BTreeSet<OperationId>,
+    pub(super) networks_of_instance: HashMap<InstanceId, BTreeSet<NetworkId>>,
+    pub(super) networks_of_host: HashMap<HostId, BTreeSet<NetworkId>>,
+    pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
+    pub(super) macs: HashSet<MacAddr>,
+    /// How many networks and carriages hold each VNI; one that is absent is free.
+    pub(super) vni_holders: HashMap<Vni, u32>,
+}
+
+/// One network with its ports.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) network: Arc<Network>,
+    pub(super) ports: BTreeMap<InstanceId, Arc<Port>>,
+    pub(super) holders: BTreeMap<Ipv4Addr, InstanceId>,
+    /// Ports removed since `removals_from`, with the generation that removed them.
+    pub(super) removals: VecDeque<(Generation, MacAddr)>,
+    /// Removals at or before this generation are not remembered.
+    pub(super) removals_from: Generation,
+}
+
+impl Zone {
+    /// The zone with these records.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let mut zone = Self::default();
+        let networks = snapshot.networks.into_iter().map(|record| Change::Network(Row::insert(record)));
+        let hosts = snapshot.hosts.into_iter().map(|record| Change::Host(Row::insert(record)));
+        let instances = snapshot.instances.into_iter().map(|record| Change::Instance(Row::insert(record)));
+        let ports = snapshot.ports.into_iter().map(|record| Change::Port(Row::insert(record)));
+        let operations = snapshot.operations.into_iter().map(|record| Change::Operation(Row::insert(record)));
+        let carriages = snapshot.carriages.into_iter().map(|record| Change::Carriage(Row::insert(record)));
+        let changes = networks.chain(hosts).chain(instances).chain(ports).chain(operations).chain(carriages);
+        changes.for_each(|change| zone.apply(&change));
+        zone
+    }
+
+    /// A network by id.
+    pub fn network(&self, id: NetworkId) -> Option<&Arc<Network>> {
+        self.segments.get(&id).map(|segment| &segment.network)
+    }
+
+    /// All networks in the order of their creation.
+    pub fn networks(&self) -> impl ExactSizeIterator<Item = &Arc<Network>> {
+        self.segments.values().map(|segment| &segment.network)
+    }
+
+    /// The ports of a network, in the order in which their instances were created.
+    pub fn ports_of_network(&self, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
+        self.segments.get(&id).into_iter().flat_map(|segment| segment.ports.values())
+    }
+
+    /// The port of an instance in a network.
+    pub fn port(&self, network: NetworkId, instance: InstanceId) -> Option<&Arc<Port>> {
+        self.segments.get(&network)?.ports.get(&instance)
+    }
+
+    /// The ports of an instance.
+    pub fn ports_of_instance(&self, id: InstanceId) -> impl Iterator<Item = &Arc<Port>> {
+        let networks = self.networks_of_instance.get(&id).into_iter().flatten();
+        networks.filter_map(move |network| self.port(*network, id))
+    }
+
+    /// An instance by id.
+    pub fn instance(&self, id: InstanceId) -> Option<&Arc<Instance>> {
+        self.instances.get(&id)
+    }
+
+    /// All instances in the order of their creation.
+    pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
+        self.instances.values()
+    }
+
+    /// How many instances a host has.
+    pub fn instances_on(&self, host: HostId) -> usize {
+        self.instances_of_host.get(&host).map_or(0, BTreeSet::len)
+    }
+
+    /// A host by id.
+    pub fn host(&self, id: HostId) -> Option<&Arc<Host>> {
+        self.hosts.get(&id)
+    }
+
+    /// A host by name.
+    pub fn host_by_name(&self, name: &HostName) -> Option<&Arc<Host>> {
+        self.hosts.values().find(|host| host.name == *name)
+    }
+
+    /// All hosts in the order in which they first reported.
+    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Arc<Host>> {
+        self.hosts.values()
+    }
+
+    /// An operation by id.
+    pub fn operation(&self, id: OperationId) -> Option<&Arc<Operation>> {
+        self.operations.get(&id)
+    }
+
+    /// The operations that are not final yet, oldest first.
+    pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
+        self.pending.iter().filter_map(|id| self.operations.get(id))
+    }
+
+    /// The hosts that may carry a network, which may have been deleted.
+    pub fn carriers(&self, network: NetworkId) -> impl Iterator<Item = HostId> {
+        self.carriages.get(&network).into_iter().flat_map(|hosts| hosts.keys().copied())
+    }
+
+    /// The networks that a host may carry, deleted ones among them.
+    pub fn carried_by(&self, host: HostId) -> impl Iterator<Item = NetworkId> {
+        self.networks_of_host.get(&host).into_iter().flatten().copied()
+    }
+
+    /// Carries out a change that was decided on this zone's state.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Network(row) => self.apply_network(row),
+            Change::Instance(row) => self.apply_instance(row),
+            Change::Port(row) => self.apply_port(row),
+            Change::Host(row) => {
+                replace(&mut self.hosts, row, |host| host.id);
+            }
+            Change::Operation(row) => {
+                replace(&mut self.operations, row, |operation| operation.id);
+                for (record, is_there) in [(&row.before, false), (&row.after, true)] {
+                    let Some(record) = record else { continue };
+                    match record.state {
+                        OperationState::Pending { .. } if is_there => self.pending.insert(record.id),
+                        _ => self.pending.remove(&record.id),
+                    };
+                }
+            }
+            Change::Carriage(row) => self.apply_carriage(row),
+        }
+    }
+
+    fn apply_network(&mut self, row: &Row<Network>) {
+        match (&row.before, &row.after) {
+            (_, Some(after)) => match self.segments.get_mut(&after.id) {
+                Some(segment) => segment.network = Arc::clone(after),
+                None => {
+                    self.hold_vni(after.vni);
+                    self.segments.insert(after.id, Segment::new(Arc::clone(after)));
+                }
+            },
+            (Some(before), None) => {
+                self.segments.remove(&before.id);
+                self.release_vni(before.vni);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn apply_instance(&mut self, row: &Row<Instance>) {
+        if let Some(before) = &row.before {
+            remove_from(&mut self.instances_of_host, before.host, before.id);
+        }
+        if let Some(after) = &row.after {
+            self.instances_of_host.entry(after.host).or_default().insert(after.id);
+        }
+        replace(&mut self.instances, row, |instance| instance.id);
+    }
+
+    fn apply_port(&mut self, row: &Row<Port>) {
+        if let Some(before) = &row.before {
+            self.macs.remove(&before.mac);
+            remove_from(&mut self.networks_of_instance, before.instance, before.network);
+            if let Some(segment) = self.segments.get_mut(&before.network) {
+                segment.remove(before, row.after.is_none());
+            }
+        }
+        if let Some(after) = &row.after {
+            self.macs.insert(after.mac);
+            self.networks_of_instance.entry(after.instance).or_default().insert(after.network);
+            if let Some(segment) = self.segments.get_mut(&after.network) {
+                segment.insert(after);
+            }
+        }
+    }
+
+    fn apply_carriage(&mut self, row: &Row<Carriage>) {
+        if let Some(before) = &row.before {
+            self.release_vni(before.vni);
+            remove_from(&mut self.networks_of_host, before.host, before.network);
+            if let Some(hosts) = self.carriages.get_mut(&before.network) {
+                hosts.remove(&before.host);
+                if hosts.is_empty() {
+                    self.carriages.remove(&before.network);
+                }
+            }
+        }
+        if let Some(after) = &row.after {
+            self.hold_vni(after.vni);
+            self.networks_of_host.entry(after.host).or_default().insert(after.network);
+            self.carriages.entry(after.network).or_default().insert(after.host, Arc::clone(after));
+        }
+    }
+
+    fn hold_vni(&mut self, vni: Vni) {
+        *self.vni_holders.entry(vni).or_default() += 1;
+    }
+
+    fn release_vni(&mut self, vni: Vni) {
+        if let Some(holders) = self.vni_holders.get_mut(&vni) {
+            *holders -= 1;
+            if *holders == 0 {
+                self.vni_holders.remove(&vni);
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn new(network: Arc<Network>) -> Self {
+        let removals_from = network.generation;
+        Self { network, ports: BTreeMap::new(), holders: BTreeMap::new(), removals: VecDeque::new(), removals_from }
+    }
+
+    fn insert(&mut self, port: &Arc<Port>) {
+        self.removals.retain(|(_, mac)| *mac != port.mac);
+        if let Some(lease) = port.lease {
+            self.holders.insert(lease.address, port.instance);
+        }
+        self.ports.insert(port.instance, Arc::clone(port));
+    }
+
+    /// The network's own change comes first in a decision, so its generation is the one that removes.
+    fn remove(&mut self, port: &Port, for_good: bool) {
+        if let Some(lease) = port.lease
+            && self.holders.get(&lease.address) == Some(&port.instance)
+        {
+            self.holders.remove(&lease.address);
+        }
+        self.ports.remove(&port.instance);
+        if for_good {
+            self.removals.push_back((self.network.generation, port.mac));
+        }
+        while self.removals.len() > REMOVALS_MAX {
+            if let Some((generation, _)) = self.removals.pop_front() {
+                self.removals_from = generation;
+            }
+        }
+    }
+}
+
+fn replace<K: Ord, T>(records: &mut BTreeMap<K, Arc<T>>, row: &Row<T>, key: impl Fn(&T) -> K) {
+    match (&row.before, &row.after) {
+        (_, Some(after)) => drop(records.insert(key(after), Arc::clone(after))),
+        (Some(before), None) => drop(records.remove(&key(before))),
+        (None, None) => {}
+    }
+}
+
+fn remove_from<K: std::hash::Hash + Eq, V: Ord>(sets: &mut HashMap<K, BTreeSet<V>>, key: K, value: V) {
+    if let Some(set) = sets.get_mut(&key) {
+        set.remove(&value);
+        if set.is_empty() {
+            sets.remove(&key);
+        }
+    }
+}
