@@ -1,0 +1,94 @@
+use dhcproto::Name;
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use privnet_model::{DhcpOptions, DhcpSettings, DomainName};
+
+use crate::decide::Decision;
+use crate::request::Request;
+use crate::{LEASE_SECONDS, PortFacts, REBINDING_SECONDS, RENEWAL_SECONDS};
+
+/// What a client gets that has no parameter request list, the most needed first.
+const UNASKED: [OptionCode; 6] = [
+    OptionCode::Router,
+    OptionCode::DomainNameServer,
+    OptionCode::DomainSearch,
+    OptionCode::DomainName,
+    OptionCode::BroadcastAddr,
+    OptionCode::NtpServers,
+];
+
+/// What a refused client is told (RFC 2131 Table 3: option 56).
+const REFUSAL: &str = "this is not the address of your port";
+
+/// What an answer must say, asked or not.
+///
+/// The subnet mask is among them, so that it stands before the routers (RFC 2132 §3.3), and so is the MTU:
+/// a client that does not know it sends what the overlay drops.
+pub(crate) fn required(decision: Decision, request: &Request, facts: &PortFacts<'_>) -> Vec<DhcpOption> {
+    let subnet = facts.settings.range.subnet();
+    let mut options =
+        vec![DhcpOption::MessageType(message_type(decision)), DhcpOption::ServerIdentifier(subnet.server())];
+    // RFC 6842 §3: in every answer, as the client sent it.
+    options.extend(request.client_identifier.clone().map(DhcpOption::ClientIdentifier));
+    let lease = [
+        DhcpOption::AddressLeaseTime(LEASE_SECONDS),
+        DhcpOption::Renewal(RENEWAL_SECONDS),
+        DhcpOption::Rebinding(REBINDING_SECONDS),
+    ];
+    let link = [
+        DhcpOption::SubnetMask(subnet.netmask()),
+        DhcpOption::InterfaceMtu(u16::try_from(facts.overlay_mtu_bytes).unwrap_or(u16::MAX)),
+    ];
+    match decision {
+        Decision::Offer(_) | Decision::Ack(_) => options.extend(lease.into_iter().chain(link)),
+        Decision::Inform => options.extend(link),
+        Decision::Nak => options.push(DhcpOption::Message(REFUSAL.to_owned())),
+    }
+    options
+}
+
+/// What the client asked for and the network has, in the client's order (RFC 2132 §9.8).
+pub(crate) fn optional(decision: Decision, request: &Request, settings: &DhcpSettings) -> Vec<DhcpOption> {
+    let asked = match decision {
+        Decision::Nak => &[],
+        Decision::Offer(_) | Decision::Ack(_) | Decision::Inform => request.asked.as_deref().unwrap_or(&UNASKED),
+    };
+    let asked_first_here = |(i, code): (usize, &OptionCode)| (!asked[..i].contains(code)).then_some(*code);
+    asked.iter().enumerate().filter_map(asked_first_here).filter_map(|code| option(code, settings)).collect()
+}
+
+fn message_type(decision: Decision) -> MessageType {
+    match decision {
+        Decision::Offer(_) => MessageType::Offer,
+        Decision::Ack(_) | Decision::Inform => MessageType::Ack,
+        Decision::Nak => MessageType::Nak,
+    }
+}
+
+/// The network's value of an option, if it has one and it is not among the required ones.
+fn option(code: OptionCode, settings: &DhcpSettings) -> Option<DhcpOption> {
+    let options = &settings.options;
+    match code {
+        OptionCode::Router => list(options.routers()).map(DhcpOption::Router),
+        OptionCode::DomainNameServer => list(options.dns_servers()).map(DhcpOption::DomainNameServer),
+        OptionCode::NtpServers => list(options.ntp_servers()).map(DhcpOption::NtpServers),
+        OptionCode::DomainName => options.domain_search().first().map(|name| DhcpOption::DomainName(name.to_string())),
+        OptionCode::DomainSearch => domain_search(options),
+        OptionCode::BroadcastAddr => Some(DhcpOption::BroadcastAddr(settings.range.subnet().broadcast())),
+        _ => None,
+    }
+}
+
+/// An option that would be empty is absent: RFC 2132 §3.5 and others want at least one address.
+fn list<T: Clone>(values: &[T]) -> Option<Vec<T>> {
+    (!values.is_empty()).then(|| values.to_vec())
+}
+
+/// `dhcproto` compresses the list as one message of its own, as RFC 3397 §2 wants it.
+fn domain_search(options: &DhcpOptions) -> Option<DhcpOption> {
+    let names: Vec<_> = options.domain_search().iter().map(name).collect();
+    list(&names).map(DhcpOption::DomainSearch)
+}
+
+fn name(domain: &DomainName) -> Name {
+    Name::from_ascii(domain.as_str()).expect("a DomainName is a name of RFC 1035")
+}
