@@ -1,0 +1,499 @@
+//! The lab: its parts, how they start and how all of them go.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use ureq::http::Method;
+
+use crate::api::{Api, text};
+use crate::capture::Capture;
+use crate::dhcp::{DhcpClient, DhcpClientKind};
+use crate::interrupt::wait_for;
+use crate::leftovers;
+use crate::namespace::Namespace;
+use crate::process::{Daemon, command, run};
+use crate::registration::Registration;
+
+/// A server that starts answers within this, and an agent connects within this.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The underlay's device in a host's namespace.
+const UNDERLAY_DEVICE: &str = "under0";
+
+/// The underlay's subnet is 192.0.2.0/24 (TEST-NET-1, RFC 5737), so there is room for so many hosts.
+const HOSTS_MAX: u8 = 254;
+
+/// What a lab is to be like.
+#[derive(Debug, Clone)]
+pub struct LabBuilder {
+    hosts: u8,
+    underlay_mtu_bytes: u32,
+    binary: Option<PathBuf>,
+    server_args: Vec<String>,
+    agent_args: Vec<String>,
+    log: String,
+}
+
+impl LabBuilder {
+    /// How many hosts: `h1`, `h2` and so on. Two unless said otherwise.
+    pub fn hosts(mut self, count: u8) -> Self {
+        self.hosts = count;
+        self
+    }
+
+    /// The MTU of the hosts' underlay devices, in octets. 1500 unless said otherwise.
+    pub fn underlay_mtu(mut self, octets: u32) -> Self {
+        self.underlay_mtu_bytes = octets;
+        self
+    }
+
+    /// The `privnet` binary. Unless said otherwise it is the one beside this process's own.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
+    }
+
+    /// More words for `privnet server`.
+    pub fn server_args<T: Into<String>>(mut self, words: impl IntoIterator<Item = T>) -> Self {
+        self.server_args.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// More words for every `privnet agent`.
+    pub fn agent_args<T: Into<String>>(mut self, words: impl IntoIterator<Item = T>) -> Self {
+        self.agent_args.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// What server and agents log, as for `--log`. `info` unless said otherwise.
+    pub fn log(mut self, filter: impl Into<String>) -> Self {
+        self.log = filter.into();
+        self
+    }
+
+    /// Makes the namespaces, starts the server and an agent per host, and returns when the server is
+    /// ready and all agents are connected.
+    ///
+    /// # Errors
+    /// Something cannot be made, or does not come up in time; the message quotes the log of what did
+    /// not. Nothing is left behind.
+    pub fn start(self) -> Result<Lab> {
+        let mut lab = self.prepare()?;
+        lab.start_server()?;
+        for host in 1..=lab.hosts.len() {
+            lab.start_agent(host)?;
+        }
+        lab.wait_for_agents()?;
+        Ok(lab)
+    }
+
+    /// Makes the namespaces and starts nothing.
+    ///
+    /// # Errors
+    /// Something cannot be made. Nothing is left behind.
+    pub fn prepare(self) -> Result<Lab> {
+        ensure!((1..=HOSTS_MAX).contains(&self.hosts), "a lab has 1 to {HOSTS_MAX} hosts, not {}", self.hosts);
+        let binary = self.binary.clone().map_or_else(binary_beside_own, Ok)?;
+        ensure!(binary.is_file(), "{} is not there; build it first (cargo build -p privnet)", binary.display());
+        let registration = Registration::new()?;
+        let api = Api::new(format!("http://{}", listen_address(&registration.id)));
+        // From here on dropping the lab removes whatever has been made.
+        let mut lab = Lab {
+            builder: self,
+            binary,
+            api,
+            guard: None,
+            underlay: None,
+            hosts: Vec::new(),
+            instances: 0,
+            clients: 0,
+            server: None,
+            registration,
+        };
+        lab.start_guard()?;
+        lab.make_underlay()?;
+        Ok(lab)
+    }
+}
+
+/// A server and hosts, all on this machine. Dropping it removes everything.
+#[derive(Debug)]
+pub struct Lab {
+    builder: LabBuilder,
+    binary: PathBuf,
+    api: Api,
+    guard: Option<Child>,
+    underlay: Option<Namespace>,
+    hosts: Vec<Host>,
+    instances: usize,
+    clients: usize,
+    server: Option<Daemon>,
+    registration: Registration,
+}
+
+/// One host of a lab.
+#[derive(Debug)]
+pub struct Host {
+    /// `h1`, `h2` and so on.
+    pub name: String,
+    /// Its underlay address.
+    pub vtep: Ipv4Addr,
+    /// Where its agent runs and its devices are.
+    pub namespace: Namespace,
+    /// Its underlay device in that namespace.
+    pub underlay_device: &'static str,
+    /// Where its agent pins eBPF objects.
+    pub pin_dir: PathBuf,
+    /// Where its agent keeps its copy of what is wanted.
+    pub state_dir: PathBuf,
+    agent: Option<Daemon>,
+}
+
+impl Host {
+    /// Its agent's process.
+    pub fn agent(&self) -> Option<&Daemon> {
+        self.agent.as_ref()
+    }
+}
+
+/// One registered instance. Its namespace goes with its lab.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The API's id.
+    pub id: String,
+    /// The API's name.
+    pub name: String,
+    /// Its host's number, from 1.
+    pub host: usize,
+    /// What its ports are plugged into.
+    pub namespace: Namespace,
+}
+
+impl Lab {
+    /// A lab of two hosts, to be changed or started.
+    pub fn builder() -> LabBuilder {
+        LabBuilder {
+            hosts: 2,
+            underlay_mtu_bytes: 1500,
+            binary: None,
+            server_args: Vec::new(),
+            agent_args: Vec::new(),
+            log: "info".to_owned(),
+        }
+    }
+
+    /// Six hexadecimal digits. Everything of the lab is named after it.
+    pub fn id(&self) -> &str {
+        &self.registration.id
+    }
+
+    /// The server's HTTP API. Its address stays the same when the server is started again.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The lab's folder, for files that shall go with it.
+    pub fn dir(&self) -> &Path {
+        &self.registration.data_dir
+    }
+
+    /// The hosts.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Host number `number`, from 1.
+    ///
+    /// # Panics
+    /// The lab has no such host.
+    pub fn host(&self, number: usize) -> &Host {
+        &self.hosts[number - 1]
+    }
+
+    /// The namespace whose bridge `br0` joins the hosts. The port to host `h1` is called `h1`.
+    pub fn underlay(&self) -> Option<&Namespace> {
+        self.underlay.as_ref()
+    }
+
+    /// The server's process, while it runs.
+    pub fn server(&self) -> Option<&Daemon> {
+        self.server.as_ref()
+    }
+
+    /// Runs the `privnet` command against the lab's server, and returns what it printed.
+    ///
+    /// # Errors
+    /// It does not succeed; the message has what it printed.
+    pub fn privnet(&self, arguments: &[&str]) -> Result<String> {
+        run(self.privnet_command("warn").args(["--api-url", self.api.url()]).args(arguments))
+    }
+
+    /// Starts the server and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time; the message quotes its log.
+    pub fn start_server(&mut self) -> Result<()> {
+        self.spawn_server()?;
+        let (server, api) = (self.server.as_mut().context("just started")?, &self.api);
+        let ready = wait_for(
+            || "the server is not ready".to_owned(),
+            READY_TIMEOUT,
+            || {
+                server.check()?;
+                let ready = api.request(Method::GET, "/readyz", None).is_ok_and(|reply| reply.status == 200);
+                Ok(ready.then_some(()))
+            },
+        );
+        ready.map_err(|error| error.context(server.log_tail()))
+    }
+
+    /// Starts the server and does not wait.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn_server(&mut self) -> Result<()> {
+        let mut command = self.privnet_command(&self.builder.log);
+        command.args(["server", "--listen", &listen_address(self.id())]);
+        command.arg("--data").arg(self.dir().join("server")).arg("--sync-socket").arg(self.sync_socket());
+        command.args(&self.builder.server_args);
+        self.server = Some(Daemon::start("the server", &mut command, &self.dir().join("server.log"))?);
+        Ok(())
+    }
+
+    /// Asks the server to stop and waits until it has.
+    ///
+    /// # Errors
+    /// It does not stop in time, or fails.
+    pub fn stop_server(&mut self) -> Result<()> {
+        self.server.take().map_or(Ok(()), Daemon::stop)
+    }
+
+    /// Kills the server (`kill -9`).
+    pub fn kill_server(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts the agent of host `host`, from 1, and does not wait.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent(&mut self, host: usize) -> Result<()> {
+        let log = self.dir().join(format!("h{host}.log"));
+        let mut command = self.agent_command(host);
+        command.args(&self.builder.agent_args);
+        self.hosts[host - 1].agent = Some(Daemon::start(format!("the agent of h{host}"), &mut command, &log)?);
+        Ok(())
+    }
+
+    /// Asks the agent of a host to stop and waits until it has.
+    ///
+    /// # Errors
+    /// It does not stop in time, or fails.
+    pub fn stop_agent(&mut self, host: usize) -> Result<()> {
+        self.hosts[host - 1].agent.take().map_or(Ok(()), Daemon::stop)
+    }
+
+    /// Kills the agent of a host (`kill -9`).
+    pub fn kill_agent(&mut self, host: usize) {
+        self.hosts[host - 1].agent = None;
+    }
+
+    /// Runs `privnet agent --purge` on a host.
+    ///
+    /// # Errors
+    /// It does not succeed.
+    pub fn purge(&self, host: usize) -> Result<String> {
+        run(self.agent_command(host).arg("--purge"))
+    }
+
+    /// Waits until the server says that the agents of all hosts that run one are connected.
+    ///
+    /// # Errors
+    /// One ends, or is not connected in time; the message quotes its log.
+    pub fn wait_for_agents(&mut self) -> Result<()> {
+        let api = self.api.clone();
+        for host in self.hosts.iter_mut() {
+            let Some(agent) = host.agent.as_mut() else { continue };
+            let connected = wait_for(
+                || format!("{} is not connected", host.name),
+                READY_TIMEOUT,
+                || {
+                    agent.check()?;
+                    let all = api.get("/privnet/v1/hosts")?;
+                    let own = all["hosts"].as_array().into_iter().flatten().find(|one| one["name"] == *host.name);
+                    Ok(own.filter(|one| one["connected"] == true).map(drop))
+                },
+            );
+            connected.map_err(|error| error.context(agent.log_tail()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a namespace and registers it as an instance on host `host`, from 1.
+    ///
+    /// # Errors
+    /// The namespace cannot be made, or the API refuses.
+    pub fn add_instance(&mut self, name: &str, host: usize) -> Result<Instance> {
+        let namespace = self.add_namespace()?;
+        self.register_instance(name, host, namespace)
+    }
+
+    /// Makes a namespace that is no instance yet.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn add_namespace(&mut self) -> Result<Namespace> {
+        self.instances += 1;
+        Namespace::create(self.id(), &format!("i{}", self.instances))
+    }
+
+    /// Registers a namespace as an instance on host `host`, from 1.
+    ///
+    /// # Errors
+    /// The API refuses.
+    pub fn register_instance(&self, name: &str, host: usize, namespace: Namespace) -> Result<Instance> {
+        let body = json!({"name": name, "host": self.host(host).name, "kind": "netns", "netns": namespace.name()});
+        let created = self.api.request(Method::POST, "/privnet/v1/instances", Some(&body))?.ok()?;
+        Ok(Instance { id: text(&created, "id")?, name: name.to_owned(), host, namespace })
+    }
+
+    /// Starts a DHCP client on an instance's device.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn dhcp_client(&mut self, instance: &Instance, device: &str, kind: DhcpClientKind) -> Result<DhcpClient> {
+        self.clients += 1;
+        let dir = self.dir().join(format!("dhcp-{}", self.clients));
+        DhcpClient::start(kind, &instance.namespace, device, &dir)
+    }
+
+    /// Watches the frames that match `filter` (pcap-filter(7)) on a device.
+    ///
+    /// # Errors
+    /// tcpdump cannot be started.
+    pub fn capture(&mut self, namespace: &Namespace, device: &str, filter: &str) -> Result<Capture> {
+        self.clients += 1;
+        Capture::start(namespace, device, filter, &self.dir().join(format!("capture-{}.log", self.clients)))
+    }
+
+    /// The ends of all logs, for error messages.
+    pub fn log_tails(&self) -> String {
+        let agents = self.hosts.iter().filter_map(Host::agent);
+        self.server.iter().chain(agents).map(Daemon::log_tail).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// Removes everything, as dropping does, and says what could not be.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn remove(mut self) -> Result<()> {
+        self.remove_all()
+    }
+
+    fn privnet_command(&self, log: &str) -> std::process::Command {
+        let mut command = command(self.id(), &self.binary);
+        command.args(["--config", "/dev/null", "--log", log]);
+        command
+    }
+
+    fn agent_command(&self, host: usize) -> std::process::Command {
+        let Host { name, vtep, namespace, pin_dir, state_dir, .. } = self.host(host);
+        let mut command = namespace.command(&self.binary.display().to_string());
+        command.args(["--config", "/dev/null", "--log", &self.builder.log, "agent", "--name", name]);
+        command.args(["--vtep", &vtep.to_string(), "--server"]).arg(format!("unix://{}", self.sync_socket().display()));
+        command.arg("--state").arg(state_dir).arg("--bpf-dir").arg(pin_dir);
+        command
+    }
+
+    /// Short, as a Unix socket's path has 107 octets at most (unix(7)).
+    fn sync_socket(&self) -> PathBuf {
+        self.registration.run_dir.join("sync.sock")
+    }
+
+    fn start_guard(&mut self) -> Result<()> {
+        // It must outlive the lab's processes, so it does not carry their mark.
+        let mut command = command("", &self.binary);
+        command.args(["--config", "/dev/null", "lab", "guard", self.id()]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.guard = Some(command.spawn().context("cannot start the lab's guard")?);
+        Ok(())
+    }
+
+    fn make_underlay(&mut self) -> Result<()> {
+        let mtu = self.builder.underlay_mtu_bytes;
+        let underlay = Namespace::create(self.id(), "net")?;
+        underlay.ip(&format!("link add br0 mtu {mtu} type bridge"))?;
+        underlay.ip("link set br0 up")?;
+        for number in 1..=self.builder.hosts {
+            let host = self.make_host(number)?;
+            let (name, netns) = (&host.name, host.namespace.name());
+            underlay.ip(&format!(
+                "link add {name} mtu {mtu} type veth peer name {UNDERLAY_DEVICE} mtu {mtu} netns {netns}"
+            ))?;
+            underlay.ip(&format!("link set {name} master br0 up"))?;
+            host.namespace.ip(&format!("address add {}/24 dev {UNDERLAY_DEVICE}", host.vtep))?;
+            host.namespace.ip(&format!("link set {UNDERLAY_DEVICE} up"))?;
+            self.hosts.push(host);
+        }
+        self.underlay = Some(underlay);
+        Ok(())
+    }
+
+    fn make_host(&self, number: u8) -> Result<Host> {
+        let name = format!("h{number}");
+        let state_dir = self.dir().join(&name);
+        fs::create_dir(&state_dir)?;
+        Ok(Host {
+            vtep: Ipv4Addr::new(192, 0, 2, number),
+            namespace: Namespace::create(self.id(), &name)?,
+            underlay_device: UNDERLAY_DEVICE,
+            pin_dir: leftovers::pin_dir(self.id(), &name),
+            state_dir,
+            agent: None,
+            name,
+        })
+    }
+
+    fn remove_all(&mut self) -> Result<()> {
+        self.server = None;
+        for host in &mut self.hosts {
+            host.agent = None;
+        }
+        let removed = leftovers::remove(self.id());
+        // When something could not be removed, the guard tries again after this process.
+        if let (Ok(()), Some(mut guard)) = (&removed, self.guard.take()) {
+            let _ = guard.kill();
+            let _ = guard.wait();
+        }
+        removed
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Nobody can be told; the guard tries again when this process has ended.
+        let _ = self.remove_all();
+    }
+}
+
+/// Each lab's server listens on a loopback address of its own, made of the lab's id, at a port that
+/// the kernel gives to nobody on its own: labs do not meet, and a server that is started again finds
+/// its port free.
+fn listen_address(id: &str) -> String {
+    let number = u32::from_str_radix(id, 16).unwrap_or(1);
+    let [_, b, c, d] = number.to_be_bytes();
+    format!("127.{b}.{c}.{d}:8080")
+}
+
+/// `privnet` is built into the folder of this process's binary, or of its tests' parent.
+fn binary_beside_own() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this process's binary is")?;
+    let dir = own.parent().context("a binary lies in a folder")?;
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    Ok(dir.join("privnet"))
+}

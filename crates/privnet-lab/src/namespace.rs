@@ -1,0 +1,134 @@
+//! Network namespaces by name, as `ip netns` makes them.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
+
+use crate::interrupt::wait_for;
+use crate::process::{self, command, run};
+
+/// Where `ip netns` keeps them.
+pub(crate) const NETNS_DIR: &str = "/run/netns";
+
+/// A peer that is there answers well within this.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One network namespace of a lab. It is removed with its lab.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    lab: String,
+    name: String,
+    file: Arc<File>,
+}
+
+impl Namespace {
+    /// Makes the namespace `pnlab-LAB-LABEL`, with its loopback device up.
+    pub(crate) fn create(lab: &str, label: &str) -> Result<Self> {
+        let name = format!("pnlab-{lab}-{label}");
+        run(command(lab, "ip").args(["netns", "add", &name]))?;
+        let path = format!("{NETNS_DIR}/{name}");
+        let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        let namespace = Self { lab: lab.to_owned(), name, file: Arc::new(file) };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Its name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command that will run in it.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = command(&self.lab, program);
+        let file = Arc::clone(&self.file);
+        // SAFETY: between fork and exec only setns(2) is called, which is async-signal-safe.
+        unsafe { command.pre_exec(move || Ok(setns(file.as_fd(), CloneFlags::CLONE_NEWNET)?)) };
+        command
+    }
+
+    /// Runs a command in it that must succeed, and returns what it printed.
+    ///
+    /// # Errors
+    /// It cannot be started or does not succeed; the message has what it printed.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        run(self.command(program).args(arguments)).with_context(|| format!("in namespace {}", self.name))
+    }
+
+    /// Runs `ip` with these words in it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn ip(&self, words: &str) -> Result<String> {
+        self.run("ip", &words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// The IPv4 addresses of a device in it; none if there is no such device.
+    ///
+    /// # Errors
+    /// `ip` cannot be run.
+    pub fn addresses(&self, device: &str) -> Result<Vec<Ipv4Addr>> {
+        let output = process::output(self.command("ip").args(["-o", "-4", "address", "show", "dev", device]))?;
+        let address = |line: &str| line.split_whitespace().nth(3)?.split('/').next()?.parse().ok();
+        Ok(output.stdout.lines().filter_map(address).collect())
+    }
+
+    /// Whether it has a device of this name.
+    ///
+    /// # Errors
+    /// `ip` cannot be run.
+    pub fn has_device(&self, device: &str) -> Result<bool> {
+        Ok(process::output(self.command("ip").args(["link", "show", "dev", device]))?.status.success())
+    }
+
+    /// Sends `count` ICMP echo requests, 100 ms apart, and returns how many were answered.
+    ///
+    /// # Errors
+    /// `ping` cannot be run.
+    pub fn ping(&self, to: impl Into<IpAddr>, count: u32) -> Result<u32> {
+        self.ping_with(to.into(), count, &[])
+    }
+
+    /// Whether one ICMP echo request of this total IP packet size, not to be fragmented, is answered.
+    ///
+    /// # Errors
+    /// `ping` cannot be run.
+    pub fn ping_sized(&self, to: Ipv4Addr, packet_bytes: u32) -> Result<bool> {
+        const HEADERS_BYTES: u32 = 20 + 8;
+        let payload_bytes = packet_bytes.saturating_sub(HEADERS_BYTES).to_string();
+        Ok(self.ping_with(to.into(), 1, &["-M", "do", "-s", &payload_bytes])? == 1)
+    }
+
+    /// Whether an echo request is answered soon; asks again until then.
+    ///
+    /// # Errors
+    /// `ping` cannot be run.
+    pub fn reaches(&self, to: impl Into<IpAddr>) -> Result<bool> {
+        let to = to.into();
+        let answered = |count: u32| (count > 0).then_some(());
+        let reached = wait_for(|| format!("no answer from {to}"), REACH_TIMEOUT, || Ok(answered(self.ping(to, 1)?)));
+        crate::interrupt::check()?;
+        Ok(reached.is_ok())
+    }
+
+    fn ping_with(&self, to: IpAddr, count: u32, more: &[&str]) -> Result<u32> {
+        let (to, count) = (to.to_string(), count.to_string());
+        let mut command = self.command("ping");
+        command.args(["-n", "-q", "-i", "0.1", "-W", "1", "-c", &count]).args(more).arg(to);
+        let output = process::output(&mut command)?;
+        // "3 packets transmitted, 2 received, 33% packet loss, time 204ms"
+        let received = output.stdout.lines().find_map(|line| {
+            let before = line.split(" received").next().filter(|before| before.len() < line.len())?;
+            before.split_whitespace().next_back()?.parse().ok()
+        });
+        // Without a summary nothing was sent: no route, or no such device.
+        Ok(received.unwrap_or(0))
+    }
+}
