@@ -1,0 +1,54 @@
+# What people and CI run. `make` alone says what there is.
+
+# To build: a C compiler and linker, clang for the eBPF programs, kernel headers, protoc.
+BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler
+# To run labs: namespaces, DHCP clients and tools that look at frames.
+LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump
+BENCH_PACKAGES := iperf3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench deps fmt lint doc root
+
+help:
+	@echo "make demo    show the main job on two hosts made of network namespaces (root)"
+	@echo "make test    run the whole suite (root)"
+	@echo "make bench   measure, print a table and write target/bench.json (root, a few minutes)"
+	@echo "make deps    install the system packages that are missing"
+	@echo "make fmt     format the code"
+	@echo "make lint    check format, clippy and the documentation"
+	@echo "make doc     build the documentation of all crates"
+
+demo: root deps
+	cargo build --quiet --package privnet
+	@target/debug/privnet lab demo
+
+test: root deps
+	cargo test --quiet --workspace --doc
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		echo "cargo nextest run --workspace"; cargo nextest run --workspace; \
+	else \
+		echo "cargo test --workspace"; cargo test --workspace --all-targets; \
+	fi
+
+bench: root deps
+	@scripts/install-packages $(BENCH_PACKAGES)
+	cargo build --release --package privnet
+	cargo run --release --package privnet-lab --bin privnet-bench
+
+deps:
+	@scripts/install-packages $(BUILD_PACKAGES) $(LAB_PACKAGES)
+
+fmt:
+	cargo fmt
+
+lint: deps
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+doc: deps
+	cargo doc --workspace --no-deps
+
+# Network namespaces and eBPF need root, and so do files of an earlier run as root in target/.
+root:
+	@test "$$(id -u)" = 0 || { echo "This needs root (network namespaces, eBPF): run it as root." >&2; exit 1; }
