@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -77,7 +77,7 @@ impl Steps {
             }
             Err(error) => {
                 say(&format!("{:>3}  FAIL  {time:>8}  {error:#}", self.count + 1));
-                Err(error)
+                bail!("step {} did not hold", self.count + 1)
             }
         }
     }
@@ -269,7 +269,7 @@ fn show_changes(api: &Api, steps: &mut Steps, red: &str, reds: &mut [Guest]) -> 
         Ok(((), "reset-field: red has no labels any more".to_owned()))
     })?;
     steps.run(|| {
-        let [left, away] = reds else { anyhow::bail!("two instances are expected") };
+        let [left, away] = reds else { bail!("two instances are expected") };
         api.detach(red, &away.instance.id)?;
         ensure!(!away.instance.namespace.has_device("net0")?, "{} still has its device", away.instance.name);
         ensure!(left.instance.namespace.ping(away.address, 3)? == 0, "{} still answers", away.address);

@@ -157,7 +157,7 @@ impl DhcpClient {
     }
 
     fn wait_for(&self, what: &str, held: impl Fn(&Self) -> Option<DhcpLease>) -> Result<DhcpLease> {
-        wait_for(|| what.to_owned(), LEASE_TIMEOUT, || Ok(held(self))).with_context(|| self.daemon.log_tail())
+        wait_for(|| what.to_owned(), LEASE_TIMEOUT, || Ok(held(self))).map_err(|error| self.daemon.explain(error))
     }
 }
 

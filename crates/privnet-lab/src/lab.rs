@@ -249,7 +249,7 @@ impl Lab {
                 Ok(ready.then_some(()))
             },
         );
-        ready.map_err(|error| error.context(server.log_tail()))
+        ready.map_err(|error| server.explain(error))
     }
 
     /// Starts the server and does not wait.
@@ -329,7 +329,7 @@ impl Lab {
                     Ok(own.filter(|one| one["connected"] == true).map(drop))
                 },
             );
-            connected.map_err(|error| error.context(agent.log_tail()))?;
+            connected.map_err(|error| agent.explain(error))?;
         }
         Ok(())
     }

@@ -114,6 +114,11 @@ impl Daemon {
         std::fs::read(&self.log).map(|octets| String::from_utf8_lossy(&octets).into_owned()).unwrap_or_default()
     }
 
+    /// The error with the end of the log, where the cause usually is.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        anyhow::anyhow!("{error:#}\n{}", self.log_tail())
+    }
+
     /// The end of the log, for error messages.
     pub(crate) fn log_tail(&self) -> String {
         let log = self.log();
@@ -125,11 +130,11 @@ impl Daemon {
     /// Fails if it has ended by itself.
     ///
     /// # Errors
-    /// It has; the message quotes the end of its log.
+    /// It has.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("{} has ended, {status}; {}", self.what, self.log_tail()),
+            Some(status) => bail!("{} has ended, {status}", self.what),
         }
     }
 
@@ -151,8 +156,8 @@ impl Daemon {
         let stopped = wait_for(|| format!("{} did not stop", self.what), STOP_TIMEOUT, || Ok(self.child.try_wait()?));
         match stopped {
             Ok(status) if status.success() || status.signal() == Some(Signal::SIGTERM as i32) => Ok(()),
-            Ok(status) => bail!("{} stopped, {status}; {}", self.what, self.log_tail()),
-            Err(error) => Err(error.context(self.log_tail())),
+            Ok(status) => Err(self.explain(anyhow::anyhow!("{} stopped, {status}", self.what))),
+            Err(error) => Err(self.explain(error)),
         }
     }
 

@@ -28,10 +28,11 @@ impl Output {
         }
     }
 
-    /// Prints one of the two.
+    /// Prints one of the two. An answer without content is no JSON, and nothing is printed for it.
     pub(crate) fn print(self, json: &Value, table: impl FnOnce() -> String) -> Result<(), Failure> {
         match self {
             Self::Table => print_line(&table()),
+            Self::Json if json.is_null() => Ok(()),
             Self::Json => print_line(&serde_json::to_string_pretty(json).context("cannot write JSON")?),
         }
     }
