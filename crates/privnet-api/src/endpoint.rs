@@ -1,0 +1,268 @@
+use std::fmt;
+
+use schemars::{Schema, SchemaGenerator};
+
+use crate::body::{
+    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, UpdateIp, UpdatePrivateNetwork,
+};
+use crate::reply::{
+    Health, Host, Hosts, Instance, Instances, Operation, PlacedInstance, PlacedInstances, PrivateNetwork,
+    PrivateNetworks, Zones,
+};
+
+/// One operation of the API.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Which it is, for matches that must name them all.
+    pub call: Call,
+    /// Its `operationId`, which names it in logs as well.
+    pub id: &'static str,
+    /// The method it takes.
+    pub method: Method,
+    /// The path, with parameters in braces; a parameter never contains a colon.
+    pub path: &'static str,
+    /// A line for people.
+    pub summary: &'static str,
+    /// The schema of the body; `None` where a body is ignored.
+    pub request: Option<SchemaOf>,
+    /// The status of success.
+    pub status: u16,
+    /// The schema of the answer; `None` where it has no body.
+    pub reply: Option<SchemaOf>,
+    /// The statuses it may refuse with, beside those that every request may get.
+    pub refusals: &'static [u16],
+}
+
+/// Makes a type's schema.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// The operations of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table says what each one does")]
+pub enum Call {
+    ListPrivateNetworks,
+    CreatePrivateNetwork,
+    GetPrivateNetwork,
+    UpdatePrivateNetwork,
+    DeletePrivateNetwork,
+    ResetPrivateNetworkField,
+    AttachInstance,
+    DetachInstance,
+    UpdateInstanceIp,
+    GetOperation,
+    ListZones,
+    ListInstances,
+    GetInstance,
+    ListHosts,
+    GetHost,
+    RemoveHost,
+    ListPlacedInstances,
+    CreateInstance,
+    DeleteInstance,
+    Health,
+    Readiness,
+    Document,
+}
+
+/// The methods that are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "RFC 9110 §9.3 says what they do")]
+pub enum Method {
+    Delete,
+    Get,
+    Post,
+    Put,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Every operation, each once, in the order of [`Call`].
+pub static ENDPOINTS: [Endpoint; 22] = [
+    get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
+        .says("List private networks")
+        .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
+    mutation(Call::CreatePrivateNetwork, "create-private-network", Method::Post, "/v2/private-network")
+        .says("Create a private network")
+        .reads(SchemaGenerator::subschema_for::<CreatePrivateNetwork>)
+        .refuses(&[400, 409, 413, 503]),
+    get(Call::GetPrivateNetwork, "get-private-network", "/v2/private-network/{id}")
+        .says("Show a private network")
+        .answers(SchemaGenerator::subschema_for::<PrivateNetwork<'static>>)
+        .refuses(&[400, 404]),
+    mutation(Call::UpdatePrivateNetwork, "update-private-network", Method::Put, "/v2/private-network/{id}")
+        .says("Change the properties of a private network that are given; options and labels are replaced whole")
+        .reads(SchemaGenerator::subschema_for::<UpdatePrivateNetwork>)
+        .refuses(&[400, 404, 409, 413, 503]),
+    mutation(Call::DeletePrivateNetwork, "delete-private-network", Method::Delete, "/v2/private-network/{id}")
+        .says("Delete a private network that no instance is attached to")
+        .refuses(&[400, 404, 409, 503]),
+    mutation(
+        Call::ResetPrivateNetworkField,
+        "reset-private-network-field",
+        Method::Delete,
+        "/v2/private-network/{id}/{field}",
+    )
+    .says("Empty a property of a private network")
+    .refuses(&[400, 404, 503]),
+    mutation(
+        Call::AttachInstance,
+        "attach-instance-to-private-network",
+        Method::Put,
+        "/v2/private-network/{id}:attach",
+    )
+    .says("Attach an instance to a private network, with a static address or one of the range")
+    .reads(SchemaGenerator::subschema_for::<AttachInstance>)
+    .refuses(&[400, 404, 409, 413, 503]),
+    mutation(
+        Call::DetachInstance,
+        "detach-instance-from-private-network",
+        Method::Put,
+        "/v2/private-network/{id}:detach",
+    )
+    .says("Detach an instance from a private network")
+    .reads(SchemaGenerator::subschema_for::<DetachInstance>)
+    .refuses(&[400, 404, 413, 503]),
+    mutation(
+        Call::UpdateInstanceIp,
+        "update-private-network-instance-ip",
+        Method::Put,
+        "/v2/private-network/{id}:update-ip",
+    )
+    .says("Give an attached instance another static address or, without ip, one of the range")
+    .reads(SchemaGenerator::subschema_for::<UpdateIp>)
+    .refuses(&[400, 404, 409, 413, 503]),
+    get(Call::GetOperation, "get-operation", "/v2/operation/{id}")
+        .says("Show how far an operation is")
+        .answers(SchemaGenerator::subschema_for::<Operation<'static>>)
+        .refuses(&[400, 404]),
+    get(Call::ListZones, "list-zones", "/v2/zone")
+        .says("List zones: this one, with the URL of its API")
+        .answers(SchemaGenerator::subschema_for::<Zones>),
+    get(Call::ListInstances, "list-instances", "/v2/instance")
+        .says("List instances")
+        .answers(SchemaGenerator::subschema_for::<Instances<'static>>),
+    get(Call::GetInstance, "get-instance", "/v2/instance/{id}")
+        .says("Show an instance")
+        .answers(SchemaGenerator::subschema_for::<Instance<'static>>)
+        .refuses(&[400, 404]),
+    get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
+        .says("List hosts")
+        .answers(SchemaGenerator::subschema_for::<Hosts<'static>>),
+    get(Call::GetHost, "get-host", "/privnet/v1/hosts/{id}")
+        .says("Show a host")
+        .answers(SchemaGenerator::subschema_for::<Host<'static>>)
+        .refuses(&[400, 404]),
+    removal(Call::RemoveHost, "remove-host", "/privnet/v1/hosts/{id}")
+        .says("Forget a host that has no instances; what it still carries counts as gone"),
+    get(Call::ListPlacedInstances, "list-placed-instances", "/privnet/v1/instances")
+        .says("List instances with their host and placement")
+        .answers(SchemaGenerator::subschema_for::<PlacedInstances<'static>>),
+    Endpoint {
+        status: 201,
+        ..mutation(Call::CreateInstance, "create-placed-instance", Method::Post, "/privnet/v1/instances")
+            .says("Register an instance that exists on a host")
+            .reads(SchemaGenerator::subschema_for::<CreateInstance>)
+            .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
+            .refuses(&[400, 404, 413, 503])
+    },
+    removal(Call::DeleteInstance, "delete-placed-instance", "/privnet/v1/instances/{id}")
+        .says("Forget an instance that is attached to no private network"),
+    get(Call::Health, "get-health", "/healthz")
+        .says("Whether the process answers")
+        .answers(SchemaGenerator::subschema_for::<Health>),
+    get(Call::Readiness, "get-readiness", "/readyz")
+        .says("Whether requests can be served, changes among them")
+        .answers(SchemaGenerator::subschema_for::<Health>)
+        .refuses(&[503]),
+    get(Call::Document, "get-openapi-document", "/v2/openapi.json").says("This document").answers(any_object),
+];
+
+const fn get(call: Call, id: &'static str, path: &'static str) -> Endpoint {
+    Endpoint {
+        call,
+        id,
+        method: Method::Get,
+        path,
+        summary: "",
+        request: None,
+        status: 200,
+        reply: None,
+        refusals: &[],
+    }
+}
+
+const fn mutation(call: Call, id: &'static str, method: Method, path: &'static str) -> Endpoint {
+    Endpoint { method, reply: Some(SchemaGenerator::subschema_for::<Operation<'static>>), ..get(call, id, path) }
+}
+
+const fn removal(call: Call, id: &'static str, path: &'static str) -> Endpoint {
+    Endpoint { method: Method::Delete, status: 204, refusals: &[400, 404, 409, 503], ..get(call, id, path) }
+}
+
+impl Endpoint {
+    const fn says(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    const fn reads(self, schema: SchemaOf) -> Self {
+        Self { request: Some(schema), ..self }
+    }
+
+    const fn answers(self, schema: SchemaOf) -> Self {
+        Self { reply: Some(schema), ..self }
+    }
+
+    const fn refuses(self, refusals: &'static [u16]) -> Self {
+        Self { refusals, ..self }
+    }
+}
+
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({"type": "object", "additionalProperties": true})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_call_once_and_in_order() {
+        for (index, endpoint) in ENDPOINTS.iter().enumerate() {
+            assert_eq!(endpoint.call as usize, index, "{}", endpoint.id);
+            assert!(!endpoint.summary.is_empty(), "{}", endpoint.id);
+        }
+        assert_eq!(ENDPOINTS.len(), Call::Document as usize + 1);
+    }
+
+    #[test]
+    fn ids_and_routes_are_unique() {
+        assert_eq!(ENDPOINTS.iter().map(|e| e.id).collect::<BTreeSet<_>>().len(), ENDPOINTS.len());
+        assert_eq!(ENDPOINTS.iter().map(|e| (e.method, e.path)).collect::<BTreeSet<_>>().len(), ENDPOINTS.len());
+    }
+
+    #[test]
+    fn the_mutations_are_named_as_their_operations_are() {
+        let ids: BTreeSet<_> = ENDPOINTS.iter().map(|endpoint| endpoint.id).collect();
+        for kind in privnet_model::OperationKind::ALL {
+            assert!(ids.contains(kind.as_str()), "{}", kind.as_str());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What is answered. Property names are in kebab-case; what is empty is absent, never null.
+
+mod host;
+mod instance;
+mod network;
+mod operation;
+mod zone;
+
+use privnet_model::Timestamp;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+pub use host::{Host, Hosts};
+pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
+pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
+pub use operation::{Operation, Reference};
+pub use zone::{Zone, Zones};
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "error")]
+pub struct Error {
+    /// What is wrong, with the property, the value and the rule; for people.
+    pub message: String,
+}
+
+/// How the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "health")]
+pub struct Health {
+    /// Always `ok`: what is not is an error.
+    #[schemars(extend("enum" = ["ok"]))]
+    pub status: &'static str,
+}
+
+impl Health {
+    /// All is well.
+    pub const OK: Self = Self { status: "ok" };
+}
+
+/// RFC 3339 in UTC with whole seconds, as the real service writes it.
+fn rfc3339<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let seconds = i64::try_from(moment.unix_ms / 1000).unwrap_or(i64::MAX);
+    let moment = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+    serializer.collect_str(&moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+}

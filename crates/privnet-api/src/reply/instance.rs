@@ -1,0 +1,174 @@
+use privnet_model::{InstanceId, MacAddr, NetworkId, Placement, Port, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::network::as_text;
+
+/// All instances.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "instances")]
+pub struct Instances<'a> {
+    /// In the order of their registration.
+    pub instances: Vec<Instance<'a>>,
+}
+
+/// An instance, as the clients of `/v2` see it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "instance")]
+pub struct Instance<'a> {
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: InstanceId,
+    #[schemars(length(min = 1, max = 255))]
+    name: &'a str,
+    /// Always `running`: whether it is, only its host knows.
+    #[schemars(extend("enum" = ["running"]))]
+    state: &'static str,
+    /// When it was registered.
+    #[serde(serialize_with = "super::rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    created_at: Timestamp,
+    /// What it is attached to; absent when that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    private_networks: Vec<InstanceNetwork>,
+    /// Always false. The exo client reads it.
+    secureboot_enabled: bool,
+    /// Always false. The exo client reads it.
+    tpm_enabled: bool,
+}
+
+/// One attachment of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "instance-private-network")]
+pub struct InstanceNetwork {
+    /// The private network's id.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: NetworkId,
+    /// The MAC address of the instance's device in it.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"))]
+    mac_address: MacAddr,
+}
+
+/// All instances with where they run.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "placed-instances")]
+pub struct PlacedInstances<'a> {
+    /// In the order of their registration.
+    pub instances: Vec<PlacedInstance<'a>>,
+}
+
+/// An instance, where it runs and how its ports are plugged in there.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "placed-instance")]
+pub struct PlacedInstance<'a> {
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: InstanceId,
+    #[schemars(length(min = 1, max = 255))]
+    name: &'a str,
+    /// The host's name.
+    host: &'a str,
+    /// The port kind.
+    #[schemars(extend("enum" = ["netns"]))]
+    kind: &'static str,
+    /// The network namespace, as it was given.
+    netns: &'a str,
+    /// When it was registered.
+    #[serde(serialize_with = "super::rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    created_at: Timestamp,
+}
+
+impl<'a> Instance<'a> {
+    /// An instance with its ports.
+    pub fn new<P: std::borrow::Borrow<Port>>(
+        instance: &'a privnet_model::Instance,
+        ports: impl IntoIterator<Item = P>,
+    ) -> Self {
+        Self {
+            id: instance.id,
+            name: instance.name.as_str(),
+            state: "running",
+            created_at: instance.created_at,
+            private_networks: ports.into_iter().map(|port| InstanceNetwork::of(port.borrow())).collect(),
+            secureboot_enabled: false,
+            tpm_enabled: false,
+        }
+    }
+}
+
+impl InstanceNetwork {
+    fn of(port: &Port) -> Self {
+        Self { id: port.network, mac_address: port.mac }
+    }
+}
+
+impl<'a> PlacedInstance<'a> {
+    /// An instance on the host with this name.
+    pub fn new(instance: &'a privnet_model::Instance, host: &'a str) -> Self {
+        let (kind, netns) = match &instance.placement {
+            Placement::Netns(netns) => ("netns", netns.as_str()),
+        };
+        Self { id: instance.id, name: instance.name.as_str(), host, kind, netns, created_at: instance.created_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privnet_model::{DeviceName, Generation, HostId, Name, Netns};
+
+    use super::*;
+
+    fn instance() -> privnet_model::Instance {
+        privnet_model::Instance {
+            id: "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11".parse().expect("id"),
+            name: Name::try_from("web1").expect("name"),
+            host: HostId::from_bytes([0; 16]),
+            placement: Placement::Netns(Netns::try_from("web1").expect("netns")),
+            created_at: Timestamp::from_unix_ms(1_790_000_000_999),
+        }
+    }
+
+    #[test]
+    fn an_instance_shows_its_networks_with_its_mac_addresses() {
+        let port = Port {
+            network: "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id"),
+            instance: instance().id,
+            mac: MacAddr::for_port([1, 2, 3, 4, 5]),
+            lease: None,
+            device: DeviceName::of_port(0),
+            changed: Generation::FIRST,
+        };
+        assert_eq!(
+            serde_json::to_string(&Instance::new(&instance(), [port])).expect("serializes"),
+            concat!(
+                r#"{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","name":"web1","state":"running","#,
+                r#""created-at":"2026-09-21T14:13:20Z","#,
+                r#""private-networks":[{"id":"3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","mac-address":"0a:01:02:03:04:05"}],"#,
+                r#""secureboot-enabled":false,"tpm-enabled":false}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_instance_that_is_attached_to_nothing_shows_no_networks() {
+        let reply = serde_json::to_value(Instance::new::<Port>(&instance(), [])).expect("serializes");
+        assert_eq!(reply.get("private-networks"), None);
+    }
+
+    #[test]
+    fn a_placed_instance_shows_what_it_was_registered_with() {
+        assert_eq!(
+            serde_json::to_string(&PlacedInstance::new(&instance(), "host1")).expect("serializes"),
+            concat!(
+                r#"{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","name":"web1","host":"host1","#,
+                r#""kind":"netns","netns":"web1","created-at":"2026-09-21T14:13:20Z"}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,109 @@
+use privnet_model::{NetworkId, OperationState, Reason};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// An accepted change, and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "operation")]
+pub struct Operation<'a> {
+    #[serde(serialize_with = "super::network::as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: privnet_model::OperationId,
+    /// `success`: the hosts concerned have applied it. `failure`: a host could not. `timeout`: the
+    /// instance's host was away for too long; what was asked is applied when it is back.
+    #[schemars(extend("enum" = ["failure", "pending", "success", "timeout"]))]
+    state: &'static str,
+    /// Why it failed or timed out, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "busy", "conflict", "fault", "forbidden", "incorrect", "interrupted", "not-found", "partial", "unavailable",
+        "unknown", "unsupported"
+    ]))]
+    reason: Option<&'static str>,
+    /// Why it failed or timed out, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    reference: Reference,
+}
+
+/// What an operation is about: always the private network, which may be gone by now.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "reference")]
+pub struct Reference {
+    #[serde(serialize_with = "super::network::as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: NetworkId,
+    /// Where it is read.
+    link: String,
+    /// The operation that reads it.
+    command: &'static str,
+}
+
+impl<'a> From<&'a privnet_model::Operation> for Operation<'a> {
+    fn from(operation: &'a privnet_model::Operation) -> Self {
+        let (state, reason, message) = match &operation.state {
+            OperationState::Pending { .. } => ("pending", None, None),
+            OperationState::Success => ("success", None, None),
+            OperationState::Failure { reason, message } => ("failure", Some(*reason), Some(message.as_str())),
+            // python-exoscale reads the reason of every operation that did not succeed (contract §2.4).
+            OperationState::Timeout { message } => ("timeout", Some(Reason::Unavailable), Some(message.as_str())),
+        };
+        Self {
+            id: operation.id,
+            state,
+            reason: reason.map(Reason::as_str),
+            message,
+            reference: Reference::to_network(operation.network),
+        }
+    }
+}
+
+impl Reference {
+    fn to_network(id: NetworkId) -> Self {
+        Self { id, link: format!("/v2/private-network/{id}"), command: "get-private-network" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privnet_model::{Generation, OperationKind, Timestamp, Wait};
+
+    use super::*;
+
+    fn check(state: OperationState, expected: &str) {
+        let network = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id");
+        let operation = privnet_model::Operation {
+            id: "e2047130-b86e-11ef-83b3-0d8312b2c2d7".parse().expect("id"),
+            kind: OperationKind::Attach,
+            network,
+            created_at: Timestamp::from_unix_ms(0),
+            state,
+        };
+        let reference = concat!(
+            r#""reference":{"id":"3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","#,
+            r#""link":"/v2/private-network/3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","command":"get-private-network"}"#
+        );
+        let expected = format!(r#"{{"id":"e2047130-b86e-11ef-83b3-0d8312b2c2d7",{expected},{reference}}}"#);
+        assert_eq!(serde_json::to_string(&Operation::from(&operation)).expect("serializes"), expected);
+    }
+
+    #[test]
+    fn the_reference_is_there_in_every_state_and_names_the_read() {
+        let network = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id");
+        let wait = Wait { network, generation: Generation::FIRST, port: None };
+        check(OperationState::Pending { wait, deadline: Timestamp::from_unix_ms(60_000) }, r#""state":"pending""#);
+        check(OperationState::Success, r#""state":"success""#);
+    }
+
+    #[test]
+    fn what_did_not_succeed_has_a_reason_and_a_message() {
+        check(
+            OperationState::Failure { reason: Reason::NotFound, message: "no network namespace web1".into() },
+            r#""state":"failure","reason":"not-found","message":"no network namespace web1""#,
+        );
+        check(
+            OperationState::Timeout { message: "host h1 was away".into() },
+            r#""state":"timeout","reason":"unavailable","message":"host h1 was away""#,
+        );
+    }
+}

@@ -1,0 +1,282 @@
+use std::fmt;
+
+use privnet_model::zone::{self, Command, RangeFields, Refusal};
+use privnet_model::{
+    AddressRange, HostId, HostName, HostNameError, InstanceId, Netns, NetnsError, NetworkId, OperationId, Placement,
+};
+use serde_json::{Map, Value};
+
+use self::fields::{Faults, Fields, Given, cut, description_of};
+use crate::{Call, Route};
+
+pub mod body;
+mod fields;
+
+/// What a request asks for. Its values have passed their own rules; whether they fit what there is
+/// only the zone knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// list-private-networks
+    ListNetworks,
+    /// get-private-network
+    GetNetwork(NetworkId),
+    /// get-operation
+    GetOperation(OperationId),
+    /// list-zones
+    ListZones,
+    /// list-instances
+    ListInstances,
+    /// get-instance
+    GetInstance(InstanceId),
+    /// list-hosts
+    ListHosts,
+    /// get-host
+    GetHost(HostId),
+    /// list-placed-instances
+    ListPlacedInstances,
+    /// get-health
+    Health,
+    /// get-readiness
+    Readiness,
+    /// get-openapi-document
+    Document,
+    /// Any endpoint that changes something.
+    Change(Command),
+}
+
+/// A request breaks rules that can be told without looking at anything else: 400.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRequest {
+    /// The body is not JSON at all. The source tells the line and column.
+    #[error("the body is not JSON: {0}")]
+    NotJson(#[source] serde_json::Error),
+    /// The body is JSON of another kind.
+    #[error("the body must be a JSON object, not {0}")]
+    NotAnObject(String),
+    /// Properties of the path or body, each with its value and its rule.
+    #[error("{0}")]
+    Fields(FaultList),
+}
+
+/// How many faults of one request are told; the rest is counted.
+const FAULTS_TOLD_MAX: usize = 20;
+
+/// Everything wrong with a request, at least one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultList(Vec<String>);
+
+impl fmt::Display for FaultList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = &self.0[..self.0.len().min(FAULTS_TOLD_MAX)];
+        f.write_str(&told.join("; "))?;
+        match self.0.len() - told.len() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// Reads a request's path parameters and body.
+///
+/// An empty body is an empty object, as python-exoscale sends it. Properties that nobody asked for
+/// are ignored, as clients send more than is needed: a detach carries a whole instance.
+///
+/// # Errors
+/// [`BadRequest::NotJson`], [`BadRequest::NotAnObject`], then [`BadRequest::Fields`] with every
+/// fault of path and body together.
+pub fn read(route: &Route, body: &[u8]) -> Result<Request, BadRequest> {
+    let object = match route.endpoint.request {
+        Some(_) => parse(body)?,
+        None => Map::new(),
+    };
+    let mut faults = Faults::default();
+    let request = Reader { params: &route.params, object: &object, faults: &mut faults }.read(route.endpoint.call);
+    match request {
+        Some(request) if faults.is_empty() => Ok(request),
+        _ => Err(BadRequest::Fields(FaultList(faults.into_sentences()))),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Map<String, Value>, BadRequest> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body).map_err(BadRequest::NotJson)? {
+        Value::Object(object) => Ok(object),
+        other => Err(BadRequest::NotAnObject(description_of(&other))),
+    }
+}
+
+/// Each method answers `None` only after it has noted a fault.
+struct Reader<'a> {
+    params: &'a [String],
+    object: &'a Map<String, Value>,
+    faults: &'a mut Faults,
+}
+
+impl Reader<'_> {
+    fn read(mut self, call: Call) -> Option<Request> {
+        let request = match call {
+            Call::ListPrivateNetworks => Request::ListNetworks,
+            Call::GetPrivateNetwork => Request::GetNetwork(self.path_id()?),
+            Call::GetOperation => Request::GetOperation(self.path_id()?),
+            Call::ListZones => Request::ListZones,
+            Call::ListInstances => Request::ListInstances,
+            Call::GetInstance => Request::GetInstance(self.path_id()?),
+            Call::ListHosts => Request::ListHosts,
+            Call::GetHost => Request::GetHost(self.path_id()?),
+            Call::ListPlacedInstances => Request::ListPlacedInstances,
+            Call::Health => Request::Health,
+            Call::Readiness => Request::Readiness,
+            Call::Document => Request::Document,
+            Call::CreatePrivateNetwork => Request::Change(self.create_network()?),
+            Call::UpdatePrivateNetwork => Request::Change(self.update_network()?),
+            Call::DeletePrivateNetwork => Request::Change(Command::DeleteNetwork(self.path_id()?)),
+            Call::ResetPrivateNetworkField => Request::Change(self.reset_field()?),
+            Call::AttachInstance => Request::Change(self.attach()?),
+            Call::DetachInstance => Request::Change(self.detach()?),
+            Call::UpdateInstanceIp => Request::Change(self.update_ip()?),
+            Call::RemoveHost => Request::Change(Command::RemoveHost(self.path_id()?)),
+            Call::CreateInstance => Request::Change(self.create_instance()?),
+            Call::DeleteInstance => Request::Change(Command::DeleteInstance(self.path_id()?)),
+        };
+        Some(request)
+    }
+
+    fn create_network(&mut self) -> Option<Command> {
+        let mut fields = self.fields();
+        let name = fields.name().required(&mut fields, "name");
+        let description = fields.description();
+        let range = range(&mut fields, Missing::IsAFault);
+        let options = fields.options();
+        let labels = fields.labels();
+        Some(Command::CreateNetwork(zone::CreateNetwork {
+            name: name?,
+            description: description.good().unwrap_or_default(),
+            range,
+            options: options.good().unwrap_or_default(),
+            labels: labels.good().unwrap_or_default(),
+        }))
+    }
+
+    fn update_network(&mut self) -> Option<Command> {
+        let id = self.path_id();
+        let mut fields = self.fields();
+        let wish = zone::UpdateNetwork {
+            name: fields.name().good(),
+            description: fields.description().good(),
+            range: range(&mut fields, Missing::MayBeSetAlready),
+            options: fields.options().good(),
+            labels: fields.labels().good(),
+        };
+        Some(Command::UpdateNetwork(id?, wish))
+    }
+
+    fn reset_field(&mut self) -> Option<Command> {
+        let id = self.path_id();
+        match self.params.get(1).map(String::as_str) {
+            Some("labels") => {}
+            other => {
+                let field = cut(other.unwrap_or_default());
+                self.faults.note(format!("field: \"{field}\" cannot be reset; labels is the only field that can"));
+            }
+        }
+        Some(Command::ResetLabels(id?))
+    }
+
+    fn attach(&mut self) -> Option<Command> {
+        let network = self.path_id();
+        let mut fields = self.fields();
+        let instance = fields.instance_id();
+        let address = fields.address("ip").good();
+        Some(Command::Attach { network: network?, instance: instance?, address })
+    }
+
+    fn detach(&mut self) -> Option<Command> {
+        let network = self.path_id();
+        let instance = self.fields().instance_id();
+        Some(Command::Detach { network: network?, instance: instance? })
+    }
+
+    fn update_ip(&mut self) -> Option<Command> {
+        let network = self.path_id();
+        let mut fields = self.fields();
+        let instance = fields.instance_id();
+        let address = fields.address("ip").good();
+        Some(Command::UpdateIp { network: network?, instance: instance?, address })
+    }
+
+    fn create_instance(&mut self) -> Option<Command> {
+        let mut fields = self.fields();
+        let name = fields.name().required(&mut fields, "name");
+        let host = fields
+            .parsed("host", |text| HostName::try_from(text).map_err(|_| HostNameError(cut(text))))
+            .required(&mut fields, "host");
+        let netns = fields.parsed("netns", |text| Netns::try_from(text).map_err(|_| NetnsError(cut(text))));
+        let kind = fields.parsed("kind", Kind::parse).required(&mut fields, "kind");
+        let placement = match kind? {
+            Kind::Netns => Placement::Netns(netns.required(&mut fields, "netns")?),
+        };
+        Some(Command::CreateInstance { name: name?, host: host?, placement })
+    }
+
+    fn fields(&mut self) -> Fields<'_> {
+        Fields::new(self.object, self.faults)
+    }
+
+    /// The first parameter of the path.
+    fn path_id<T: std::str::FromStr<Err = privnet_model::ParseIdError>>(&mut self) -> Option<T> {
+        fields::id("id", self.params.first().map_or("", String::as_str), self.faults)
+    }
+}
+
+/// The port kinds an instance may have.
+enum Kind {
+    Netns,
+}
+
+impl Kind {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "netns" => Ok(Self::Netns),
+            _ => Err(format!("\"{}\" is not a port kind; netns is the only one", cut(text))),
+        }
+    }
+}
+
+/// What it means that only some of the three address properties are given.
+#[derive(PartialEq)]
+enum Missing {
+    /// The others have no values, so none can have one.
+    IsAFault,
+    /// The network may have the others; the zone knows.
+    MayBeSetAlready,
+}
+
+/// The three address properties, with every rule checked for which no other value is needed.
+fn range(fields: &mut Fields<'_>, missing: Missing) -> RangeFields {
+    let given =
+        [("start-ip", fields.address("start-ip")), ("end-ip", fields.address("end-ip")), ("netmask", fields.netmask())];
+    if given.iter().any(|(_, value)| matches!(value, Given::Bad)) {
+        return RangeFields::default();
+    }
+    let absent: Vec<_> =
+        given.iter().filter(|(_, value)| matches!(value, Given::Absent)).map(|(name, _)| *name).collect();
+    let [start, end, netmask] = given.map(|(_, value)| value.good());
+    match (start, end, netmask) {
+        (Some(start), Some(end), Some(netmask)) => {
+            if let Err(error) = AddressRange::new(start, end, netmask) {
+                fields.note(error.to_string());
+            }
+        }
+        (None, None, None) => {}
+        _ if missing == Missing::IsAFault => {
+            fields.note(Refusal::HalfSetRange { missing: absent.join(", ") }.to_string())
+        }
+        _ => {}
+    }
+    RangeFields { start, end, netmask }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What the bodies of requests look like, for the OpenAPI document and for clients written in Rust.
+//! [`read`](crate::read) does not go through these types, as its messages tell more than a derived
+//! deserialiser's; a test holds it to them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A new private network. The three address properties come together or not at all; with them the
+/// network is managed: it leases addresses by DHCP.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "create-private-network-request")]
+pub struct CreatePrivateNetwork {
+    /// Not unique; no control characters.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// No control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub description: Option<String>,
+    /// The first dynamic address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_ip: Option<Ipv4Addr>,
+    /// The last dynamic address, in the subnet of the first. The subnet's network and broadcast
+    /// addresses and its last host address, which is the DHCP server's, may not lie between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_ip: Option<Ipv4Addr>,
+    /// 128.0.0.0 to 255.255.255.252, ones before zeros. Static addresses may lie anywhere in the subnet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netmask: Option<Ipv4Addr>,
+    /// What DHCP tells beside the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Options>,
+    /// The user's own; no control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// The properties of a private network to change; those that are absent stay. The address
+/// properties are merged with those that are set and must then obey the rules of a creation.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "update-private-network-request")]
+pub struct UpdatePrivateNetwork {
+    /// A new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+    /// A new description; an empty one clears it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub description: Option<String>,
+    /// The first dynamic address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_ip: Option<Ipv4Addr>,
+    /// The last dynamic address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_ip: Option<Ipv4Addr>,
+    /// 128.0.0.0 to 255.255.255.252, ones before zeros.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netmask: Option<Ipv4Addr>,
+    /// Replace all options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Options>,
+    /// Replace all labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// What a managed network's DHCP server tells its clients beside their address.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "private-network-options")]
+pub struct Options {
+    /// DHCP option 3.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 63))]
+    pub routers: Vec<Ipv4Addr>,
+    /// DHCP option 6.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 63))]
+    pub dns_servers: Vec<Ipv4Addr>,
+    /// DHCP option 42.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 63))]
+    pub ntp_servers: Vec<Ipv4Addr>,
+    /// DHCP option 119, at most 255 octets on the wire.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub domain_search: Vec<String>,
+}
+
+/// The instance that a request is about. Other properties of an instance are ignored.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "instance-ref")]
+pub struct InstanceRef {
+    /// The instance's id.
+    #[schemars(extend("format" = "uuid"))]
+    pub id: String,
+}
+
+/// An attachment to make. The same one again is a success.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "attach-instance-request")]
+pub struct AttachInstance {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// A static address in the network's subnet; one of the range if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+}
+
+/// An attachment to end.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "detach-instance-request")]
+pub struct DetachInstance {
+    /// The instance.
+    pub instance: InstanceRef,
+}
+
+/// An address to change.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "update-ip-request")]
+pub struct UpdateIp {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// A static address in the network's subnet; if absent, a static one is given up for one of the range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+}
+
+/// An instance that exists on a host.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "create-placed-instance-request")]
+pub struct CreateInstance {
+    /// Not unique; no control characters.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// The host's name.
+    #[schemars(length(min = 1, max = 64))]
+    pub host: String,
+    /// How its ports are plugged in: `netns`, a network namespace of the host.
+    #[schemars(extend("enum" = ["netns"]))]
+    pub kind: String,
+    /// The network namespace: a name that `ip netns` shows, or an absolute path.
+    #[schemars(length(min = 1))]
+    pub netns: String,
+}

@@ -1,0 +1,259 @@
+//! Properties of a JSON object, read one by one. Each fault is noted with the property, the value
+//! and the rule, and reading goes on.
+
+use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use privnet_model::{
+    Description, DhcpOptions, DomainName, DomainNameError, InstanceId, Labels, Name, ParseIdError, Subnet, TextError,
+};
+use serde_json::{Map, Value};
+
+/// How much of a text is quoted in a message.
+const QUOTED_CHARS_MAX: usize = 64;
+
+/// Sentences about what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<String>);
+
+impl Faults {
+    pub(super) fn note(&mut self, sentence: String) {
+        self.0.push(sentence);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_sentences(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// What a property turned out to be.
+pub(super) enum Given<T> {
+    /// It is not there.
+    Absent,
+    /// It breaks a rule; the fault is noted.
+    Bad,
+    /// It obeys.
+    Good(T),
+}
+
+impl<T> Given<T> {
+    pub(super) fn good(self) -> Option<T> {
+        match self {
+            Self::Good(value) => Some(value),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
+    /// Notes the absence of a property that must be there.
+    pub(super) fn required(self, fields: &mut Fields<'_>, property: &str) -> Option<T> {
+        if matches!(self, Self::Absent) {
+            fields.fault(property, "is required");
+        }
+        self.good()
+    }
+}
+
+/// The properties of one object, and where what is wrong with them is noted.
+pub(super) struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    /// What stands before a property's name in messages, such as `options.`.
+    prefix: &'static str,
+    faults: &'a mut Faults,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(object: &'a Map<String, Value>, faults: &'a mut Faults) -> Self {
+        Self { object, prefix: "", faults }
+    }
+
+    pub(super) fn note(&mut self, sentence: String) {
+        self.faults.note(sentence);
+    }
+
+    fn fault(&mut self, property: &str, problem: impl Display) {
+        let prefix = self.prefix;
+        self.faults.note(format!("{prefix}{property}: {problem}"));
+    }
+
+    pub(super) fn name(&mut self) -> Given<Name> {
+        self.parsed("name", |text| Name::try_from(text))
+    }
+
+    pub(super) fn description(&mut self) -> Given<Description> {
+        self.parsed("description", |text| Description::try_from(text))
+    }
+
+    pub(super) fn address(&mut self, property: &str) -> Given<Ipv4Addr> {
+        self.parsed(property, ipv4)
+    }
+
+    pub(super) fn netmask(&mut self) -> Given<Ipv4Addr> {
+        self.parsed("netmask", |text| {
+            let netmask = ipv4(text)?;
+            Subnet::new(Ipv4Addr::UNSPECIFIED, netmask).map(|_| netmask).map_err(|error| error.to_string())
+        })
+    }
+
+    /// The `id` of the object `instance`; both must be there.
+    pub(super) fn instance_id(&mut self) -> Option<InstanceId> {
+        let object = self.object("instance").required(self, "instance")?;
+        let mut instance = Fields { object, prefix: "instance.", faults: self.faults };
+        instance.parsed("id", parse_id).required(&mut instance, "id")
+    }
+
+    pub(super) fn labels(&mut self) -> Given<Labels> {
+        let object = match self.object("labels") {
+            Given::Good(object) => object,
+            Given::Absent => return Given::Absent,
+            Given::Bad => return Given::Bad,
+        };
+        let mut labels = Labels::new();
+        for (key, value) in object {
+            match label(key, value) {
+                Ok(text) => drop(labels.insert(key.clone(), text.to_owned())),
+                Err(problem) => self.fault(&format!("labels.{}", cut(key)), problem),
+            }
+        }
+        if labels.len() == object.len() { Given::Good(labels) } else { Given::Bad }
+    }
+
+    pub(super) fn options(&mut self) -> Given<DhcpOptions> {
+        let object = match self.object("options") {
+            Given::Good(object) => object,
+            Given::Absent => return Given::Absent,
+            Given::Bad => return Given::Bad,
+        };
+        let mut options = Fields { object, prefix: "options.", faults: self.faults };
+        let routers = options.list("routers", ipv4);
+        let dns_servers = options.list("dns-servers", ipv4);
+        let ntp_servers = options.list("ntp-servers", ipv4);
+        let domain_search =
+            options.list("domain-search", |text| DomainName::try_from(text).map_err(|_| DomainNameError(cut(text))));
+        let (Some(routers), Some(dns_servers), Some(ntp_servers), Some(domain_search)) =
+            (routers, dns_servers, ntp_servers, domain_search)
+        else {
+            return Given::Bad;
+        };
+        match DhcpOptions::new(routers, dns_servers, ntp_servers, domain_search) {
+            Ok(options) => Given::Good(options),
+            Err(error) => {
+                self.fault("options", error);
+                Given::Bad
+            }
+        }
+    }
+
+    /// A text that obeys `parse`.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        property: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Given<T> {
+        let problem = match self.object.get(property) {
+            None => return Given::Absent,
+            Some(Value::String(text)) => match parse(text) {
+                Ok(value) => return Given::Good(value),
+                Err(error) => error.to_string(),
+            },
+            Some(other) => format!("must be a string, not {}", description_of(other)),
+        };
+        self.fault(property, problem);
+        Given::Bad
+    }
+
+    /// A list of texts that all obey `parse`; empty where there is none, `None` after a fault.
+    fn list<T, E: Display>(&mut self, property: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
+        let items = match self.object.get(property) {
+            None => return Some(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.fault(property, format_args!("must be an array of strings, not {}", description_of(other)));
+                return None;
+            }
+        };
+        let mut values = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let problem = match item {
+                Value::String(text) => match parse(text) {
+                    Ok(value) => {
+                        values.push(value);
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                other => format!("must be a string, not {}", description_of(other)),
+            };
+            self.fault(&format!("{property}[{index}]"), problem);
+        }
+        (values.len() == items.len()).then_some(values)
+    }
+
+    fn object(&mut self, property: &str) -> Given<&'a Map<String, Value>> {
+        match self.object.get(property) {
+            None => Given::Absent,
+            Some(Value::Object(object)) => Given::Good(object),
+            Some(other) => {
+                self.fault(property, format_args!("must be an object, not {}", description_of(other)));
+                Given::Bad
+            }
+        }
+    }
+}
+
+/// An id that a path carries.
+pub(super) fn id<T: FromStr<Err = ParseIdError>>(parameter: &str, text: &str, faults: &mut Faults) -> Option<T> {
+    parse_id(text).map_err(|error| faults.note(format!("{parameter}: {error}"))).ok()
+}
+
+fn parse_id<T: FromStr<Err = ParseIdError>>(text: &str) -> Result<T, ParseIdError> {
+    text.parse().map_err(|_| ParseIdError(cut(text)))
+}
+
+fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| match text {
+        "" => "\"\" is not an IPv4 address; leave the property out if there is none".to_owned(),
+        _ => format!("\"{}\" is not an IPv4 address such as 10.0.0.10", cut(text)),
+    })
+}
+
+/// Control characters break terminals and logs, and no database keeps U+0000 in a text.
+fn label<'a>(key: &str, value: &'a Value) -> Result<&'a str, String> {
+    if let Some(error) = control_character(key) {
+        return Err(format!("the key {error}"));
+    }
+    match value {
+        Value::String(text) => control_character(text).map_or(Ok(text), |error| Err(error.to_string())),
+        other => Err(format!("must be a string, not {}", description_of(other))),
+    }
+}
+
+fn control_character(text: &str) -> Option<TextError> {
+    let found = text.chars().enumerate().find(|(_, character)| character.is_control());
+    found.map(|(position, character)| TextError::Control { character, position })
+}
+
+/// What a value is, as messages say it: by its kind alone where it has no short form.
+pub(super) fn description_of(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => cut(&value.to_string()),
+        Value::String(text) => format!("the string \"{}\"", cut(text)),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// A text as messages quote it: without control characters and not longer than [`QUOTED_CHARS_MAX`].
+pub(super) fn cut(text: &str) -> String {
+    let mut characters = text.chars();
+    let start = characters.by_ref().take(QUOTED_CHARS_MAX);
+    let mut quoted: String = start.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if characters.next().is_some() {
+        quoted.push('…');
+    }
+    quoted
+}

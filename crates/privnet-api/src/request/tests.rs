@@ -1,0 +1,390 @@
+use std::net::Ipv4Addr;
+
+use privnet_model::{Description, DhcpOptions, Labels, Name};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{ENDPOINTS, route};
+
+const NETWORK: &str = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50";
+const INSTANCE: &str = "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11";
+
+fn ask(method: &str, path: &str, body: &[u8]) -> Result<Request, BadRequest> {
+    read(&route(method, path).expect("a route"), body)
+}
+
+fn network(action: &str) -> String {
+    format!("/v2/private-network/{NETWORK}{action}")
+}
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().expect("address")
+}
+
+fn create(body: Value) -> Result<Request, BadRequest> {
+    ask("POST", "/v2/private-network", body.to_string().as_bytes())
+}
+
+fn update(body: Value) -> Result<Request, BadRequest> {
+    ask("PUT", &network(""), body.to_string().as_bytes())
+}
+
+fn attach(body: Value) -> Result<Request, BadRequest> {
+    ask("PUT", &network(":attach"), body.to_string().as_bytes())
+}
+
+#[track_caller]
+fn refused(answer: Result<Request, BadRequest>, message: &str) {
+    assert_eq!(answer.expect_err("refused").to_string(), message);
+}
+
+#[test]
+fn a_creation_needs_only_a_name() {
+    let wish = zone::CreateNetwork {
+        name: Name::try_from("n").expect("name"),
+        description: Description::default(),
+        range: RangeFields::default(),
+        options: DhcpOptions::default(),
+        labels: Labels::new(),
+    };
+    assert_eq!(create(json!({"name": "n"})).expect("accepted"), Request::Change(Command::CreateNetwork(wish.clone())));
+    // What the exo client sends for the same wish, and what nobody asked for.
+    let body = json!({"name": "n", "options": {}, "labels": {}, "description": "", "vni": 7, "leases": null});
+    assert_eq!(create(body).expect("accepted"), Request::Change(Command::CreateNetwork(wish)));
+}
+
+#[test]
+fn a_creation_takes_everything_at_once() {
+    let body = json!({
+        "name": "demo-net", "description": "d", "labels": {"team": "db"},
+        "start-ip": "10.0.0.50", "end-ip": "10.0.0.250", "netmask": "255.255.255.0",
+        "options": {"routers": ["10.0.0.1"], "dns-servers": ["10.0.0.2"], "ntp-servers": ["10.0.0.3"], "domain-search": ["a.example"]},
+    });
+    let Request::Change(Command::CreateNetwork(wish)) = create(body).expect("accepted") else { panic!("a creation") };
+    assert_eq!(
+        wish.range,
+        RangeFields { start: Some(ip("10.0.0.50")), end: Some(ip("10.0.0.250")), netmask: Some(ip("255.255.255.0")) }
+    );
+    assert_eq!(wish.options.routers(), [ip("10.0.0.1")]);
+    assert_eq!(wish.options.dns_servers(), [ip("10.0.0.2")]);
+    assert_eq!(wish.options.ntp_servers(), [ip("10.0.0.3")]);
+    assert_eq!(wish.options.domain_search()[0].as_str(), "a.example");
+    assert_eq!(wish.labels["team"], "db");
+}
+
+#[test]
+fn an_empty_body_is_an_empty_object() {
+    assert_eq!(
+        ask("PUT", &network(""), b"").expect("accepted"),
+        Request::Change(Command::UpdateNetwork(NETWORK.parse().expect("id"), zone::UpdateNetwork::default()))
+    );
+    refused(ask("POST", "/v2/private-network", b""), "name: is required");
+}
+
+#[test]
+fn an_update_tells_clearing_from_keeping() {
+    let Request::Change(Command::UpdateNetwork(_, wish)) =
+        update(json!({"description": "", "labels": {}, "options": {}})).expect("accepted")
+    else {
+        panic!("an update")
+    };
+    assert_eq!(wish.name, None);
+    assert_eq!(wish.description, Some(Description::default()));
+    assert_eq!(wish.labels, Some(Labels::new()));
+    assert_eq!(wish.options, Some(DhcpOptions::default()));
+}
+
+#[test]
+fn an_update_may_give_one_address_property() {
+    let Request::Change(Command::UpdateNetwork(_, wish)) = update(json!({"end-ip": "10.0.0.9"})).expect("accepted")
+    else {
+        panic!("an update")
+    };
+    assert_eq!(wish.range, RangeFields { end: Some(ip("10.0.0.9")), ..RangeFields::default() });
+}
+
+#[test]
+fn the_actions_read_the_instance_and_the_address() {
+    let (network, instance) = (NETWORK.parse().expect("id"), INSTANCE.parse().expect("id"));
+    let address = Some(ip("10.0.0.10"));
+    assert_eq!(
+        attach(json!({"instance": {"id": INSTANCE}, "ip": "10.0.0.10"})).expect("accepted"),
+        Request::Change(Command::Attach { network, instance, address })
+    );
+    assert_eq!(
+        attach(json!({"instance": {"id": INSTANCE}})).expect("accepted"),
+        Request::Change(Command::Attach { network, instance, address: None })
+    );
+    // What the Go clients send: a zero time is not left out (contract §2.1).
+    let body = json!({"instance": {"created-at": "0001-01-01T00:00:00Z", "id": INSTANCE}}).to_string();
+    assert_eq!(
+        ask("PUT", &format!("/v2/private-network/{NETWORK}:detach"), body.as_bytes()).expect("accepted"),
+        Request::Change(Command::Detach { network, instance })
+    );
+    let body = json!({"instance": {"id": INSTANCE}, "ip": "10.0.0.10"}).to_string();
+    assert_eq!(
+        ask("PUT", &format!("/v2/private-network/{NETWORK}:update-ip"), body.as_bytes()).expect("accepted"),
+        Request::Change(Command::UpdateIp { network, instance, address })
+    );
+}
+
+#[test]
+fn an_instance_is_registered_with_its_placement() {
+    let body = json!({"name": "web", "host": "h1", "kind": "netns", "netns": "web1"}).to_string();
+    let Request::Change(Command::CreateInstance { name, host, placement }) =
+        ask("POST", "/privnet/v1/instances", body.as_bytes()).expect("accepted")
+    else {
+        panic!("an instance")
+    };
+    assert_eq!((name.as_str(), host.as_str()), ("web", "h1"));
+    assert_eq!(placement, Placement::Netns(Netns::try_from("web1").expect("netns")));
+}
+
+#[test]
+fn what_is_not_a_json_object_is_refused_with_its_position_or_kind() {
+    let ask = |body: &[u8]| ask("POST", "/v2/private-network", body);
+    refused(ask(b"{\"name\": }"), "the body is not JSON: expected value at line 1 column 10");
+    refused(ask(b"{\"name\": \"x\""), "the body is not JSON: EOF while parsing an object at line 1 column 12");
+    refused(ask(b"{} {}"), "the body is not JSON: trailing characters at line 1 column 4");
+    refused(ask(b"{\"a\": \"\xff\"}"), "the body is not JSON: invalid unicode code point at line 1 column 8");
+    refused(ask(b"null"), "the body must be a JSON object, not null");
+    refused(ask(b"[]"), "the body must be a JSON object, not an array");
+    refused(ask(b"\"name\""), "the body must be a JSON object, not the string \"name\"");
+    let deep = ["[".repeat(100_000), "]".repeat(100_000)].concat();
+    refused(ask(deep.as_bytes()), "the body is not JSON: recursion limit exceeded at line 1 column 128");
+}
+
+#[test]
+fn a_wrong_type_is_named() {
+    refused(create(json!({"name": null})), "name: must be a string, not null");
+    refused(create(json!({"name": 5})), "name: must be a string, not 5");
+    refused(create(json!({"name": true})), "name: must be a string, not true");
+    refused(create(json!({"name": ["n"]})), "name: must be a string, not an array");
+    refused(create(json!({"name": "n", "labels": []})), "labels: must be an object, not an array");
+    refused(create(json!({"name": "n", "labels": null})), "labels: must be an object, not null");
+    refused(create(json!({"name": "n", "labels": {"a": 1.5}})), "labels.a: must be a string, not 1.5");
+    refused(create(json!({"name": "n", "options": null})), "options: must be an object, not null");
+    refused(
+        create(json!({"name": "n", "options": {"routers": "10.0.0.1"}})),
+        "options.routers: must be an array of strings, not the string \"10.0.0.1\"",
+    );
+    refused(
+        create(json!({"name": "n", "options": {"routers": ["10.0.0.1", null]}})),
+        "options.routers[1]: must be a string, not null",
+    );
+    refused(
+        attach(json!({"instance": INSTANCE})),
+        &format!("instance: must be an object, not the string \"{INSTANCE}\""),
+    );
+    refused(attach(json!({"instance": {"id": 7}})), "instance.id: must be a string, not 7");
+    refused(attach(json!({"instance": {"id": INSTANCE}, "ip": null})), "ip: must be a string, not null");
+}
+
+#[test]
+fn a_name_is_there_and_neither_empty_nor_too_long() {
+    refused(create(json!({})), "name: is required");
+    refused(create(json!({"name": ""})), "name: must not be empty");
+    refused(update(json!({"name": ""})), "name: must not be empty");
+    refused(create(json!({"name": "x".repeat(256)})), "name: has 256 characters, at most 255 are allowed");
+    refused(create(json!({"name": "a\u{7}"})), "name: has the control character U+0007 at position 1");
+    refused(
+        create(json!({"name": "n", "description": "x".repeat(256)})),
+        "description: has 256 characters, at most 255 are allowed",
+    );
+}
+
+#[test]
+fn an_address_is_a_dotted_quad() {
+    for bad in ["10.0.0", "10.0.0.500", "010.0.0.1", "10.0.0.1/24", " 10.0.0.1", "::1", "0x0a.0.0.1", "bogus"] {
+        refused(
+            attach(json!({"instance": {"id": INSTANCE}, "ip": bad})),
+            &format!("ip: \"{bad}\" is not an IPv4 address such as 10.0.0.10"),
+        );
+    }
+    refused(
+        update(json!({"start-ip": ""})),
+        "start-ip: \"\" is not an IPv4 address; leave the property out if there is none",
+    );
+}
+
+#[test]
+fn a_netmask_is_ones_before_zeros_and_leaves_room() {
+    refused(
+        update(json!({"netmask": "255.0.255.0"})),
+        "netmask: 255.0.255.0 is not contiguous: a netmask is ones followed by zeros, such as 255.255.255.0",
+    );
+    for bad in ["0.0.0.0", "255.255.255.254", "255.255.255.255"] {
+        refused(
+            update(json!({"netmask": bad})),
+            &format!("netmask: {bad} is not between 128.0.0.0 (/1) and 255.255.255.252 (/30)"),
+        );
+    }
+}
+
+#[test]
+fn the_address_properties_of_a_creation_come_together() {
+    refused(
+        create(json!({"name": "n", "start-ip": "10.0.0.5"})),
+        "start-ip, end-ip and netmask come together or not at all: end-ip, netmask are missing",
+    );
+    refused(
+        create(json!({"name": "n", "start-ip": "10.0.0.5", "end-ip": "10.0.0.9"})),
+        "start-ip, end-ip and netmask come together or not at all: netmask is missing",
+    );
+}
+
+#[test]
+fn a_range_lies_in_one_subnet_and_spares_its_own_addresses() {
+    let create = |start: &str, end: &str| {
+        create(json!({"name": "n", "start-ip": start, "end-ip": end, "netmask": "255.255.255.0"}))
+    };
+    refused(create("10.0.0.9", "10.0.0.5"), "start-ip 10.0.0.9 is after end-ip 10.0.0.5");
+    refused(create("10.0.0.9", "10.0.1.5"), "end-ip 10.0.1.5 is outside 10.0.0.0/24, the subnet of start-ip 10.0.0.9");
+    refused(create("10.0.0.0", "10.0.0.9"), "10.0.0.0 to 10.0.0.9 covers 10.0.0.0, the network address of 10.0.0.0/24");
+    refused(
+        create("10.0.0.9", "10.0.0.254"),
+        "10.0.0.9 to 10.0.0.254 covers 10.0.0.254, the DHCP server's address of 10.0.0.0/24",
+    );
+    refused(create("224.0.0.1", "224.0.0.9"), "224.0.0.0/24 is multicast, which instances cannot use");
+}
+
+#[test]
+fn options_fit_in_dhcp() {
+    let create = |options: Value| create(json!({"name": "n", "options": options}));
+    refused(
+        create(json!({"dns-servers": vec!["10.0.0.1"; 64]})),
+        "options: dns-servers has 64 addresses, at most 63 fit in one DHCP option",
+    );
+    refused(
+        create(json!({"domain-search": ["a b"]})),
+        "options.domain-search[0]: \"a b\" is not a domain name such as example.net (labels of 1 to 63 letters, digits, - or _, joined by dots)",
+    );
+    refused(
+        create(json!({"domain-search": vec!["x".repeat(63); 4]})),
+        "options: domain-search takes 260 octets, at most 255 are allowed",
+    );
+    refused(
+        create(json!({"ntp-servers": [""]})),
+        "options.ntp-servers[0]: \"\" is not an IPv4 address; leave the property out if there is none",
+    );
+}
+
+#[test]
+fn labels_have_no_control_characters() {
+    refused(
+        create(json!({"name": "n", "labels": {"a": "\u{0}"}})),
+        "labels.a: has the control character U+0000 at position 0",
+    );
+    refused(
+        create(json!({"name": "n", "labels": {"a\n": "b"}})),
+        "labels.a\u{fffd}: the key has the control character U+000A at position 1",
+    );
+}
+
+#[test]
+fn an_id_is_a_uuid() {
+    let bad = "is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50";
+    refused(ask("GET", "/v2/private-network/x", b""), &format!("id: \"x\" {bad}"));
+    refused(ask("DELETE", "/v2/private-network/x", b""), &format!("id: \"x\" {bad}"));
+    refused(ask("GET", "/v2/operation/x", b""), &format!("id: \"x\" {bad}"));
+    refused(ask("GET", "/v2/instance/x", b""), &format!("id: \"x\" {bad}"));
+    refused(ask("GET", "/privnet/v1/hosts/x", b""), &format!("id: \"x\" {bad}"));
+    refused(attach(json!({"instance": {"id": "x"}})), &format!("instance.id: \"x\" {bad}"));
+    refused(attach(json!({"instance": {}})), "instance.id: is required");
+    refused(attach(json!({})), "instance: is required");
+    // Any version will do: the real service gives out versions 1 and 4.
+    assert!(ask("GET", "/v2/operation/e2047130-b86e-11ef-83b3-0d8312b2c2d7", b"").is_ok());
+}
+
+#[test]
+fn only_labels_can_be_reset() {
+    let reset = |field: &str| ask("DELETE", &network(&format!("/{field}")), b"");
+    assert_eq!(reset("labels").expect("accepted"), Request::Change(Command::ResetLabels(NETWORK.parse().expect("id"))));
+    refused(reset("description"), "field: \"description\" cannot be reset; labels is the only field that can");
+    refused(reset("Labels"), "field: \"Labels\" cannot be reset; labels is the only field that can");
+}
+
+#[test]
+fn a_placement_is_refused_by_property() {
+    let body = json!({"name": "", "host": "a b", "kind": "tap", "netns": "../x"}).to_string();
+    refused(
+        ask("POST", "/privnet/v1/instances", body.as_bytes()),
+        concat!(
+            "name: must not be empty; ",
+            "host: \"a b\" is not a host name (1 to 64 letters, digits, -, _ or .); ",
+            "netns: \"../x\" is neither a network namespace's name (1 to 255 octets without \"/\") nor an absolute path to one; ",
+            "kind: \"tap\" is not a port kind; netns is the only one"
+        ),
+    );
+    let missing = "name: is required; host: is required; kind: is required";
+    refused(ask("POST", "/privnet/v1/instances", b"{}"), missing);
+    let body = json!({"name": "n", "host": "h", "kind": "netns"}).to_string();
+    refused(ask("POST", "/privnet/v1/instances", body.as_bytes()), "netns: is required");
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let body = json!({"name": "", "netmask": "255.0.255.0", "start-ip": "x", "labels": {"a": null}, "options": 1});
+    refused(
+        ask("PUT", "/v2/private-network/nonsense", body.to_string().as_bytes()),
+        concat!(
+            "id: \"nonsense\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; ",
+            "name: must not be empty; ",
+            "start-ip: \"x\" is not an IPv4 address such as 10.0.0.10; ",
+            "netmask: 255.0.255.0 is not contiguous: a netmask is ones followed by zeros, such as 255.255.255.0; ",
+            "options: must be an object, not 1; ",
+            "labels.a: must be a string, not null"
+        ),
+    );
+}
+
+#[test]
+fn a_message_is_short_however_long_the_request() {
+    let refusal = create(json!({"name": "n", "start-ip": "9".repeat(100_000)})).expect_err("refused").to_string();
+    assert_eq!(refusal, format!("start-ip: \"{}…\" is not an IPv4 address such as 10.0.0.10", "9".repeat(64)));
+    let names = vec!["-".repeat(1000); 1000];
+    let refusal = create(json!({"name": "n", "options": {"domain-search": names}})).expect_err("refused").to_string();
+    assert!(refusal.len() < 8192, "{} octets", refusal.len());
+    assert!(refusal.ends_with("; and 980 more"), "{refusal}");
+}
+
+/// The document promises what reading keeps: each property that a schema describes is read, and
+/// each that it requires is missed.
+#[test]
+fn bodies_are_read_as_the_document_says() {
+    let document = crate::document();
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.request.is_some()) {
+        let path = endpoint.path.replace("{id}", NETWORK);
+        let method = endpoint.method.as_str();
+        let operation = &document["paths"][endpoint.path][method.to_ascii_lowercase()];
+        let reference = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let schema = document.pointer(&reference.as_str().expect("a reference")[1..]).expect("a schema");
+        let ask = |body: Value| ask(method, &path, body.to_string().as_bytes());
+        for property in schema["properties"].as_object().expect("properties").keys() {
+            let refusal = ask(json!({ property: 1 })).expect_err("a number is never right").to_string();
+            assert!(refusal.contains(&format!("{property}: must be a")), "{}: {refusal}", endpoint.id);
+        }
+        let missed = ask(json!({})).map(|_| String::new()).unwrap_or_else(|refusal| refusal.to_string());
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            // Which properties a placement needs is known once its kind is.
+            if required != "netns" {
+                assert!(missed.contains(&format!("{required}: is required")), "{}: {missed}", endpoint.id);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200), segment in "\\PC{0,40}") {
+        for endpoint in &ENDPOINTS {
+            let path = endpoint.path.replace("{id}", &segment.replace(['/', ':'], "x")).replace("{field}", "labels");
+            if let Ok(route) = route(endpoint.method.as_str(), &path)
+                && let Err(refusal) = read(&route, &body)
+            {
+                prop_assert!(!refusal.to_string().is_empty());
+            }
+        }
+    }
+}
