@@ -1,0 +1,3 @@
+//! RFC 791: Internet Protocol.
+
+mod section_3_1;
