@@ -1,0 +1,161 @@
+//! The store in one file: SQLite with a write-ahead log, each commit synced to the disk.
+//!
+//! How records become rows:
+//!
+//! - Ids are blobs of 16 octets, IPv4 and MAC addresses integers: as small as they can be, since most
+//!   of the file is keys. A VTEP, which may have an IPv6 address, is text.
+//! - Labels and DHCP options are JSON, NULL where there are none: they are read and replaced whole
+//!   and nothing searches in them, so a table of their own would only be more rows to keep in step.
+//! - A 64-bit number that SQLite has no room for keeps its bits: the largest become negative ones.
+//! - Tables are STRICT and WITHOUT ROWID: a record is one row of one tree. Ids grow with time, so new
+//!   rows fill the same last page, and a commit of many costs little more than one of a few.
+//!
+//! A row that was read has passed the constructors of the model's types. A record that is written
+//! must be as its change found it: its columns of the role [`Role::Version`] say so.
+
+mod fields;
+mod schema;
+mod table;
+mod tables;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use privnet_model::zone::{Change, Snapshot};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
+
+#[cfg(doc)]
+use self::table::Role;
+use self::table::{Phase, read_all};
+use crate::effect::Effect;
+use crate::error::Cause;
+use crate::{Store, StoreError, Trouble};
+
+/// How long a call waits for another program that reads or copies the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the write-ahead log is cut back to once its content is in the database. It holds the last
+/// thousand pages or so, and more only after a large commit.
+const LOG_BYTES_MAX: i64 = 16 << 20;
+
+/// Room for every statement: six tables, each with its four.
+const STATEMENTS_MAX: usize = 32;
+
+/// The records of a zone in an SQLite database. One process has it at a time; others may read it.
+pub struct SqliteStore {
+    connection: Connection,
+    /// Held while the store is open: a second server on the same file would decide on a zone that
+    /// the first one changes.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the database, making it where there is none and bringing its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::NewerSchema`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path).map_err(|cause| trouble_with_file("lock the database", cause))?;
+        let mut connection = connect(path).map_err(|cause| trouble("open the database", cause))?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection, _lock: lock })
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let transaction = self.connection.transaction().map_err(|cause| trouble("begin to read", cause))?;
+        Ok(Snapshot {
+            networks: read_all(&transaction)?,
+            instances: read_all(&transaction)?,
+            ports: read_all(&transaction)?,
+            hosts: read_all(&transaction)?,
+            operations: read_all(&transaction)?,
+            carriages: read_all(&transaction)?,
+        })
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|cause| trouble("begin to write", cause))?;
+        write(&transaction, &Effect::of(changes))?;
+        transaction.commit().map_err(|cause| match is_constraint(&cause) {
+            // References are checked at the end, when nobody knows any more which record has one.
+            true => StoreError::Constraint { record: "the changes".to_owned(), source: cause.into() },
+            false => trouble("commit", cause),
+        })
+    }
+}
+
+/// What frees a unique value goes before what takes it.
+fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError> {
+    for phase in [Phase::Remove, Phase::Update, Phase::Insert] {
+        phase.run(connection, &effect.hosts)?;
+        phase.run(connection, &effect.networks)?;
+        phase.run(connection, &effect.instances)?;
+        phase.run(connection, &effect.ports)?;
+        phase.run(connection, &effect.operations)?;
+        phase.run(connection, &effect.carriages)?;
+    }
+    Ok(())
+}
+
+/// Locks a file beside the database: SQLite's own locks are on the database itself, and closing it
+/// elsewhere in the process would release them.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let file = File::options().create(true).truncate(false).write(true).open(PathBuf::from(name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(cause)) => Err(cause),
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    Ok(connection)
+}
+
+fn trouble(doing: &'static str, cause: rusqlite::Error) -> StoreError {
+    StoreError::Database { doing, trouble: trouble_of(&cause), source: Cause::from(cause) }
+}
+
+fn trouble_with_file(doing: &'static str, cause: io::Error) -> StoreError {
+    let trouble = match cause.kind() {
+        io::ErrorKind::WouldBlock => Trouble::Busy,
+        io::ErrorKind::StorageFull => Trouble::Full,
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Trouble::ReadOnly,
+        _ => Trouble::Failed,
+    };
+    StoreError::Database { doing, trouble, source: Cause::from(cause) }
+}
+
+fn is_constraint(cause: &rusqlite::Error) -> bool {
+    cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+fn trouble_of(cause: &rusqlite::Error) -> Trouble {
+    let Some(error) = cause.sqlite_error() else { return Trouble::Failed };
+    match error.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Trouble::Busy,
+        ErrorCode::DiskFull => Trouble::Full,
+        // The index of the write-ahead log could not grow.
+        ErrorCode::SystemIoFailure if error.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Trouble::Full,
+        ErrorCode::ReadOnly => Trouble::ReadOnly,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Corrupt,
+        _ => Trouble::Failed,
+    }
+}

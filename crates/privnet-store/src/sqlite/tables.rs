@@ -1,0 +1,403 @@
+//! Each kind of record as a row. In each table, the columns, what is written and what is read stand
+//! in the same order.
+
+use std::net::Ipv4Addr;
+
+use privnet_model::{
+    AddressRange, Carriage, Description, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId,
+    HostName, Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation,
+    OperationId, OperationKind, OperationState, Placement, Port, Reason, Timestamp, Vni, Wait, WaitPort,
+};
+use rusqlite::types::ValueRef;
+use serde::Serialize;
+
+use super::fields::Fields;
+use super::table::{Column, Role, Table, Value};
+use crate::StoreError;
+
+impl Table for Host {
+    const NAME: &'static str = "hosts";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("name", Role::Unique),
+        Column::new("vtep", Role::Unique),
+        Column::new("underlay_mtu_bytes", Role::Version),
+        Column::new("version", Role::Version),
+        Column::new("created_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.name.as_str()),
+            Value::from(self.facts.vtep.to_string()),
+            Value::from(self.facts.underlay_mtu_bytes),
+            text(&self.facts.version),
+            number(self.created_at.unix_ms),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: HostId::from_bytes(fields.get()?),
+            name: fields.text(HostName::try_from)?,
+            facts: HostFacts {
+                vtep: fields.text(str::parse)?,
+                underlay_mtu_bytes: fields.get()?,
+                version: fields.get()?,
+            },
+            created_at: timestamp(fields)?,
+        })
+    }
+}
+
+impl Table for Network {
+    const NAME: &'static str = "networks";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("name", Role::Plain),
+        Column::new("description", Role::Plain),
+        Column::new("start_ip", Role::Plain),
+        Column::new("end_ip", Role::Plain),
+        Column::new("netmask", Role::Plain),
+        Column::new("routers", Role::Plain),
+        Column::new("dns_servers", Role::Plain),
+        Column::new("ntp_servers", Role::Plain),
+        Column::new("domain_search", Role::Plain),
+        Column::new("labels", Role::Plain),
+        Column::new("vni", Role::Unique),
+        Column::new("generation", Role::Version),
+        Column::new("last_address", Role::Plain),
+        Column::new("created_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        let range = self.range.as_ref();
+        let domains: Vec<_> = self.options.domain_search().iter().map(DomainName::as_str).collect();
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.name.as_str()),
+            text(self.description.as_str()),
+            optional(range.map(|range| range.start().to_bits())),
+            optional(range.map(|range| range.end().to_bits())),
+            optional(range.map(|range| range.subnet().netmask().to_bits())),
+            list(self.options.routers()),
+            list(self.options.dns_servers()),
+            list(self.options.ntp_servers()),
+            list(&domains),
+            optional((!self.labels.is_empty()).then(|| json(&self.labels))),
+            Value::from(self.vni.get()),
+            number(self.generation.0),
+            optional(self.last_address.map(Ipv4Addr::to_bits)),
+            number(self.created_at.unix_ms),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: NetworkId::from_bytes(fields.get()?),
+            name: fields.text(Name::try_from)?,
+            description: fields.text(Description::try_from)?,
+            range: range(fields)?,
+            options: options(fields)?,
+            labels: fields.optional_text(serde_json::from_str::<Labels>)?.unwrap_or_default(),
+            vni: fields.number(Vni::try_from)?,
+            generation: generation(fields)?,
+            last_address: address(fields)?,
+            created_at: timestamp(fields)?,
+        })
+    }
+}
+
+impl Table for Instance {
+    const NAME: &'static str = "instances";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("name", Role::Plain),
+        Column::new("host", Role::Version),
+        Column::new("port_kind", Role::Plain),
+        Column::new("netns", Role::Plain),
+        Column::new("created_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        let Placement::Netns(netns) = &self.placement;
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.name.as_str()),
+            octets(self.host.as_bytes()),
+            text(NETNS),
+            text(netns.as_str()),
+            number(self.created_at.unix_ms),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: InstanceId::from_bytes(fields.get()?),
+            name: fields.text(Name::try_from)?,
+            host: HostId::from_bytes(fields.get()?),
+            placement: placement(fields)?,
+            created_at: timestamp(fields)?,
+        })
+    }
+}
+
+impl Table for Port {
+    const NAME: &'static str = "ports";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("network", Role::Key),
+        Column::new("instance", Role::Key),
+        Column::new("mac", Role::Unique),
+        Column::new("address", Role::Unique),
+        Column::new("lease_kind", Role::Plain),
+        Column::new("device", Role::Unique),
+        Column::new("changed", Role::Version),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            octets(self.network.as_bytes()),
+            octets(self.instance.as_bytes()),
+            number(mac_bits(self.mac)),
+            optional(self.lease.map(|lease| lease.address.to_bits())),
+            optional(self.lease.map(|lease| lease_kind(lease.kind).to_owned())),
+            text(self.device.as_str()),
+            number(self.changed.0),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            network: NetworkId::from_bytes(fields.get()?),
+            instance: InstanceId::from_bytes(fields.get()?),
+            mac: mac(fields)?.ok_or_else(|| fields.invalid("it is missing"))?,
+            lease: lease(fields)?,
+            device: fields.text(DeviceName::try_from)?,
+            changed: generation(fields)?,
+        })
+    }
+}
+
+impl Table for Operation {
+    const NAME: &'static str = "operations";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("kind", Role::Plain),
+        Column::new("network", Role::Plain),
+        Column::new("created_at_ms", Role::Plain),
+        Column::new("state", Role::Version),
+        Column::new("wait_network", Role::Plain),
+        Column::new("wait_generation", Role::Plain),
+        Column::new("wait_host", Role::Plain),
+        Column::new("wait_mac", Role::Plain),
+        Column::new("deadline_ms", Role::Plain),
+        Column::new("reason", Role::Plain),
+        Column::new("message", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        let (wait, deadline) = match &self.state {
+            OperationState::Pending { wait, deadline } => (Some(wait), Some(deadline)),
+            _ => (None, None),
+        };
+        let (reason, message) = match &self.state {
+            OperationState::Failure { reason, message } => (Some(reason.as_str()), Some(message.as_str())),
+            OperationState::Timeout { message } => (None, Some(message.as_str())),
+            OperationState::Pending { .. } | OperationState::Success => (None, None),
+        };
+        let port = wait.and_then(|wait| wait.port.as_ref());
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.kind.as_str()),
+            octets(self.network.as_bytes()),
+            number(self.created_at.unix_ms),
+            text(state(&self.state)),
+            wait.map_or(NULL, |wait| octets(wait.network.as_bytes())),
+            wait.map_or(NULL, |wait| number(wait.generation.0)),
+            port.map_or(NULL, |port| octets(port.host.as_bytes())),
+            port.map_or(NULL, |port| number(mac_bits(port.mac))),
+            deadline.map_or(NULL, |deadline| number(deadline.unix_ms)),
+            reason.map_or(NULL, text),
+            message.map_or(NULL, text),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: OperationId::from_bytes(fields.get()?),
+            kind: fields.text(|text| OperationKind::parse(text).ok_or("it is none of ours"))?,
+            network: NetworkId::from_bytes(fields.get()?),
+            created_at: timestamp(fields)?,
+            state: operation_state(fields)?,
+        })
+    }
+}
+
+impl Table for Carriage {
+    const NAME: &'static str = "carriages";
+
+    const COLUMNS: &'static [Column] =
+        &[Column::new("host", Role::Key), Column::new("network", Role::Key), Column::new("vni", Role::Unique)];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![octets(self.host.as_bytes()), octets(self.network.as_bytes()), Value::from(self.vni.get())]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            host: HostId::from_bytes(fields.get()?),
+            network: NetworkId::from_bytes(fields.get()?),
+            vni: fields.number(Vni::try_from)?,
+        })
+    }
+}
+
+const NULL: Value<'static> = Value::Borrowed(ValueRef::Null);
+
+/// The only kind of port there is.
+const NETNS: &str = "netns";
+
+fn octets(octets: &[u8]) -> Value<'_> {
+    Value::Borrowed(ValueRef::Blob(octets))
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Borrowed(ValueRef::Text(text.as_bytes()))
+}
+
+fn number(number: u64) -> Value<'static> {
+    Value::from(number.cast_signed())
+}
+
+fn optional<T>(value: Option<T>) -> Value<'static>
+where
+    Value<'static>: From<T>,
+{
+    value.map_or(NULL, Value::from)
+}
+
+fn list<T: Serialize>(items: &[T]) -> Value<'static> {
+    optional((!items.is_empty()).then(|| json(items)))
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts and addresses have a JSON form")
+}
+
+fn timestamp(fields: &mut Fields<'_>) -> Result<Timestamp, StoreError> {
+    Ok(Timestamp::from_unix_ms(fields.get::<i64>()?.cast_unsigned()))
+}
+
+fn generation(fields: &mut Fields<'_>) -> Result<Generation, StoreError> {
+    Ok(Generation(fields.get::<i64>()?.cast_unsigned()))
+}
+
+fn address(fields: &mut Fields<'_>) -> Result<Option<Ipv4Addr>, StoreError> {
+    Ok(fields.get::<Option<u32>>()?.map(Ipv4Addr::from_bits))
+}
+
+fn range(fields: &mut Fields<'_>) -> Result<Option<AddressRange>, StoreError> {
+    match (address(fields)?, address(fields)?, address(fields)?) {
+        (None, None, None) => Ok(None),
+        (Some(start), Some(end), Some(netmask)) => {
+            AddressRange::new(start, end, netmask).map(Some).map_err(|cause| fields.invalid(cause))
+        }
+        _ => Err(fields.invalid("only some of start_ip, end_ip and netmask are there")),
+    }
+}
+
+fn options(fields: &mut Fields<'_>) -> Result<DhcpOptions, StoreError> {
+    let routers = addresses(fields)?;
+    let dns_servers = addresses(fields)?;
+    let ntp_servers = addresses(fields)?;
+    let names = fields.optional_text(serde_json::from_str::<Vec<String>>)?.unwrap_or_default();
+    let names = names.iter().map(|name| DomainName::try_from(name.as_str())).collect::<Result<_, _>>();
+    let domain_search = names.map_err(|cause| fields.invalid(cause))?;
+    DhcpOptions::new(routers, dns_servers, ntp_servers, domain_search).map_err(|cause| fields.invalid(cause))
+}
+
+fn addresses(fields: &mut Fields<'_>) -> Result<Vec<Ipv4Addr>, StoreError> {
+    Ok(fields.optional_text(serde_json::from_str)?.unwrap_or_default())
+}
+
+fn placement(fields: &mut Fields<'_>) -> Result<Placement, StoreError> {
+    fields.text(|kind| if kind == NETNS { Ok(()) } else { Err("it is not a kind of port we know") })?;
+    fields.text(Netns::try_from).map(Placement::Netns)
+}
+
+fn mac_bits(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.octets();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+fn mac(fields: &mut Fields<'_>) -> Result<Option<MacAddr>, StoreError> {
+    let Some(bits) = fields.get::<Option<i64>>()? else { return Ok(None) };
+    match bits.to_be_bytes() {
+        [0, 0, a, b, c, d, e, f] => Ok(Some(MacAddr::new([a, b, c, d, e, f]))),
+        _ => Err(fields.invalid("it does not fit in 48 bits")),
+    }
+}
+
+const fn lease_kind(kind: LeaseKind) -> &'static str {
+    match kind {
+        LeaseKind::Dynamic => "dynamic",
+        LeaseKind::Static => "static",
+    }
+}
+
+fn lease(fields: &mut Fields<'_>) -> Result<Option<Lease>, StoreError> {
+    let address = address(fields)?;
+    let kinds = [LeaseKind::Dynamic, LeaseKind::Static];
+    let parse = |text: &str| kinds.into_iter().find(|kind| lease_kind(*kind) == text).ok_or("it is none of ours");
+    match (address, fields.optional_text(parse)?) {
+        (None, None) => Ok(None),
+        (Some(address), Some(kind)) => Ok(Some(Lease { address, kind })),
+        _ => Err(fields.invalid("only one of address and lease_kind is there")),
+    }
+}
+
+const fn state(state: &OperationState) -> &'static str {
+    match state {
+        OperationState::Pending { .. } => "pending",
+        OperationState::Success => "success",
+        OperationState::Failure { .. } => "failure",
+        OperationState::Timeout { .. } => "timeout",
+    }
+}
+
+fn operation_state(fields: &mut Fields<'_>) -> Result<OperationState, StoreError> {
+    let state = fields.get::<String>()?;
+    let wait = wait(fields)?;
+    let deadline = fields.get::<Option<i64>>()?.map(|ms| Timestamp::from_unix_ms(ms.cast_unsigned()));
+    let reason = fields.optional_text(|text| Reason::parse(text).ok_or("it is none of ours"))?;
+    let message = fields.get::<Option<String>>()?;
+    match (state.as_str(), wait, deadline, reason, message) {
+        ("pending", Some(wait), Some(deadline), None, None) => Ok(OperationState::Pending { wait, deadline }),
+        ("success", None, None, None, None) => Ok(OperationState::Success),
+        ("failure", None, None, Some(reason), Some(message)) => Ok(OperationState::Failure { reason, message }),
+        ("timeout", None, None, None, Some(message)) => Ok(OperationState::Timeout { message }),
+        _ => Err(fields.invalid(format!("the columns since state do not make a state \"{state}\""))),
+    }
+}
+
+fn wait(fields: &mut Fields<'_>) -> Result<Option<Wait>, StoreError> {
+    let network = fields.get::<Option<[u8; 16]>>()?.map(NetworkId::from_bytes);
+    let generation = fields.get::<Option<i64>>()?.map(|number| Generation(number.cast_unsigned()));
+    let host = fields.get::<Option<[u8; 16]>>()?.map(HostId::from_bytes);
+    let port = match (host, mac(fields)?) {
+        (None, None) => None,
+        (Some(host), Some(mac)) => Some(WaitPort { host, mac }),
+        _ => return Err(fields.invalid("only one of wait_host and wait_mac is there")),
+    };
+    match (network, generation) {
+        (None, None) if port.is_none() => Ok(None),
+        (Some(network), Some(generation)) => Ok(Some(Wait { network, generation, port })),
+        _ => Err(fields.invalid("only some of what a pending operation waits for is there")),
+    }
+}
