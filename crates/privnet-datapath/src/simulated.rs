@@ -1,20 +1,22 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use privnet_model::{MacAddr, Netns, Vni};
-use privnet_plan::{KernelNetwork, NetOp};
+use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage};
+use tokio::sync::watch;
 
 use crate::{ApplyError, DumpError, Kernel, KernelDump};
 
 /// A host's kernel in memory, for tests and simulated fleets. Clones are the same host, so that a
 /// test can look at it and change it by hand while an agent has it.
 #[derive(Debug, Clone, Default)]
-pub struct Simulated(Arc<Mutex<State>>);
+pub struct Simulated(Arc<watch::Sender<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     held: KernelDump,
     missing: BTreeMap<MacAddr, Netns>,
+    refused: BTreeSet<String>,
     applied: Vec<NetOp>,
 }
 
@@ -26,38 +28,65 @@ impl Simulated {
 
     /// What it holds.
     pub fn held(&self) -> KernelDump {
-        self.state().held.clone()
+        self.0.borrow().held.clone()
+    }
+
+    /// Waits until what it holds is so.
+    pub async fn until(&self, mut is_so: impl FnMut(&KernelDump) -> bool) {
+        let mut states = self.0.subscribe();
+        states.wait_for(|state| is_so(&state.held)).await.expect("the sender is here");
     }
 
     /// The operations carried out since the last call, in order.
     pub fn take_applied(&self) -> Vec<NetOp> {
-        std::mem::take(&mut self.state().applied)
+        self.change(|state| std::mem::take(&mut state.applied))
     }
 
     /// From now on operations about this port fail, since this network namespace does not exist.
     pub fn fail(&self, port: MacAddr, missing: Netns) {
-        self.state().missing.insert(port, missing);
+        self.change(|state| state.missing.insert(port, missing));
+    }
+
+    /// From now on operations fail that begin like this when they are printed, for what they need is gone.
+    pub fn refuse(&self, operations: &str) {
+        self.change(|state| state.refused.insert(operations.to_owned()));
     }
 
     /// Operations about this port succeed again.
     pub fn heal(&self, port: MacAddr) {
-        self.state().missing.remove(&port);
+        self.change(|state| state.missing.remove(&port));
+    }
+
+    /// All operations succeed again.
+    pub fn heal_all(&self) {
+        self.change(|state| {
+            state.missing.clear();
+            state.refused.clear();
+        });
     }
 
     /// Changes what it holds of a network behind the agent's back.
     pub fn by_hand(&self, vni: Vni, change: impl FnOnce(&mut KernelNetwork)) {
-        let mut state = self.state();
-        change(state.held.networks.entry(vni).or_default());
-        state.held.networks.retain(|_, network| !network.is_empty());
+        self.change(|state| {
+            change(state.held.networks.entry(vni).or_default());
+            state.forget_empty();
+        });
     }
 
     /// Puts a device there that does not say whose it is.
     pub fn add_stray(&self, port: MacAddr) {
-        self.state().held.strays.insert(port);
+        self.change(|state| state.held.strays.insert(port));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Loses all that it holds.
+    pub fn reboot(&self) {
+        self.change(|state| state.held = KernelDump::default());
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut changed = None;
+        self.0.send_modify(|state| changed = Some(change(state)));
+        changed.expect("send_modify has called it")
     }
 }
 
@@ -67,7 +96,7 @@ impl Kernel for Simulated {
     }
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
-        self.state().apply(op)
+        self.change(|state| state.apply(op))
     }
 }
 
@@ -77,12 +106,34 @@ impl State {
         if let Some(netns) = missing.filter(|_| !matches!(op, NetOp::Close { .. } | NetOp::Unplug { .. })) {
             return Err(ApplyError::NetnsNotFound(netns.clone()));
         }
-        self.change(op);
+        let printed = op.to_string();
+        if self.refused.iter().any(|operations| printed.starts_with(operations)) {
+            return Err(what_is_gone(op));
+        }
+        if !self.has_what_it_needs(op) {
+            return Err(what_is_gone(op));
+        }
+        self.carry_out(op);
         self.applied.push(op.clone());
         Ok(())
     }
 
-    fn change(&mut self, op: &NetOp) {
+    /// Whether the kernel can do it: it filters and reaches no device that is not there, and opens no
+    /// port that it would not filter.
+    fn has_what_it_needs(&self, op: &NetOp) -> bool {
+        let network = vni_of(op).and_then(|vni| self.held.networks.get(&vni));
+        let stage = op.port().and_then(|port| Some(network?.ports.get(&port)?.stage));
+        match op {
+            NetOp::Filter { .. } | NetOp::SetFdb { target: FdbTarget::Local, .. } => stage.is_some(),
+            NetOp::Open { .. } => {
+                let has_settings = network.is_some_and(|network| network.settings.is_some());
+                has_settings && stage >= Some(PortStage::Filtered)
+            }
+            _ => true,
+        }
+    }
+
+    fn carry_out(&mut self, op: &NetOp) {
         match vni_of(op) {
             Some(vni) => self.held.networks.entry(vni).or_default().apply(op),
             None => self.held.networks.values_mut().for_each(|network| network.apply(op)),
@@ -90,7 +141,19 @@ impl State {
         if let NetOp::Unplug { mac } = op {
             self.held.strays.remove(mac);
         }
+        self.forget_empty();
+    }
+
+    fn forget_empty(&mut self) {
         self.held.networks.retain(|_, network| !network.is_empty());
+    }
+}
+
+fn what_is_gone(op: &NetOp) -> ApplyError {
+    match (op.port(), vni_of(op)) {
+        (None, Some(vni)) => ApplyError::NoSettings(vni),
+        (Some(mac), _) => ApplyError::NotPlugged(mac),
+        (None, None) => unreachable!("every operation is about a network or a port"),
     }
 }
 
@@ -115,35 +178,79 @@ fn vni_of(op: &NetOp) -> Option<Vni> {
 
 #[cfg(test)]
 mod tests {
-    use privnet_plan::NetworkSettings;
+    use privnet_model::{DeviceName, InstanceId, Placement};
+    use privnet_plan::{NetworkSettings, PortSpec};
 
     use super::*;
 
-    fn set_network(vni: Vni) -> NetOp {
-        NetOp::SetNetwork { vni, settings: NetworkSettings { managed: true, mtu_bytes: 1450 } }
+    const MAC: MacAddr = MacAddr::for_port([1; 5]);
+
+    fn vni() -> Vni {
+        Vni::from_random(7)
+    }
+
+    fn web1() -> Netns {
+        Netns::try_from("web1").expect("valid")
+    }
+
+    fn set_network() -> NetOp {
+        NetOp::SetNetwork { vni: vni(), settings: NetworkSettings { managed: true, mtu_bytes: 1450 } }
+    }
+
+    fn plug() -> NetOp {
+        let placement = Placement::Netns(web1());
+        let spec = PortSpec {
+            instance: InstanceId::new(1, [2; 10]),
+            placement,
+            device: DeviceName::of_port(0),
+            mtu_bytes: 1450,
+        };
+        NetOp::Plug { vni: vni(), mac: MAC, spec }
     }
 
     #[tokio::test]
     async fn it_holds_what_was_applied_until_it_is_taken_away() {
         let mut host = Simulated::new();
-        let vni = Vni::from_random(7);
-        host.apply(&set_network(vni)).await.expect("applied");
+        host.apply(&set_network()).await.expect("applied");
         assert_eq!(host.clone().dump().await.expect("read").networks.len(), 1);
-        host.by_hand(vni, |network| network.settings = None);
+        host.by_hand(vni(), |network| network.settings = None);
         assert_eq!(host.held(), KernelDump::default());
-        assert_eq!(host.take_applied(), [set_network(vni)]);
+        assert_eq!(host.take_applied(), [set_network()]);
     }
 
     #[tokio::test]
     async fn it_fails_for_the_port_it_is_told_to() {
         let mut host = Simulated::new();
-        let mac = MacAddr::for_port([1; 5]);
-        let open = NetOp::Open { vni: Vni::from_random(7), mac };
-        host.fail(mac, Netns::try_from("web1").expect("valid"));
-        let refusal = host.apply(&open).await.expect_err("refused");
+        host.fail(MAC, web1());
+        let refusal = host.apply(&plug()).await.expect_err("refused");
         assert!(refusal.is_not_found());
         assert_eq!(refusal.to_string(), "network namespace web1 does not exist on this host");
-        host.heal(mac);
+        host.heal(MAC);
+        host.apply(&plug()).await.expect("applied");
+    }
+
+    #[tokio::test]
+    async fn it_fails_in_the_operations_it_is_told_to() {
+        let mut host = Simulated::new();
+        host.refuse("~ network");
+        host.apply(&set_network()).await.expect_err("refused");
+        host.apply(&plug()).await.expect("something else");
+        host.heal_all();
+        host.apply(&set_network()).await.expect("applied");
+    }
+
+    #[tokio::test]
+    async fn it_opens_only_what_is_plugged_in_and_filtered_in_a_network_with_settings() {
+        let mut host = Simulated::new();
+        let (filter, open) = (NetOp::Filter { vni: vni(), mac: MAC }, NetOp::Open { vni: vni(), mac: MAC });
+        host.apply(&filter).await.expect_err("nothing is plugged in");
+        host.apply(&plug()).await.expect("applied");
+        host.apply(&set_network()).await.expect("applied");
+        host.apply(&open).await.expect_err("not filtered");
+        host.apply(&filter).await.expect("applied");
+        host.by_hand(vni(), |network| network.settings = None);
+        host.apply(&open).await.expect_err("no settings");
+        host.apply(&set_network()).await.expect("applied");
         host.apply(&open).await.expect("applied");
     }
 }
