@@ -38,7 +38,7 @@ pub fn run(binary: &Path) -> Result<()> {
     })?;
     let id = lab.id().to_owned();
     let shown = show(&mut lab, &mut steps);
-    if shown.is_err() && crate::interrupt::check().is_ok() {
+    if shown.is_err() && crate::interrupt::check_interrupts().is_ok() {
         say(&format!("\n{}\n", lab.log_tails()));
     }
     // Removed also when a step did not hold.
@@ -60,7 +60,7 @@ struct Steps {
 
 impl Steps {
     fn run<T>(&mut self, step: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
-        crate::interrupt::check()?;
+        crate::interrupt::check_interrupts()?;
         self.run_always(step)
     }
 

@@ -40,7 +40,9 @@ pub enum DhcpClientKind {
 #[derive(Debug)]
 pub struct DhcpClient {
     kind: DhcpClientKind,
+    device: String,
     daemon: Daemon,
+    dir: PathBuf,
     events: PathBuf,
 }
 
@@ -90,7 +92,14 @@ impl DhcpClient {
         };
         let what = format!("{kind:?} on {device} of {}", namespace.name());
         let daemon = Daemon::start(what, &mut command, &dir.join("log"))?;
-        Ok(Self { kind, daemon, events })
+        Ok(Self { kind, device: device.to_owned(), daemon, dir: dir.to_owned(), events })
+    }
+
+    /// Ends it and starts it again with the same files.
+    pub(crate) fn restart(self, namespace: &Namespace) -> Result<Self> {
+        let Self { kind, device, daemon, dir, .. } = self;
+        daemon.kill();
+        Self::start(kind, namespace, &device, &dir)
     }
 
     /// Which client it is.

@@ -26,13 +26,16 @@ pub fn catch_interrupts() -> Result<()> {
 /// Returns when an interrupt has been caught, see [`catch_interrupts`].
 pub fn wait_for_interrupt() {
     const PAUSE: Duration = Duration::from_millis(100);
-    while check().is_ok() {
+    while check_interrupts().is_ok() {
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Fails once an interrupt has been caught.
-pub(crate) fn check() -> Result<()> {
+/// Fails once an interrupt has been caught: for work between waits that takes long.
+///
+/// # Errors
+/// One has been caught.
+pub fn check_interrupts() -> Result<()> {
     if INTERRUPTED.load(Ordering::Relaxed) {
         bail!("interrupted");
     }
@@ -48,7 +51,7 @@ pub(crate) fn wait_for<T>(
     const PAUSE: Duration = Duration::from_millis(5);
     let started = Instant::now();
     loop {
-        check()?;
+        check_interrupts()?;
         if let Some(answer) = ask()? {
             return Ok(answer);
         }

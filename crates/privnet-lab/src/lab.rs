@@ -1,7 +1,7 @@
 //! The lab: its parts, how they start and how all of them go.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::dhcp::{DhcpClient, DhcpClientKind};
 use crate::interrupt::wait_for;
 use crate::leftovers;
 use crate::namespace::Namespace;
+use crate::pinger::Pinger;
 use crate::process::{Daemon, command, run};
 use crate::registration::Registration;
 
@@ -372,6 +373,15 @@ impl Lab {
         DhcpClient::start(kind, &instance.namespace, device, &dir)
     }
 
+    /// Ends a DHCP client and starts it again with what it remembers: dhclient asks for the address
+    /// that it had (INIT-REBOOT).
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart_dhcp_client(&self, instance: &Instance, client: DhcpClient) -> Result<DhcpClient> {
+        client.restart(&instance.namespace)
+    }
+
     /// Watches the frames that match `filter` (pcap-filter(7)) on a device.
     ///
     /// # Errors
@@ -379,6 +389,24 @@ impl Lab {
     pub fn capture(&mut self, namespace: &Namespace, device: &str, filter: &str) -> Result<Capture> {
         self.clients += 1;
         Capture::start(namespace, device, filter, &self.dir().join(format!("capture-{}.log", self.clients)))
+    }
+
+    /// Sends ICMP echo requests from a namespace at a steady pace, from now on.
+    ///
+    /// # Errors
+    /// The first is not answered.
+    pub fn pinger(&mut self, namespace: &Namespace, to: impl Into<IpAddr>, interval: Duration) -> Result<Pinger> {
+        self.clients += 1;
+        Pinger::start(namespace, to.into(), interval, &self.dir().join(format!("ping-{}.log", self.clients)))
+    }
+
+    /// Starts a process that goes with the lab.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn daemon(&mut self, what: &str, command: &mut std::process::Command) -> Result<Daemon> {
+        self.clients += 1;
+        Daemon::start(what, command, &self.dir().join(format!("daemon-{}.log", self.clients)))
     }
 
     /// The ends of all logs, for error messages.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
+use serde_json::Value;
 
+use crate::frame;
 use crate::interrupt::wait_for;
 use crate::process::{self, command, run};
 
@@ -70,6 +72,41 @@ impl Namespace {
         self.run("ip", &words.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Runs `work` on a thread of its own in it. Sockets that it makes stay in the namespace, wherever
+    /// they are used.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or those of `work`.
+    ///
+    /// # Panics
+    /// `work` does.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let entered = || {
+            let entered = setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET);
+            entered.with_context(|| format!("cannot enter namespace {}", self.name))?;
+            work()
+        };
+        let ended = std::thread::scope(|scope| scope.spawn(entered).join());
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Sends one Ethernet frame by a device in it, as it is.
+    ///
+    /// # Errors
+    /// There is no such device, or the kernel refuses the frame.
+    pub fn send_frame(&self, device: &str, frame: &[u8]) -> Result<()> {
+        self.within(|| frame::send(device, frame)).with_context(|| format!("cannot send a frame by {device}"))
+    }
+
+    /// Its devices, as `ip -details -json link` describes them.
+    ///
+    /// # Errors
+    /// `ip` cannot be run.
+    pub fn links(&self) -> Result<Vec<Value>> {
+        let text = self.ip("-details -json link show")?;
+        serde_json::from_str(&text).with_context(|| format!("ip printed no list: {text}"))
+    }
+
     /// The IPv4 addresses of a device in it; none if there is no such device.
     ///
     /// # Errors
@@ -114,7 +151,7 @@ impl Namespace {
         let to = to.into();
         let answered = |count: u32| (count > 0).then_some(());
         let reached = wait_for(|| format!("no answer from {to}"), REACH_TIMEOUT, || Ok(answered(self.ping(to, 1)?)));
-        crate::interrupt::check()?;
+        crate::interrupt::check_interrupts()?;
         Ok(reached.is_ok())
     }
 

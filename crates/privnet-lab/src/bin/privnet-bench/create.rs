@@ -1,0 +1,67 @@
+//! How fast networks are created, durably.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use privnet_lab::Lab;
+use serde_json::json;
+
+use crate::disk::SyncedFile;
+use crate::http::{address_of, drive, request};
+use crate::report::Measurement;
+use crate::runs::alternate;
+use crate::stats::Pairs;
+
+/// How many clients create at a time, each waiting for its answer.
+pub(crate) const CLIENTS: usize = 32;
+
+/// One run.
+const RUN: Duration = Duration::from_millis(700);
+
+pub(crate) fn measure() -> Result<Vec<Measurement>> {
+    let lab = server_alone()?;
+    let address = address_of(lab.api())?;
+    // In the folder of the server's own files: the same file system.
+    let mut file = SyncedFile::create(&lab.dir().join("synced"))?;
+    let runs = alternate(|| creates_per_second(address, RUN), || file.syncs_per_second(RUN))?;
+    Ok(vec![Measurement::of_pairs("create_per_second", &Pairs::of(runs))?])
+}
+
+/// A lab whose host runs no agent.
+pub(crate) fn server_alone() -> Result<Lab> {
+    let mut lab = Lab::builder().hosts(1).prepare()?;
+    lab.start_server()?;
+    Ok(lab)
+}
+
+fn creates_per_second(address: SocketAddr, time: Duration) -> Result<f64> {
+    let started = Instant::now();
+    let created = create(address, (0..).take_while(|_| started.elapsed() < time))?.len();
+    Ok(created as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Creates a network for each number, and returns their ids.
+pub(crate) fn create(address: SocketAddr, numbers: impl IntoIterator<Item = usize>) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    drive(address, CLIENTS, numbers.into_iter().map(creation), |number, answer| {
+        let operation = answer.json()?;
+        ensure!(operation["state"] == "success", "a network is not created: {operation}");
+        ids.resize(ids.len().max(number + 1), String::new());
+        ids[number] = operation["reference"]["id"].as_str().unwrap_or_default().to_owned();
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
+/// A managed network with what people usually give it.
+fn creation(number: usize) -> Vec<u8> {
+    let body = json!({
+        "name": format!("network-{number:06}"),
+        "description": "made to be measured",
+        "start-ip": "10.0.0.10", "end-ip": "10.0.0.199", "netmask": "255.255.255.0",
+        "options": {"dns-servers": ["10.0.0.2"], "domain-search": ["example.com"]},
+        "labels": {"team": "measuring", "stage": "test"},
+    });
+    request("POST", "/v2/private-network", Some(&body))
+}

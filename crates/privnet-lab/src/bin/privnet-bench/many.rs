@@ -1,0 +1,147 @@
+//! A server with very many networks: how fast it still is, and how large.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use privnet_lab::{Api, Lab};
+use serde_json::json;
+
+use crate::create::{create, server_alone};
+use crate::http::{Connection, address_of, drive, request};
+use crate::report::Measurement;
+use crate::runs::alternate;
+use crate::stats::Pairs;
+
+const NETWORKS: usize = 100_000;
+
+/// Each with a port in two networks, so that each network has two ports.
+const INSTANCES: usize = NETWORKS;
+
+/// More than measure, so that more is made durable at a time.
+const FILLING_CLIENTS: usize = 128;
+
+/// How many networks one run of `create_at_100k` creates: few, as the empty server is not to fill up.
+const CREATED_PER_RUN: usize = 500;
+
+/// Measures those of the benchmarks of a full server that are wanted.
+pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
+    let lab = full_server()?;
+    let address = address_of(lab.api())?;
+    let mut measured = Vec::new();
+    if wants("create_at_100k") {
+        measured.push(measure_creates(address)?);
+    }
+    if wants("list_100k") {
+        measured.push(measure_list(address)?);
+    }
+    if wants("server_rss_100k") {
+        let mib = resident_mib(lab.server().context("the server runs")?.pid())?;
+        measured.push(Measurement::alone("server_rss_100k", mib, (mib, mib))?);
+    }
+    Ok(measured)
+}
+
+fn measure_creates(full: SocketAddr) -> Result<Measurement> {
+    let empty = server_alone()?;
+    let empty = address_of(empty.api())?;
+    let runs = alternate(|| creates_per_second(full), || creates_per_second(empty))?;
+    Measurement::of_pairs("create_at_100k", &Pairs::of(runs))
+}
+
+fn creates_per_second(address: SocketAddr) -> Result<f64> {
+    let started = Instant::now();
+    create(address, 0..CREATED_PER_RUN)?;
+    Ok(CREATED_PER_RUN as f64 / started.elapsed().as_secs_f64())
+}
+
+fn measure_list(address: SocketAddr) -> Result<Measurement> {
+    let list = request("GET", "/v2/private-network", None);
+    let mut server = Connection::open(address)?;
+    let answer = server.ask(&list)?;
+    ensure!(answer.status() == 200, "the list is refused: {}", answer.status());
+    let mut memory = Connection::open(serve_from_memory(answer.octets().to_vec())?)?;
+    let milliseconds = |connection: &mut Connection| {
+        let started = Instant::now();
+        connection.ask(&list)?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    let runs = alternate(|| milliseconds(&mut server), || milliseconds(&mut memory))?;
+    Measurement::of_pairs("list_100k", &Pairs::of(runs))
+}
+
+/// Answers every request of one connection with these octets, until it is closed.
+fn serve_from_memory(octets: Vec<u8>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || -> std::io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        // Requests are small and come one at a time, so each comes in one piece.
+        let mut request = [0; 4096];
+        while stream.read(&mut request)? > 0 {
+            stream.write_all(&octets)?;
+        }
+        Ok(())
+    });
+    Ok(address)
+}
+
+/// A server with all networks and ports. Their host has reported once and is away, so that no kernel
+/// has to carry 200,000 ports for this.
+fn full_server() -> Result<Lab> {
+    let mut lab = Lab::builder().hosts(1).server_args(["--operation-hold", "0s"]).prepare()?;
+    lab.start_server()?;
+    lab.start_agent(1)?;
+    lab.wait_for_agents()?;
+    lab.stop_agent(1)?;
+    let address = address_of(lab.api())?;
+    eprintln!("  creating {NETWORKS} networks");
+    let networks = create(address, 0..NETWORKS)?;
+    eprintln!("  registering {INSTANCES} instances");
+    let instances = register(address, &lab.host(1).name)?;
+    eprintln!("  attaching {} ports", 2 * INSTANCES);
+    attach(address, &networks, &instances)?;
+    ensure_full(lab.api())?;
+    Ok(lab)
+}
+
+fn register(address: SocketAddr, host: &str) -> Result<Vec<String>> {
+    let mut ids = vec![String::new(); INSTANCES];
+    let registration = |number: usize| {
+        let name = format!("instance-{number:06}");
+        let body = json!({"name": name, "host": host, "kind": "netns", "netns": name});
+        request("POST", "/privnet/v1/instances", Some(&body))
+    };
+    drive(address, FILLING_CLIENTS, (0..INSTANCES).map(registration), |number, answer| {
+        ids[number] = answer.json()?["id"].as_str().context("an instance has an id")?.to_owned();
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
+fn attach(address: SocketAddr, networks: &[String], instances: &[String]) -> Result<()> {
+    let port = |number: usize| {
+        let network = &networks[number / 2];
+        let instance = &instances[(number / 2 + number % 2) % instances.len()];
+        request("PUT", &format!("/v2/private-network/{network}:attach"), Some(&json!({"instance": {"id": instance}})))
+    };
+    drive(address, FILLING_CLIENTS, (0..2 * INSTANCES).map(port), |_, answer| answer.json().map(drop))
+}
+
+fn ensure_full(api: &Api) -> Result<()> {
+    let list = api.get("/v2/private-network")?;
+    let networks = list["private-networks"].as_array().context("a list of networks")?;
+    let leases: usize = networks.iter().map(|network| network["leases"].as_array().map_or(0, Vec::len)).sum();
+    ensure!((networks.len(), leases) == (NETWORKS, 2 * INSTANCES), "{} networks, {leases} leases", networks.len());
+    Ok(())
+}
+
+/// The resident memory of a process (VmRSS in proc_pid_status(5)).
+fn resident_mib(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
+    Ok(kib / 1024.0)
+}
