@@ -1,0 +1,134 @@
+//! The few rtnetlink requests that the data plane makes (rtnetlink(7)), each one answered before the
+//! call returns: the kernel works while it takes the request, so there is nothing to wait for.
+
+mod filter;
+mod link;
+mod message;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
+
+pub(crate) use link::{Link, Veth};
+pub(crate) use message::{Attributes, Message, Messages};
+
+/// Larger than any message that the kernel sends (NLMSG_GOODSIZE is a page; dumps are cut to 32 KiB).
+const BUFFER_OCTETS: usize = 64 * 1024;
+/// A dump that other changes keep interrupting is given up then.
+const DUMP_TRIES: u32 = 16;
+
+const NETLINK_CAP_ACK: libc::c_int = 10;
+const NETLINK_EXT_ACK: libc::c_int = 11;
+
+/// A request was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{errno}{}{}", if reason.is_empty() { "" } else { ": " }, reason)]
+pub(crate) struct NetlinkError {
+    pub(crate) errno: nix::Error,
+    reason: String,
+}
+
+impl From<nix::Error> for NetlinkError {
+    fn from(errno: nix::Error) -> Self {
+        Self { errno, reason: String::new() }
+    }
+}
+
+/// A connection to the routing subsystem of the network namespace it was opened in.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens one in the thread's network namespace.
+    pub(crate) fn open() -> io::Result<Self> {
+        let fd = open(SockFlag::SOCK_CLOEXEC, 0)?;
+        for option in [NETLINK_CAP_ACK, NETLINK_EXT_ACK] {
+            enable(&fd, option)?;
+        }
+        Ok(Self { fd, sequence: 0, buffer: vec![0; BUFFER_OCTETS] })
+    }
+
+    /// Makes a request that has no answer but success.
+    fn request(&mut self, message: Message) -> Result<(), NetlinkError> {
+        self.transact(message, &mut |_, _| {})
+    }
+
+    /// Makes a request and hands each answer to `on_answer`.
+    fn transact(&mut self, mut message: Message, on_answer: &mut dyn FnMut(u16, &[u8])) -> Result<(), NetlinkError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        send(self.fd.as_raw_fd(), message.finish(self.sequence), MsgFlags::empty())?;
+        let mut interrupted = false;
+        loop {
+            let octets = match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Err(nix::Error::EINTR) => continue,
+                received => received?,
+            };
+            for part in Messages::new(&self.buffer[..octets]).filter(|part| part.sequence == self.sequence) {
+                interrupted |= part.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
+                match i32::from(part.kind) {
+                    libc::NLMSG_DONE if interrupted => return Err(nix::Error::EINTR.into()),
+                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_ERROR => return outcome(part.flags, part.body),
+                    _ => on_answer(part.kind, part.body),
+                }
+            }
+        }
+    }
+
+    /// Makes a request for all of something, again if it changed meanwhile.
+    fn dump<T>(
+        &mut self,
+        request: impl Fn() -> Message,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut tries = 0;
+        loop {
+            let mut found = Vec::new();
+            tries += 1;
+            match self.transact(request(), &mut |_, body| found.extend(read(body))) {
+                Err(error) if error.errno == nix::Error::EINTR && tries < DUMP_TRIES => {}
+                other => return other.map(|()| found),
+            }
+        }
+    }
+}
+
+/// A socket of the routing subsystem that is subscribed to these groups, a bit each.
+pub(crate) fn open(flags: SockFlag, groups: u32) -> nix::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(fd)
+}
+
+fn enable(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and the length are those of `on`.
+    let done = unsafe {
+        let octets = size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), octets)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What an NLMSG_ERROR message says: an error number, the request's header, and perhaps why.
+fn outcome(flags: u16, body: &[u8]) -> Result<(), NetlinkError> {
+    const REQUEST_HEADER_OCTETS: usize = 16;
+    const NLMSGERR_ATTR_MSG: u16 = 1;
+    let number = body.first_chunk().map_or(0, |octets| i32::from_ne_bytes(*octets));
+    if number == 0 {
+        return Ok(());
+    }
+    let mut reason = String::new();
+    if flags & libc::NLM_F_ACK_TLVS as u16 != 0 {
+        let attributes = Attributes::new(body.get(4 + REQUEST_HEADER_OCTETS..).unwrap_or_default());
+        reason = attributes.get(NLMSGERR_ATTR_MSG).map(message::text).unwrap_or_default();
+    }
+    Err(NetlinkError { errno: nix::Error::from_raw(-number), reason })
+}

@@ -1,0 +1,181 @@
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::Error as Errno;
+use privnet_model::MacAddr;
+
+use super::message::{text, u32_at};
+use super::{Attributes, Message, NetlinkError, Socket};
+
+const LINK_HEADER_OCTETS: usize = 16;
+const ADDRESS_HEADER_OCTETS: usize = 8;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
+/// Leave the statistics out of a dump.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+const UP: u32 = libc::IFF_UP as u32;
+
+/// A network device, as far as we care.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) kind: String,
+    pub(crate) mtu_bytes: u32,
+    pub(crate) is_up: bool,
+    /// The UDP port, if it is a vxlan device whose tunnels are chosen frame by frame.
+    pub(crate) metadata_port: Option<u16>,
+}
+
+/// A veth pair to be made.
+pub(crate) struct Veth<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) mtu_bytes: u32,
+    pub(crate) peer_name: &'a str,
+    pub(crate) peer_mac: MacAddr,
+    pub(crate) peer_netns: BorrowedFd<'a>,
+}
+
+impl Socket {
+    /// All devices.
+    pub(crate) fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let request = || {
+            Message::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[&header(0, 0, 0)])
+                .attribute(libc::IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
+        };
+        self.dump(request, Link::read)
+    }
+
+    /// The device of this name, if there is one.
+    pub(crate) fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let request = Message::new(libc::RTM_GETLINK, libc::NLM_F_ACK, &[&header(0, 0, 0)]);
+        self.find(request.text(libc::IFLA_IFNAME, name))
+    }
+
+    /// The device with this index, if there is one.
+    pub(crate) fn link_at(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        self.find(Message::new(libc::RTM_GETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]))
+    }
+
+    fn find(&mut self, request: Message) -> Result<Option<Link>, NetlinkError> {
+        let request = request.attribute(libc::IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        let mut found = None;
+        match self.transact(request, &mut |_, body| found = Link::read(body)) {
+            Err(error) if error.errno == Errno::ENODEV => Ok(None),
+            other => other.map(|()| found),
+        }
+    }
+
+    /// Makes a veth pair, down, with its other end in that namespace.
+    pub(crate) fn add_veth(&mut self, veth: &Veth<'_>) -> Result<(), NetlinkError> {
+        let mtu = veth.mtu_bytes.to_ne_bytes();
+        let netns = veth.peer_netns.as_raw_fd().to_ne_bytes();
+        let peer = |message: Message| {
+            message
+                .raw(&header(0, 0, 0))
+                .text(libc::IFLA_IFNAME, veth.peer_name)
+                .attribute(libc::IFLA_ADDRESS, &veth.peer_mac.octets())
+                .attribute(libc::IFLA_MTU, &mtu)
+                .attribute(libc::IFLA_NET_NS_FD, &netns)
+        };
+        let request = new_link(veth.name).attribute(libc::IFLA_MTU, &mtu).nested(libc::IFLA_LINKINFO, |message| {
+            message
+                .text(libc::IFLA_INFO_KIND, "veth")
+                .nested(libc::IFLA_INFO_DATA, |message| message.nested(VETH_INFO_PEER, peer))
+        });
+        self.request(request)
+    }
+
+    /// Sets a device's alias, and keeps IPv6 from giving it an address and speaking by it. The kernel
+    /// takes neither when it makes a device.
+    pub(crate) fn describe(&mut self, index: u32, alias: &str) -> Result<(), NetlinkError> {
+        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)])
+            .attribute(libc::IFLA_IFALIAS, alias.as_bytes())
+            .nested(libc::IFLA_AF_SPEC, |message| {
+                message.nested(libc::AF_INET6 as u16, |message| {
+                    message.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+                })
+            });
+        self.request(request)
+    }
+
+    /// Makes a vxlan device whose tunnels are chosen frame by frame, down.
+    pub(crate) fn add_vxlan(&mut self, name: &str, port: u16, mtu_bytes: u32) -> Result<(), NetlinkError> {
+        let request =
+            new_link(name).attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()).nested(libc::IFLA_LINKINFO, |message| {
+                message.text(libc::IFLA_INFO_KIND, "vxlan").nested(libc::IFLA_INFO_DATA, |message| {
+                    message
+                        .attribute(IFLA_VXLAN_LEARNING, &[0])
+                        .attribute(IFLA_VXLAN_COLLECT_METADATA, &[1])
+                        .attribute(IFLA_VXLAN_PORT, &port.to_be_bytes())
+                })
+            });
+        self.request(request)
+    }
+
+    /// Sets a device up.
+    pub(crate) fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
+        self.request(Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, UP, UP)]))
+    }
+
+    /// Removes a device, if it is there.
+    pub(crate) fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
+        match self.request(Message::new(libc::RTM_DELLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)])) {
+            Err(error) if error.errno == Errno::ENODEV => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The index of the device that has this address.
+    pub(crate) fn device_with(&mut self, address: Ipv4Addr) -> Result<Option<u32>, NetlinkError> {
+        let family = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
+        let request = || Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[&family]);
+        let found = self.dump(request, |body| {
+            let attributes = Attributes::new(body.get(ADDRESS_HEADER_OCTETS..)?);
+            let local = attributes.get(libc::IFA_LOCAL)? == address.octets();
+            local.then(|| u32_at(body, 4)).flatten()
+        })?;
+        Ok(found.first().copied())
+    }
+}
+
+impl Link {
+    /// Reads an RTM_NEWLINK or RTM_DELLINK message.
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let attributes = Attributes::new(body.get(LINK_HEADER_OCTETS..)?);
+        let info = attributes.within(libc::IFLA_LINKINFO);
+        let data = info.within(libc::IFLA_INFO_DATA);
+        let string = |from: Attributes<'_>, kind| from.get(kind).map(text).unwrap_or_default();
+        let kind = string(info, libc::IFLA_INFO_KIND);
+        let has_metadata = kind == "vxlan" && data.get(IFLA_VXLAN_COLLECT_METADATA).is_some_and(|value| value != [0]);
+        let port = data.get(IFLA_VXLAN_PORT).and_then(<[u8]>::first_chunk).map(|port| u16::from_be_bytes(*port));
+        Some(Self {
+            index: u32_at(body, 4)?,
+            name: string(attributes, libc::IFLA_IFNAME),
+            alias: string(attributes, libc::IFLA_IFALIAS),
+            kind,
+            mtu_bytes: attributes.get(libc::IFLA_MTU).and_then(|value| u32_at(value, 0)).unwrap_or_default(),
+            is_up: u32_at(body, 8)? & UP != 0,
+            metadata_port: port.filter(|_| has_metadata),
+        })
+    }
+}
+
+fn new_link(name: &str) -> Message {
+    let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    Message::new(libc::RTM_NEWLINK, flags, &[&header(0, 0, 0)]).text(libc::IFLA_IFNAME, name)
+}
+
+/// struct ifinfomsg (rtnetlink(7)).
+fn header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER_OCTETS] {
+    let mut octets = [0; LINK_HEADER_OCTETS];
+    octets[4..8].copy_from_slice(&index.to_ne_bytes());
+    octets[8..12].copy_from_slice(&flags.to_ne_bytes());
+    octets[12..16].copy_from_slice(&change.to_ne_bytes());
+    octets
+}
