@@ -1,18 +1,47 @@
 use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 
 use privnet_model::{DeviceName, MacAddr, Netns, Reason, Vni};
 
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+/// The kernel refuses a step.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}")]
+pub struct KernelError {
+    step: String,
+    #[source]
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// Adds to an error what we were doing.
+pub(crate) trait Step<T> {
+    fn step(self, step: fmt::Arguments<'_>) -> Result<T, KernelError>;
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> Step<T> for Result<T, E> {
+    fn step(self, step: fmt::Arguments<'_>) -> Result<T, KernelError> {
+        self.map_err(|source| KernelError { step: step.to_string(), source: source.into() })
+    }
+}
+
+/// The data plane cannot be set up on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel refuses a step.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// No device has the VTEP's address.
+    #[error("VTEP address {0} is on none of this host's devices")]
+    NoUnderlay(IpAddr),
+    /// Only IPv4 underlays are there yet.
+    #[error("VTEP address {0} is not IPv4")]
+    NotIpv4(IpAddr),
+}
 
 /// What this host's kernel holds cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {what}")]
-pub struct DumpError {
-    pub(crate) what: String,
-    #[source]
-    pub(crate) source: BoxError,
-}
+#[error(transparent)]
+pub struct DumpError(#[from] KernelError);
 
 /// An operation could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -31,31 +60,18 @@ pub enum ApplyError {
     /// The port's device is not there.
     #[error("port {0} has no device on this host")]
     NotPlugged(MacAddr),
+    /// The port's programs are not there.
+    #[error("port {0} is not filtered, and must not be opened")]
+    NotFiltered(MacAddr),
     /// The network's own entry is not there.
     #[error("the network with VNI {0} has no settings on this host")]
     NoSettings(Vni),
-    /// The network has as many ports or VTEPs on this host as the programs can send BUM frames to.
-    #[error("the network with VNI {vni} has {max} {what} on this host already, and cannot have more")]
-    TooMany {
-        /// The network.
-        vni: Vni,
-        /// Of what.
-        what: &'static str,
-        /// How many.
-        max: u32,
-    },
     /// The underlay is IPv4.
-    #[error("VTEP {0} has no IPv4 address, as this host's own has")]
-    OtherFamily(IpAddr),
+    #[error("VTEP {0} is not IPv4, as this host's own is")]
+    NotIpv4(IpAddr),
     /// The kernel refuses a step.
-    #[error("cannot {step}")]
-    Refused {
-        /// What we were doing.
-        step: String,
-        /// What it says.
-        #[source]
-        source: BoxError,
-    },
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 impl ApplyError {

@@ -1,12 +1,37 @@
 //! The only door to a host's kernel: devices, eBPF programs and their maps.
 //!
 //! [`Kernel`] is what the agent's loop needs of a host: read what is there, carry out one operation.
-//! `Datapath` is the real one, [`Simulated`] one in memory. Neither knows where wanted state comes from.
+//! [`Datapath`] is the real one, [`Simulated`] one in memory. Neither knows where wanted state comes from.
 
+mod datapath;
+mod dhcp;
+mod dump;
 mod error;
+mod events;
 mod kernel;
+mod layout;
+mod members;
+mod names;
+mod netlink;
+mod netns;
+mod overlay;
+mod pins;
+mod programs;
+mod purge;
+mod sender;
 mod simulated;
+mod sys;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod underlay;
 
-pub use error::{ApplyError, DumpError};
+pub use datapath::{Datapath, DatapathConfig, Opened};
+pub use dhcp::{DhcpRequest, DhcpRequests};
+pub use error::{ApplyError, DumpError, KernelError, OpenError};
+pub use events::LinkEvents;
 pub use kernel::{Kernel, KernelDump};
+pub use purge::purge;
+pub use sender::FrameSender;
 pub use simulated::Simulated;
+pub use underlay::default_vtep;

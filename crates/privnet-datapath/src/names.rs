@@ -1,0 +1,77 @@
+//! What our devices are called, and what they say about themselves.
+
+use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
+use privnet_plan::PortSpec;
+
+/// The device by which frames reach and leave the overlay.
+pub(crate) const OVERLAY_DEVICE: &str = "pnvxlan";
+const PREFIX: &str = "pn";
+
+/// The host side of a port's device. Every port's MAC address begins with 0a, so the other five
+/// octets are a name for it.
+pub(crate) fn port_device(mac: MacAddr) -> String {
+    let [_, a, b, c, d, e] = mac.octets();
+    format!("{PREFIX}{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}")
+}
+
+/// The port whose host side has this name.
+pub(crate) fn port_of_device(name: &str) -> Option<MacAddr> {
+    let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 10)?;
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let number = digits.bytes().all(lower_hex).then(|| u64::from_str_radix(digits, 16).ok()).flatten()?;
+    let [_, _, _, octets @ ..] = number.to_be_bytes();
+    Some(MacAddr::for_port(octets))
+}
+
+/// What the host side of a port says about itself: what a restarted agent needs, in words for an operator.
+pub(crate) fn alias(vni: Vni, spec: &PortSpec) -> String {
+    let PortSpec { instance, placement: Placement::Netns(netns), device, .. } = spec;
+    format!("privnet vni={vni} instance={instance} netns={netns} device={device}")
+}
+
+/// Reads what [`alias`] wrote.
+pub(crate) fn read_alias(alias: &str, mtu_bytes: u32) -> Option<(Vni, PortSpec)> {
+    let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
+    let (instance, rest) = rest.split_once(" netns=")?;
+    // A namespace's path may have spaces; a device's name has none.
+    let (netns, device) = rest.rsplit_once(" device=")?;
+    let spec = PortSpec {
+        instance: instance.parse().ok()?,
+        placement: Placement::Netns(Netns::try_from(netns).ok()?),
+        device: DeviceName::try_from(device).ok()?,
+        mtu_bytes,
+    };
+    Some((Vni::try_from(vni.parse::<u32>().ok()?).ok()?, spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use privnet_model::InstanceId;
+
+    use super::*;
+
+    #[test]
+    fn a_port_and_its_device_name_each_other() {
+        let mac = MacAddr::for_port([0, 1, 0xab, 0xff, 9]);
+        assert_eq!(port_device(mac), "pn0001abff09");
+        assert_eq!(port_of_device("pn0001abff09"), Some(mac));
+        for other in ["pnvxlan", "pn0001abff0", "pn0001abff090", "pn0001ABFF09", "eth0", "pn+001abff09", ""] {
+            assert_eq!(port_of_device(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_alias_says_what_a_restarted_agent_needs() {
+        let spec = PortSpec {
+            instance: InstanceId::new(1, [2; 10]),
+            placement: Placement::Netns(Netns::try_from("/run/my netns=/x device=y").expect("valid")),
+            device: DeviceName::of_port(0),
+            mtu_bytes: 1450,
+        };
+        let vni = Vni::from_random(4096);
+        assert_eq!(read_alias(&alias(vni, &spec), 1450), Some((vni, spec)));
+        for other in ["", "privnet", "privnet vni=0 instance=x netns=y device=z", "uplink"] {
+            assert_eq!(read_alias(other, 1450), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Network namespaces of instances.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+use privnet_model::Netns;
+
+use crate::error::Step;
+use crate::netlink::Socket;
+use crate::{ApplyError, KernelError};
+
+/// NS_GET_NSTYPE (ioctl_ns(2)): which kind of namespace a file is.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
+/// Opens the file of a network namespace.
+pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
+    let path = netns.path();
+    let file = match File::open(&path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(ApplyError::NetnsNotFound(netns.clone()));
+        }
+        other => other.step(format_args!("open {}", path.display()))?,
+    };
+    // The name of a namespace that is gone may stay as an empty file.
+    // SAFETY: the request takes no argument.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    if kind == libc::CLONE_NEWNET { Ok(file) } else { Err(ApplyError::NetnsNotFound(netns.clone())) }
+}
+
+/// Opens a netlink socket in a network namespace.
+pub(crate) fn netlink(netns: &File) -> Result<Socket, KernelError> {
+    // A thread of its own, so that no other work finds itself in another namespace.
+    let open = || {
+        setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        Socket::open()
+    };
+    let opened = thread::scope(|scope| {
+        let ended = thread::Builder::new().spawn_scoped(scope, open)?.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let opened: io::Result<Socket> = opened;
+    opened.step(format_args!("enter a network namespace"))
+}

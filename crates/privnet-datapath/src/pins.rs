@@ -1,0 +1,126 @@
+//! Where eBPF objects outlive the agent: `links/DEVICE` for what is attached, `vN/MAP` for the maps of
+//! layout version N, in a folder of the BPF file system.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::KernelError;
+use crate::error::Step;
+use crate::layout::LAYOUT_VERSION;
+
+/// Where the BPF file system is mounted by convention.
+const BPF_DIR: &str = "/sys/fs/bpf";
+const LINKS: &str = "links";
+
+/// The folder of one agent's pins.
+#[derive(Debug, Clone)]
+pub(crate) struct Pins(PathBuf);
+
+impl Pins {
+    /// The pins in a folder, which need not be there.
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Makes the folders, and mounts the BPF file system if the convention's place has none.
+    pub(crate) fn make(&self) -> Result<(), KernelError> {
+        if self.0.starts_with(BPF_DIR) {
+            mount_bpf().step(format_args!("mount the BPF file system at {BPF_DIR}"))?;
+        }
+        for dir in [self.maps(), self.links()] {
+            fs::create_dir_all(&dir).step(format_args!("make the folder {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the maps.
+    pub(crate) fn maps(&self) -> PathBuf {
+        self.0.join(format!("v{LAYOUT_VERSION}"))
+    }
+
+    /// The folder of what is attached.
+    fn links(&self) -> PathBuf {
+        self.0.join(LINKS)
+    }
+
+    /// Where the link of this device's program is, or would be.
+    pub(crate) fn link(&self, device: &str) -> PathBuf {
+        self.links().join(device)
+    }
+
+    /// The devices that have a link here.
+    pub(crate) fn linked_devices(&self) -> Result<Vec<String>, KernelError> {
+        names(&self.links()).step(format_args!("read the folder {}", self.links().display()))
+    }
+
+    /// Removes the link of this device's program, if it is there.
+    pub(crate) fn remove_link(&self, device: &str) -> Result<(), KernelError> {
+        let path = self.link(device);
+        let removed = if_there(fs::remove_file(&path));
+        removed.map(drop).step(format_args!("remove {}", path.display()))
+    }
+
+    /// Removes the maps of other layout versions.
+    pub(crate) fn remove_other_maps(&self) -> Result<(), KernelError> {
+        for dir in self.map_dirs()?.into_iter().filter(|dir| *dir != self.maps()) {
+            remove_tree(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that [`Pins`] may have made, and the folder itself if nothing else is in it.
+    /// Returns whether anything was there.
+    pub(crate) fn remove_all(&self) -> Result<bool, KernelError> {
+        let mut dirs = self.map_dirs()?;
+        dirs.push(self.links());
+        let mut any = false;
+        for dir in dirs {
+            any |= remove_tree(&dir)?;
+        }
+        match if_there(fs::remove_dir(&self.0)) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(any),
+            removed => Ok(removed.step(format_args!("remove the folder {}", self.0.display()))?.is_some() || any),
+        }
+    }
+
+    fn map_dirs(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let is_ours = |name: &String| name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok());
+        let names = names(&self.0).step(format_args!("read the folder {}", self.0.display()))?;
+        Ok(names.into_iter().filter(is_ours).map(|name| self.0.join(name)).collect())
+    }
+}
+
+fn mount_bpf() -> nix::Result<()> {
+    if statfs(BPF_DIR)?.filesystem_type() == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    mount(
+        Some("bpf"),
+        BPF_DIR,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=700"),
+    )
+}
+
+fn remove_tree(dir: &Path) -> Result<bool, KernelError> {
+    let removed = if_there(fs::remove_dir_all(dir)).step(format_args!("remove the folder {}", dir.display()))?;
+    Ok(removed.is_some())
+}
+
+/// The names in a folder; none if there is no such folder.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let Some(entries) = if_there(fs::read_dir(dir))? else { return Ok(Vec::new()) };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}

@@ -1,0 +1,177 @@
+//! Loading the eBPF programs, and attaching them to devices so that they stay when the agent goes.
+
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader};
+use nix::Error as Errno;
+
+use crate::KernelError;
+use crate::error::Step;
+use crate::netlink::{Link, Socket};
+use crate::pins::Pins;
+use crate::sys;
+
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/privnet.bpf.o"));
+
+/// How programs are attached to a device's ingress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// By links (tcx, Linux 6.6), each one pinned.
+    Tcx,
+    /// As filters of the clsact queueing discipline, which the device owns.
+    Clsact,
+}
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    FromPort,
+    FromOverlay,
+}
+
+/// The loaded programs.
+pub(crate) struct Programs {
+    object: Ebpf,
+    from_port: u32,
+    from_overlay: u32,
+    hook: Hook,
+    pins: Pins,
+}
+
+impl Hook {
+    /// The best one that this kernel has.
+    pub(crate) fn of_this_kernel() -> Result<Self, KernelError> {
+        const LOOPBACK_INDEX: u32 = 1;
+        match sys::tcx_programs(LOOPBACK_INDEX) {
+            Ok(_) => Ok(Self::Tcx),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Self::Clsact),
+            Err(error) => Err(error).step(format_args!("ask the kernel for the eBPF programs of a device")),
+        }
+    }
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FromPort => "from_port",
+            Self::FromOverlay => "from_overlay",
+        }
+    }
+}
+
+impl Programs {
+    /// Loads them, with the maps that are pinned or new ones.
+    pub(crate) fn load(pins: &Pins, hook: Hook, overlay_ifindex: u32, vtep: Ipv4Addr) -> Result<Self, KernelError> {
+        let vtep = u32::from(vtep);
+        let mut object = EbpfLoader::new()
+            .default_map_pin_directory(pins.maps())
+            .override_global("overlay_ifindex", &overlay_ifindex, true)
+            .override_global("local_vtep_ipv4", &vtep, true)
+            .load(OBJECT)
+            .step(format_args!("load the eBPF object"))?;
+        let from_port = load(&mut object, Which::FromPort)?;
+        let from_overlay = load(&mut object, Which::FromOverlay)?;
+        Ok(Self { object, from_port, from_overlay, hook, pins: pins.clone() })
+    }
+
+    /// The object, to take the maps from.
+    pub(crate) fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
+    }
+
+    /// Attaches a program to a device's ingress, in the place of an earlier version of it.
+    pub(crate) fn attach(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), KernelError> {
+        let attached = match self.hook {
+            Hook::Tcx => self.attach_tcx(which, device),
+            Hook::Clsact => self.attach_filter(netlink, which, device),
+        };
+        attached.step(format_args!("attach {} to device {}", which.name(), device.name))
+    }
+
+    /// Whether this version of a program is attached to a device.
+    pub(crate) fn is_attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
+        let found = self.attached(netlink, device.index);
+        let ids = found.step(format_args!("ask for the eBPF programs of device {}", device.name))?;
+        Ok(ids.contains(&self.id(which)))
+    }
+
+    /// Whether any version of a program of ours is attached to a device.
+    pub(crate) fn has_any(&self, netlink: &mut Socket, device: &Link) -> Result<bool, KernelError> {
+        match self.hook {
+            Hook::Tcx => Ok(self.pins.link(&device.name).exists()),
+            Hook::Clsact => {
+                let found = self.attached(netlink, device.index);
+                Ok(!found.step(format_args!("ask for the filters of device {}", device.name))?.is_empty())
+            }
+        }
+    }
+
+    fn id(&self, which: Which) -> u32 {
+        match which {
+            Which::FromPort => self.from_port,
+            Which::FromOverlay => self.from_overlay,
+        }
+    }
+
+    /// None on a device that has just gone.
+    fn attached(&self, netlink: &mut Socket, ifindex: u32) -> Result<Vec<u32>, BoxError> {
+        match self.hook {
+            Hook::Tcx => match sys::tcx_programs(ifindex) {
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+                other => Ok(other?),
+            },
+            Hook::Clsact => match netlink.filter_program(ifindex) {
+                Err(error) if matches!(error.errno, Errno::ENODEV | Errno::EINVAL) => Ok(Vec::new()),
+                other => Ok(other?.into_iter().collect()),
+            },
+        }
+    }
+
+    fn attach_tcx(&mut self, which: Which, device: &Link) -> Result<(), BoxError> {
+        if self.swap(which, device)? {
+            return Ok(());
+        }
+        // A link that was pinned for an earlier device of this name holds nothing any more.
+        self.pins.remove_link(&device.name)?;
+        let path = self.pins.link(&device.name);
+        let program = program(&mut self.object, which)?;
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(&device.name, TcAttachType::Ingress, first)?;
+        FdLink::try_from(program.take_link(id)?)?.pin(path)?;
+        Ok(())
+    }
+
+    /// Puts a program in the place of its earlier version. Returns whether there was one.
+    fn swap(&mut self, which: Which, device: &Link) -> Result<bool, BoxError> {
+        let Ok(pinned) = PinnedLink::from_pin(self.pins.link(&device.name)) else { return Ok(false) };
+        let program = program(&mut self.object, which)?;
+        match program.attach_to_link(FdLink::from(pinned).try_into()?) {
+            Ok(id) => drop(program.take_link(id)?),
+            Err(_) => return Ok(false),
+        }
+        Ok(sys::tcx_programs(device.index)?.contains(&self.id(which)))
+    }
+
+    fn attach_filter(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), BoxError> {
+        let program = program(&mut self.object, which)?;
+        Ok(netlink.set_filter(device.index, program.fd()?.as_fd())?)
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn load(object: &mut Ebpf, which: Which) -> Result<u32, KernelError> {
+    let loaded = program(object, which).and_then(|program| {
+        program.load()?;
+        Ok(program.info()?.id())
+    });
+    loaded.step(format_args!("load the eBPF program {}", which.name()))
+}
+
+fn program(object: &mut Ebpf, which: Which) -> Result<&mut SchedClassifier, ProgramError> {
+    object.program_mut(which.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+}

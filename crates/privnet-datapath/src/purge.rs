@@ -1,0 +1,26 @@
+use std::path::Path;
+
+use crate::KernelError;
+use crate::error::Step;
+use crate::names::{OVERLAY_DEVICE, port_of_device};
+use crate::netlink::Socket;
+use crate::pins::Pins;
+
+/// Removes from the thread's network namespace all that [`Datapath`](crate::Datapath) has made, and
+/// its pins in this folder, and says what that was. Where nothing is, nothing is removed.
+///
+/// # Errors
+/// Something cannot be removed; what was removed before stays removed.
+pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
+    let mut removed = Vec::new();
+    let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
+    let links = netlink.links().step(format_args!("read this host's devices"))?;
+    for link in links.iter().filter(|link| link.name == OVERLAY_DEVICE || port_of_device(&link.name).is_some()) {
+        netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
+        removed.push(format!("device {}", link.name));
+    }
+    if Pins::at(pin_dir).remove_all()? {
+        removed.push(format!("eBPF pins in {}", pin_dir.display()));
+    }
+    Ok(removed)
+}

@@ -1,0 +1,113 @@
+//! The eBPF maps, typed.
+
+use std::borrow::Borrow;
+use std::io;
+use std::os::fd::AsFd;
+
+use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuHashMap};
+use aya::{Ebpf, Pod};
+
+use crate::error::Step;
+use crate::layout::{
+    Counters, FdbKey, FdbTarget, MemberKey, Neighbor, NeighborKey, Network, Port, RemoteMember, VtepKey,
+};
+use crate::{KernelError, sys};
+
+/// All maps that the programs look things up in.
+pub(crate) struct Tables {
+    pub(crate) ports: Table<u32, Port>,
+    pub(crate) networks: Table<u32, Network>,
+    pub(crate) fdb: Table<FdbKey, FdbTarget>,
+    pub(crate) neighbors: Table<NeighborKey, Neighbor>,
+    pub(crate) vteps: Table<VtepKey, u32>,
+    pub(crate) local_members: Table<MemberKey, u32>,
+    pub(crate) remote_members: Table<MemberKey, RemoteMember>,
+    pub(crate) counters: CounterTable,
+}
+
+impl Tables {
+    /// Takes them from the loaded object.
+    pub(crate) fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            ports: Table::take(object, "ports")?,
+            networks: Table::take(object, "networks")?,
+            fdb: Table::take(object, "fdb")?,
+            neighbors: Table::take(object, "neighbors")?,
+            vteps: Table::take(object, "vteps")?,
+            local_members: Table::take(object, "local_members")?,
+            remote_members: Table::take(object, "remote_members")?,
+            counters: CounterTable::take(object)?,
+        })
+    }
+}
+
+/// One hash map.
+pub(crate) struct Table<K: Pod, V: Pod> {
+    name: &'static str,
+    map: HashMap<MapData, K, V>,
+}
+
+impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
+    fn take(object: &mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
+        let map = object.take_map(name).ok_or(MapError::ElementNotFound);
+        let map = map.and_then(HashMap::try_from).step(format_args!("use the eBPF map {name}"))?;
+        Ok(Self { name, map })
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
+        let found = if_there(self.map.get(key, 0));
+        found.step(format_args!("read the eBPF map {}", self.name))
+    }
+
+    /// Puts an entry there, or in the place of the one with the same key, in one step.
+    pub(crate) fn set(&mut self, key: impl Borrow<K>, value: impl Borrow<V>) -> Result<(), KernelError> {
+        self.map.insert(key, value, 0).step(format_args!("write the eBPF map {}", self.name))
+    }
+
+    /// Removes an entry, if it is there.
+    pub(crate) fn remove(&mut self, key: &K) -> Result<(), KernelError> {
+        let removed = if_there(self.map.remove(key));
+        removed.map(drop).step(format_args!("remove an entry of the eBPF map {}", self.name))
+    }
+
+    pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
+        let entries = sys::entries(self.map.map().fd().as_fd());
+        entries.step(format_args!("read the eBPF map {}", self.name))
+    }
+}
+
+/// What passed each port, by its device's index.
+pub(crate) struct CounterTable(PerCpuHashMap<MapData, u32, Counters>);
+
+impl CounterTable {
+    fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
+        let map = object.take_map("counters").ok_or(MapError::ElementNotFound);
+        Ok(Self(map.and_then(PerCpuHashMap::try_from).step(format_args!("use the eBPF map counters"))?))
+    }
+
+    /// Lets it be counted, from zero if it was not.
+    pub(crate) fn add(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        const BPF_NOEXIST: u64 = 1;
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error);
+        let cpus = cpus.step(format_args!("count this host's processors"))?;
+        let zeros = vec![Counters::default(); cpus].try_into().step(format_args!("make a row of counters"))?;
+        match self.0.insert(ifindex, zeros, BPF_NOEXIST) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.step(format_args!("write the eBPF map counters")),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        let removed = if_there(self.0.remove(&ifindex));
+        removed.map(drop).step(format_args!("remove an entry of the eBPF map counters"))
+    }
+}
+
+fn if_there<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
