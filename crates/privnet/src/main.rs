@@ -6,6 +6,7 @@ mod command;
 mod exit;
 mod logging;
 mod output;
+mod privilege;
 mod settings;
 
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 16] = [
+pub(crate) const SETTINGS: [Setting; 17] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -47,6 +47,7 @@ pub(crate) const SETTINGS: [Setting; 16] = [
     Setting { name: "public-url", default: Fallback::Derived("http:// and the listen address") },
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
+    Setting { name: "sync-listen", default: Fallback::Derived("none, agents use the socket") },
     Setting { name: "name", default: Fallback::Derived("the machine's host name") },
     Setting { name: "vtep", default: Fallback::Derived("the source address of the default route") },
     Setting { name: "server", default: Fallback::InData { file: "sync.sock", prefix: "unix://" } },

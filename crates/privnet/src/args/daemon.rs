@@ -23,6 +23,9 @@ pub(crate) struct ServerArgs {
     /// The Unix socket for agents
     #[arg(long, value_name = "PATH")]
     sync_socket: Option<String>,
+    /// A loopback address for agents, besides the socket
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    sync_listen: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,221 @@
-use crate::exit::Failure;
-use crate::settings::Settings;
+//! Commands that run until they are told to stop: the server, the agent, and both in one process.
 
-pub(super) fn server(_settings: &Settings) -> Result<(), Failure> {
-    Ok(())
+use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use privnet_agent::{AgentConfig, AgentError, ServerAddress};
+use privnet_model::HostName;
+use privnet_server::{Server, ServerConfig, ServerError};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::exit::{Exit, Failure};
+use crate::output::print_line;
+use crate::settings::{HumanDuration, Settings};
+use crate::{logging, privilege};
+
+/// Serves the API and the agents.
+pub(super) fn server(settings: &Settings) -> Result<(), Failure> {
+    let config = server_config(settings)?;
+    logging::start(settings)?;
+    runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let server = Server::bind(config).await.map_err(server_failure)?;
+        server.run(stop).await.map_err(server_failure)
+    })
 }
-pub(super) fn agent(_settings: &Settings) -> Result<(), Failure> {
-    Ok(())
+
+/// Makes this host carry what the server wants.
+pub(super) fn agent(settings: &Settings) -> Result<(), Failure> {
+    let config = agent_config(settings, settings.require("server")?)?;
+    privilege::require("privnet agent")?;
+    logging::start(settings)?;
+    runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        privnet_agent::run(config, stop).await.map_err(agent_failure)
+    })
 }
-pub(super) fn purge(_settings: &Settings) -> Result<(), Failure> {
-    Ok(())
+
+/// Both of this machine. When one of them ends, the other is stopped as well.
+pub(super) fn up(settings: &Settings) -> Result<(), Failure> {
+    let server_config = server_config(settings)?;
+    let agent_config = agent_config(settings, ServerAddress::Unix(server_config.sync_socket.clone()))?;
+    privilege::require("privnet up")?;
+    logging::start(settings)?;
+    runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let server = Server::bind(server_config).await.map_err(server_failure)?;
+        print_line(&welcome(server.address(), settings))?;
+        let (stopping, stopped) = watch::channel(false);
+        let mut both = JoinSet::new();
+        let serving = server.run(raised(stopped.clone()));
+        both.spawn(async { serving.await.map_err(server_failure) });
+        let carrying = privnet_agent::run(agent_config, raised(stopped));
+        both.spawn(async { carrying.await.map_err(agent_failure) });
+        until_all_ended(both, stop, stopping).await
+    })
 }
-pub(super) fn up(_settings: &Settings) -> Result<(), Failure> {
-    Ok(())
+
+/// Removes everything of ours from this host, and says what that was.
+pub(super) fn purge(settings: &Settings) -> Result<(), Failure> {
+    let (pin_dir, state_dir): (PathBuf, PathBuf) = (settings.require("bpf-dir")?, settings.require("state")?);
+    privilege::require("privnet agent --purge")?;
+    let removed = privnet_agent::purge(&pin_dir, &state_dir).map_err(agent_failure)?;
+    match &removed[..] {
+        [] => print_line("nothing of privnet is on this host"),
+        removed => print_line(&format!("removed {}", removed.join("\nremoved "))),
+    }
+}
+
+fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
+    let HumanDuration(operation_hold) = settings.require("operation-hold")?;
+    Ok(ServerConfig {
+        listen: settings.require("listen")?,
+        data_dir: settings.require("data")?,
+        zone: settings.require("zone")?,
+        public_url: settings.parse("public-url")?,
+        operation_hold,
+        sync_socket: settings.require("sync-socket")?,
+        sync_listen: settings.parse("sync-listen")?,
+    })
+}
+
+fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfig, Failure> {
+    Ok(AgentConfig {
+        host: host_name(settings)?,
+        server,
+        state_dir: settings.require("state")?,
+        vtep: settings.parse("vtep")?,
+        vxlan_port: settings.require("vxlan-port")?,
+        pin_dir: settings.require("bpf-dir")?,
+    })
+}
+
+/// This host's name in the zone: the `name` setting, or the machine's own.
+fn host_name(settings: &Settings) -> Result<HostName, Failure> {
+    const KERNEL_HOST_NAME: &str = "/proc/sys/kernel/hostname";
+    if let Some(name) = settings.parse::<String>("name")? {
+        return HostName::try_from(name.as_str()).map_err(|error| settings.refuse("name", error));
+    }
+    let own = std::fs::read_to_string(KERNEL_HOST_NAME).with_context(|| format!("cannot read {KERNEL_HOST_NAME}"))?;
+    HostName::try_from(own.trim())
+        .map_err(|error| Failure::new(Exit::Usage, anyhow::Error::new(error).context("name this host by --name")))
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Ok(Runtime::new().context("cannot start the runtime")?)
+}
+
+/// Resolves at the first SIGINT or SIGTERM from here on.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Resolves when the flag is raised, or nobody is left who could.
+async fn raised(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}
+
+/// Waits for `stop` or the first to end, has the others stop as well, and returns the first failure.
+async fn until_all_ended(
+    mut all: JoinSet<Result<(), Failure>>,
+    stop: impl Future<Output = ()>,
+    stopping: watch::Sender<bool>,
+) -> Result<(), Failure> {
+    let mut outcome = tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = all.join_next() => result_of(ended),
+    };
+    stopping.send_replace(true);
+    while let Some(ended) = all.join_next().await {
+        outcome = outcome.and(result_of(ended));
+    }
+    outcome
+}
+
+fn result_of(ended: Result<Result<(), Failure>, JoinError>) -> Result<(), Failure> {
+    // Nobody cancels one, so it has panicked.
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+fn server_failure(error: ServerError) -> Failure {
+    let exit = match error {
+        ServerError::NotLoopback(_) | ServerError::SyncNotLoopback(_) => Exit::Usage,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error)
+}
+
+fn agent_failure(error: AgentError) -> Failure {
+    Failure::new(Exit::Failure, error)
+}
+
+/// What a newcomer needs to know first.
+fn welcome(api: SocketAddr, settings: &Settings) -> String {
+    let url = format!("http://{api}");
+    // Where clients look by themselves it need not be said.
+    let export = match settings.get("api-url").text.as_deref() == Some(&url) {
+        true => String::new(),
+        false => format!("  export PRIVNET_API_URL={url}\n"),
+    };
+    format!(
+        "privnet is up on this machine; the API is at {url}.\n\
+        \n\
+        In another shell, for example:\n\
+        {export}\
+        \x20 ip netns add red; ip netns add blue\n\
+        \x20 privnet network create backend --start-ip 10.0.0.10 --end-ip 10.0.0.99 --netmask 255.255.255.0\n\
+        \x20 privnet instance create red\n\
+        \x20 privnet instance create blue\n\
+        \x20 privnet attach red backend\n\
+        \x20 privnet attach blue backend\n\
+        \n\
+        Ctrl-C stops server and agent; what is attached goes on. `privnet agent --purge` removes it.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn says(words: &'static str, flag: watch::Receiver<bool>) -> Result<(), Failure> {
+        raised(flag).await;
+        Err(Failure::say(Exit::Failure, words))
+    }
+
+    #[tokio::test]
+    async fn when_one_fails_the_others_are_stopped_and_its_failure_is_told() {
+        let (stopping, stopped) = watch::channel(false);
+        let mut all = JoinSet::new();
+        all.spawn(says("stopped", stopped.clone()));
+        all.spawn(async { Err(Failure::say(Exit::Failure, "broken")) });
+        let outcome = until_all_ended(all, std::future::pending(), stopping).await;
+        assert_eq!(outcome.expect_err("one has failed").to_string(), "broken");
+    }
+
+    #[tokio::test]
+    async fn what_fails_while_it_is_stopped_is_told() {
+        let (stopping, stopped) = watch::channel(false);
+        let mut all = JoinSet::new();
+        all.spawn(raised_and_well(stopped.clone()));
+        all.spawn(says("did not stop well", stopped));
+        let outcome = until_all_ended(all, std::future::ready(()), stopping).await;
+        assert_eq!(outcome.expect_err("one has failed").to_string(), "did not stop well");
+    }
+
+    async fn raised_and_well(flag: watch::Receiver<bool>) -> Result<(), Failure> {
+        raised(flag).await;
+        Ok(())
+    }
 }
