@@ -70,6 +70,8 @@ pub enum Call {
 pub enum Method {
     Delete,
     Get,
+    /// Answered as GET is, at the same paths.
+    Head,
     Post,
     Put,
 }
@@ -80,6 +82,7 @@ impl Method {
         match self {
             Self::Delete => "DELETE",
             Self::Get => "GET",
+            Self::Head => "HEAD",
             Self::Post => "POST",
             Self::Put => "PUT",
         }

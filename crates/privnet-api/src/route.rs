@@ -45,9 +45,9 @@ pub fn route(method: &str, path: &str) -> Result<Route, RouteError> {
     let segments: Vec<_> = path.split('/').map(decode).collect();
     let matching: Vec<_> =
         ENDPOINTS.iter().filter_map(|endpoint| Some((endpoint, params(endpoint.path, &segments)?))).collect();
-    let mut allowed: Vec<_> = matching.iter().map(|(endpoint, _)| endpoint.method).collect();
+    let mut allowed: Vec<_> = matching.iter().flat_map(|(endpoint, _)| methods(endpoint)).copied().collect();
     let action = matching.first().and_then(|(endpoint, _)| action(endpoint));
-    match matching.into_iter().find(|(endpoint, _)| endpoint.method.as_str() == method) {
+    match matching.into_iter().find(|(endpoint, _)| methods(endpoint).iter().any(|taken| taken.as_str() == method)) {
         Some((endpoint, params)) => Ok(Route { endpoint, params }),
         None if allowed.is_empty() => Err(RouteError::UnknownPath),
         None => {
@@ -63,6 +63,14 @@ pub fn route(method: &str, path: &str) -> Result<Route, RouteError> {
 
 /// How much of a method is quoted: all registered ones are shorter.
 const METHOD_CHARS_MAX: usize = 32;
+
+/// The methods that lead to an endpoint: what answers GET answers HEAD too (RFC 9110 §9.1).
+fn methods(endpoint: &'static Endpoint) -> &'static [Method] {
+    match endpoint.method {
+        Method::Get => &[Method::Get, Method::Head],
+        _ => std::slice::from_ref(&endpoint.method),
+    }
+}
 
 /// The parameters' values where the segments fit the template.
 fn params(template: &str, segments: &[String]) -> Option<Vec<String>> {
@@ -181,11 +189,17 @@ mod tests {
 
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
-        let allowed = vec![Method::Delete, Method::Get, Method::Put];
+        let allowed = vec![Method::Delete, Method::Get, Method::Head, Method::Put];
         let refusal = RouteError::WrongMethod { asked: "PATCH".into(), allowed };
         check("PATCH", &format!("/v2/private-network/{ID}"), Err(refusal.clone()));
-        assert_eq!(refusal.to_string(), "this path takes DELETE, GET, PUT, not PATCH");
-        let refusal = RouteError::WrongMethod { asked: "HEAD".into(), allowed: vec![Method::Get] };
-        check("HEAD", "/v2/zone", Err(refusal));
+        assert_eq!(refusal.to_string(), "this path takes DELETE, GET, HEAD, PUT, not PATCH");
+        let refusal = RouteError::WrongMethod { asked: "POST".into(), allowed: vec![Method::Get, Method::Head] };
+        check("POST", "/v2/zone", Err(refusal));
+    }
+
+    #[test]
+    fn what_can_be_got_can_be_asked_for_its_head() {
+        check("HEAD", "/v2/zone", Ok(("list-zones", &[])));
+        check("HEAD", &format!("/v2/private-network/{ID}"), Ok(("get-private-network", &[ID])));
     }
 }
