@@ -1,0 +1,312 @@
+//! The zone in force: commands in, durable decisions out.
+//!
+//! One writer thread decides and commits ([`writer`]); everybody reads the published zone, which
+//! never holds what is not durable. [`hosts`] knows which agents are connected and how far they are,
+//! [`tracker`] which operations wait for them, [`pages`] what the list of networks looks like.
+
+mod hosts;
+mod pages;
+mod tracker;
+mod writer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use privnet_model::zone::{Change, Command, Outcome, Refusal, Zone};
+use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Timestamp};
+use privnet_store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use self::hosts::Hosts;
+pub(crate) use self::hosts::{Acknowledgement, HostBusy, Link};
+pub(crate) use self::pages::Page;
+use self::pages::Pages;
+use self::tracker::Tracker;
+use self::writer::Submission;
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a failed commit makes the server count as not ready, unless one succeeds before.
+const UNREADY: Duration = Duration::from_secs(5);
+
+/// How an engine behaves.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// How long an operation may wait for a host that is away. Default 60 s.
+    pub operation_timeout: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { operation_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// The zone in force. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    submissions: mpsc::UnboundedSender<Submission>,
+}
+
+/// What the writer thread and the engine's users share. Locks are taken in the order of the fields
+/// and held for lookups only, never across an await or a commit.
+struct Shared {
+    zone: RwLock<Zone>,
+    hosts: Mutex<Hosts>,
+    tracker: Mutex<Tracker>,
+    waiting: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
+    pages: Mutex<Pages>,
+}
+
+/// Why a command was not carried out. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubmitError {
+    /// It is wrong, or does not fit the zone.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It cannot be made durable now; the same command may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl Engine {
+    /// Starts on what the store holds. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the records cannot be read.
+    pub(crate) fn start(mut store: Box<dyn Store>, config: EngineConfig) -> Result<Self, StoreError> {
+        let zone = Zone::new(store.load()?);
+        let shared = Arc::new(Shared {
+            hosts: Mutex::default(),
+            tracker: Mutex::new(Tracker::new(&zone)),
+            waiting: Mutex::default(),
+            pages: Mutex::default(),
+            zone: RwLock::new(zone.clone()),
+        });
+        let (submissions, queue) = mpsc::unbounded_channel();
+        let engine = Self { shared, submissions };
+        writer::spawn(store, zone, config, engine.downgrade(), queue);
+        tokio::spawn(watch_deadlines(engine.downgrade()));
+        Ok(engine)
+    }
+
+    /// The zone as it is durable now. Do not hold it across an await.
+    pub(crate) fn view(&self) -> impl Deref<Target = Zone> + '_ {
+        self.shared.zone.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a command; what it answers is durable.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing has changed then.
+    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || SubmitError::Unavailable("the server is stopping; try again when it is back".to_owned());
+        self.submissions.send(Submission::Command { command, reply: Some(reply) }).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// An operation when it is final, or as it is after `hold`.
+    pub(crate) async fn settled(&self, operation: Arc<Operation>, hold: Duration) -> Arc<Operation> {
+        if !is_pending(&operation) {
+            return operation;
+        }
+        let id = operation.id;
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.shared.waiting).entry(id).or_default().push(sender);
+        // It may have ended before anybody waited; once somebody waits, its end is told.
+        let has_ended = self.view().operation(id).is_none_or(|operation| !is_pending(operation));
+        if !has_ended {
+            // Either way it is looked up again.
+            let _ = tokio::time::timeout(hold, receiver).await;
+        }
+        self.shared.prune_waiters(id);
+        self.view().operation(id).cloned().unwrap_or(operation)
+    }
+
+    /// The part of the list of networks that begins with the id `from`.
+    pub(crate) fn page(&self, from: NetworkId) -> Page<NetworkId> {
+        let zone = self.view();
+        lock(&self.shared.pages).page(from, &zone)
+    }
+
+    /// Whether a host's agent is connected.
+    pub(crate) fn is_connected(&self, host: HostId) -> bool {
+        lock(&self.shared.hosts).is_connected(host)
+    }
+
+    /// Whether commands can be taken: the writer runs and no commit has failed in the last seconds.
+    pub(crate) fn is_ready(&self) -> bool {
+        let failed_at = lock(&self.shared.tracker).failed_at;
+        !self.submissions.is_closed() && failed_at.is_none_or(|at| now().since(at) > UNREADY)
+    }
+
+    /// Carries out what has been submitted, takes nothing more, and closes the store.
+    pub(crate) async fn stop(&self) {
+        let (stopped, closed) = oneshot::channel();
+        if self.submissions.send(Submission::Stop { stopped }).is_ok() {
+            // Dropped, never used: this resolves when the store is closed.
+            let _ = closed.await;
+        }
+    }
+
+    /// Resolves when commands are taken no more.
+    pub(crate) async fn stopped(&self) {
+        self.submissions.closed().await;
+    }
+
+    /// Takes a host's agent as connected until the link is dropped.
+    pub(crate) fn connect(&self, host: HostId) -> Result<Link, HostBusy> {
+        let link = lock(&self.shared.hosts).connect(host, self)?;
+        Ok(link)
+    }
+
+    /// A host has reported how far it is with a network.
+    pub(crate) fn acknowledge(&self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
+        lock(&self.shared.hosts).acknowledge(host, network, acknowledgement);
+        self.settle(network);
+    }
+
+    /// The link of a host is gone: nobody waits for it any more but operations on its own ports.
+    fn disconnected(&self, host: HostId) {
+        let networks: Vec<_> = self.view().carried_by(host).collect();
+        networks.into_iter().for_each(|network| self.settle(network));
+    }
+
+    /// Tells the hosts concerned about committed changes, and finishes what needs no host.
+    fn published(&self, changes: &[Change]) {
+        let networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
+        lock(&self.shared.pages).outdate(&networks);
+        self.mark_carriers(&networks);
+        for change in changes {
+            if let Change::Operation(row) = change
+                && let Some(operation) = &row.after
+            {
+                if is_pending(operation) {
+                    lock(&self.shared.tracker).add(operation);
+                } else {
+                    self.shared.wake_waiters(operation.id);
+                }
+            }
+        }
+        networks.into_iter().for_each(|network| self.settle(network));
+    }
+
+    fn mark_carriers(&self, networks: &BTreeSet<NetworkId>) {
+        let zone = self.view();
+        let hosts = lock(&self.shared.hosts);
+        for network in networks {
+            zone.carriers(*network).for_each(|host| hosts.mark(host, *network));
+        }
+    }
+
+    /// Submits the final state of each operation on the network that has reached one.
+    fn settle(&self, network: NetworkId) {
+        let verdicts = {
+            let zone = self.view();
+            let hosts = lock(&self.shared.hosts);
+            let mut tracker = lock(&self.shared.tracker);
+            tracker.settle(network, &zone, &hosts)
+        };
+        self.finish(verdicts);
+    }
+
+    /// Submits the end of each operation whose deadline has passed, and of those whose end could not
+    /// be committed before.
+    fn expire(&self, now: Timestamp) {
+        let verdicts = {
+            let zone = self.view();
+            let hosts = lock(&self.shared.hosts);
+            let mut tracker = lock(&self.shared.tracker);
+            tracker.expire(now, &zone, &hosts)
+        };
+        self.finish(verdicts);
+    }
+
+    fn finish(&self, verdicts: Vec<(OperationId, OperationState)>) {
+        for (operation, state) in verdicts {
+            let command = Command::FinishOperation(operation, state);
+            // A writer that has stopped leaves the operation pending; it is finished after the restart.
+            let _ = self.submissions.send(Submission::Command { command, reply: None });
+        }
+    }
+
+    fn downgrade(&self) -> WeakEngine {
+        WeakEngine { shared: Arc::downgrade(&self.shared), submissions: self.submissions.downgrade() }
+    }
+}
+
+/// An engine that does not keep itself running: the writer ends when the last [`Engine`] is dropped.
+#[derive(Clone)]
+struct WeakEngine {
+    shared: std::sync::Weak<Shared>,
+    submissions: mpsc::WeakUnboundedSender<Submission>,
+}
+
+impl WeakEngine {
+    fn upgrade(&self) -> Option<Engine> {
+        Some(Engine { shared: self.shared.upgrade()?, submissions: self.submissions.upgrade()? })
+    }
+}
+
+impl Shared {
+    /// Tells those who wait for an operation that it is final.
+    fn wake_waiters(&self, id: OperationId) {
+        for waiter in lock(&self.waiting).remove(&id).unwrap_or_default() {
+            // One that has stopped waiting needs no word.
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Forgets those who have stopped waiting for an operation.
+    fn prune_waiters(&self, id: OperationId) {
+        let mut waiting = lock(&self.waiting);
+        if let Some(waiters) = waiting.get_mut(&id) {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.is_empty() {
+                waiting.remove(&id);
+            }
+        }
+    }
+}
+
+async fn watch_deadlines(engine: WeakEngine) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+        match engine.upgrade() {
+            Some(engine) => engine.expire(now()),
+            None => return,
+        }
+    }
+}
+
+/// The network whose state on the hosts a change concerns.
+fn network_of(change: &Change) -> Option<NetworkId> {
+    match change {
+        Change::Network(row) => row.after.as_ref().or(row.before.as_ref()).map(|network| network.id),
+        Change::Carriage(row) => row.after.as_ref().or(row.before.as_ref()).map(|carriage| carriage.network),
+        Change::Operation(row) => {
+            row.after.as_ref().filter(|operation| is_pending(operation)).map(|operation| operation.network)
+        }
+        Change::Port(_) | Change::Instance(_) | Change::Host(_) => None,
+    }
+}
+
+fn is_pending(operation: &Operation) -> bool {
+    matches!(operation.state, OperationState::Pending { .. })
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A panic while a lock was held has left nothing half done that a later holder could not read.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,112 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use privnet_model::{Generation, HostId, NetworkId};
+use privnet_sync::PortFailure;
+use tokio::sync::Notify;
+
+use super::{Engine, lock};
+
+/// The hosts whose agents are connected, and how far each is.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    sessions: HashMap<HostId, Session>,
+}
+
+struct Session {
+    acknowledged: HashMap<NetworkId, Acknowledgement>,
+    changed: Arc<Changed>,
+}
+
+/// The networks of a host that have changed since its agent was last told. Bounded by the number of
+/// its networks, however far the agent lags behind.
+#[derive(Default)]
+struct Changed {
+    networks: Mutex<BTreeSet<NetworkId>>,
+    wake: Notify,
+}
+
+/// How far a host is with a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Acknowledgement {
+    /// What it has applied.
+    pub generation: Generation,
+    /// But for these ports.
+    pub failures: Vec<PortFailure>,
+}
+
+/// Another agent is connected for the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostBusy;
+
+/// A host's connection. Dropping it says that the agent is gone.
+pub(crate) struct Link {
+    host: HostId,
+    engine: Engine,
+    changed: Arc<Changed>,
+}
+
+impl Hosts {
+    pub(super) fn connect(&mut self, host: HostId, engine: &Engine) -> Result<Link, HostBusy> {
+        if self.is_connected(host) {
+            return Err(HostBusy);
+        }
+        let changed = Arc::<Changed>::default();
+        self.sessions.insert(host, Session { acknowledged: HashMap::new(), changed: Arc::clone(&changed) });
+        Ok(Link { host, engine: engine.clone(), changed })
+    }
+
+    pub(super) fn is_connected(&self, host: HostId) -> bool {
+        self.sessions.contains_key(&host)
+    }
+
+    pub(super) fn acknowledge(&mut self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
+        if let Some(session) = self.sessions.get_mut(&host) {
+            session.acknowledged.insert(network, acknowledgement);
+        }
+    }
+
+    /// How far a connected host is with a network.
+    pub(super) fn acknowledged(&self, host: HostId, network: NetworkId) -> Option<&Acknowledgement> {
+        self.sessions.get(&host)?.acknowledged.get(&network)
+    }
+
+    /// Wakes a host's link, if there is one, to look at a network.
+    pub(super) fn mark(&self, host: HostId, network: NetworkId) {
+        if let Some(session) = self.sessions.get(&host) {
+            lock(&session.changed.networks).insert(network);
+            session.changed.wake.notify_one();
+        }
+    }
+}
+
+impl Link {
+    /// The host.
+    pub(crate) fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// The networks to look at, when there are any. Each is returned once for any number of changes.
+    pub(crate) async fn changed(&self) -> BTreeSet<NetworkId> {
+        loop {
+            let networks = std::mem::take(&mut *lock(&self.changed.networks));
+            if !networks.is_empty() {
+                return networks;
+            }
+            self.changed.wake.notified().await;
+        }
+    }
+
+    /// Looks at these networks as well.
+    pub(crate) fn mark(&self, networks: impl IntoIterator<Item = NetworkId>) {
+        lock(&self.changed.networks).extend(networks);
+        self.changed.wake.notify_one();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        lock(&self.engine.shared.hosts).sessions.remove(&self.host);
+        self.engine.disconnected(self.host);
+    }
+}

@@ -1,0 +1,122 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use privnet_model::zone::Zone;
+use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Timestamp, Wait};
+
+use super::hosts::Hosts;
+
+/// The pending operations, by the network they wait for.
+pub(super) struct Tracker {
+    pending: HashMap<NetworkId, BTreeMap<OperationId, Arc<Operation>>>,
+    /// When a commit last failed, unless one has succeeded since.
+    pub(super) failed_at: Option<Timestamp>,
+}
+
+impl Tracker {
+    pub(super) fn new(zone: &Zone) -> Self {
+        let mut tracker = Self { pending: HashMap::new(), failed_at: None };
+        zone.pending_operations().for_each(|operation| tracker.add(operation));
+        tracker
+    }
+
+    /// Follows a pending operation, or follows it again after its end could not be committed.
+    pub(super) fn add(&mut self, operation: &Arc<Operation>) {
+        self.pending.entry(operation.network).or_default().insert(operation.id, Arc::clone(operation));
+    }
+
+    /// The operations on a network that have come to their end; they are followed no more.
+    pub(super) fn settle(
+        &mut self,
+        network: NetworkId,
+        zone: &Zone,
+        hosts: &Hosts,
+    ) -> Vec<(OperationId, OperationState)> {
+        self.take_out(network, |operation, wait, _| verdict(operation.kind, &wait, zone, hosts))
+    }
+
+    /// The operations whose deadline has passed; they are followed no more. While the store takes
+    /// nothing, those that have come to their end otherwise are among them: their end is tried again.
+    pub(super) fn expire(&mut self, now: Timestamp, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
+        let is_retry = self.failed_at.is_some();
+        let networks: Vec<_> = self.pending.keys().copied().collect();
+        let end = |operation: &Operation, wait: Wait, deadline: Timestamp| {
+            let is_late = deadline <= now;
+            let verdict = (is_late || is_retry).then(|| verdict(operation.kind, &wait, zone, hosts)).flatten();
+            verdict.or_else(|| is_late.then(|| OperationState::Timeout { message: overdue(&wait, zone, hosts) }))
+        };
+        networks.into_iter().flat_map(|network| self.take_out(network, end)).collect()
+    }
+
+    fn take_out(
+        &mut self,
+        network: NetworkId,
+        end: impl Fn(&Operation, Wait, Timestamp) -> Option<OperationState>,
+    ) -> Vec<(OperationId, OperationState)> {
+        let Some(operations) = self.pending.get_mut(&network) else { return Vec::new() };
+        let mut ended = Vec::new();
+        operations.retain(|id, operation| {
+            let state = match operation.state {
+                OperationState::Pending { wait, deadline } => end(operation, wait, deadline),
+                _ => return false,
+            };
+            let goes_on = state.is_none();
+            ended.extend(state.map(|state| (*id, state)));
+            goes_on
+        });
+        if operations.is_empty() {
+            self.pending.remove(&network);
+        }
+        ended
+    }
+}
+
+/// How an operation ends, if it does now: when the port's own host and every connected host that
+/// may carry the network have applied the generation, or when the port's own host cannot.
+fn verdict(kind: OperationKind, wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
+    if let Some(failure) = own_failure(kind, wait, hosts) {
+        return Some(failure);
+    }
+    let all_applied = zone.carriers(wait.network).all(|host| {
+        let is_waited_for = hosts.is_connected(host) || is_own(wait, host);
+        !is_waited_for || has_applied(wait, host, zone, hosts)
+    });
+    all_applied.then_some(OperationState::Success)
+}
+
+fn own_failure(kind: OperationKind, wait: &Wait, hosts: &Hosts) -> Option<OperationState> {
+    let port = wait.port.filter(|_| kind != OperationKind::Detach)?;
+    let acknowledgement = hosts.acknowledged(port.host, wait.network)?;
+    if acknowledgement.generation < wait.generation {
+        return None;
+    }
+    let failure = acknowledgement.failures.iter().find(|failure| failure.mac == port.mac)?;
+    let message = format!("{}; the attachment stays wanted and is tried again", failure.message);
+    Some(OperationState::Failure { reason: failure.reason, message })
+}
+
+/// A host without ports in the network has applied their absence when its carriage is gone, and
+/// then it is not among the network's carriers.
+fn has_applied(wait: &Wait, host: HostId, zone: &Zone, hosts: &Hosts) -> bool {
+    zone.is_wanted(wait.network, host)
+        && hosts.acknowledged(host, wait.network).is_some_and(|done| done.generation >= wait.generation)
+}
+
+fn is_own(wait: &Wait, host: HostId) -> bool {
+    wait.port.is_some_and(|port| port.host == host)
+}
+
+/// Tells which hosts an operation has waited for in vain.
+fn overdue(wait: &Wait, zone: &Zone, hosts: &Hosts) -> String {
+    let late = zone
+        .carriers(wait.network)
+        .filter(|host| (hosts.is_connected(*host) || is_own(wait, *host)) && !has_applied(wait, *host, zone, hosts));
+    let names: Vec<_> = late
+        .map(|host| {
+            let name = zone.host(host).map_or_else(|| host.to_string(), |host| host.name.to_string());
+            let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
+            format!("host {name} {state}")
+        })
+        .collect();
+    format!("{}; the change stays wanted and is applied when it can be", names.join(", "))
+}

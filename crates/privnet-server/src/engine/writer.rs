@@ -1,0 +1,175 @@
+use std::sync::PoisonError;
+use std::thread;
+
+use privnet_model::OperationState;
+use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
+use privnet_store::Store;
+use rand::RngExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::{EngineConfig, SubmitError, WeakEngine, lock, now};
+
+/// How many commands are committed together at most.
+const BATCH_MAX: usize = 256;
+
+/// What is on its way to the writer.
+pub(super) enum Submission {
+    /// To be carried out. Without a reply it is the engine's own.
+    Command { command: Command, reply: Option<Reply> },
+    /// To end when all before it is done; `stopped` is dropped when the store is closed.
+    Stop { stopped: oneshot::Sender<()> },
+}
+
+/// A command with the one who waits for its answer, if somebody does.
+type Task = (Command, Option<Reply>);
+
+type Reply = oneshot::Sender<Answer>;
+
+type Answer = Result<Outcome, SubmitError>;
+
+/// Decides and commits, one batch after the other: what waits while a batch is being committed is
+/// the next batch. Decides on a zone of its own, ahead of the published one by the present batch.
+struct Writer {
+    store: Box<dyn Store>,
+    zone: Zone,
+    config: EngineConfig,
+    engine: WeakEngine,
+}
+
+/// Starts the writer on its own thread; it ends when it is told to or the last sender is gone.
+pub(super) fn spawn(
+    store: Box<dyn Store>,
+    zone: Zone,
+    config: EngineConfig,
+    engine: WeakEngine,
+    queue: mpsc::UnboundedReceiver<Submission>,
+) {
+    let writer = Writer { store, zone, config, engine };
+    let spawned = thread::Builder::new().name("privnet-writer".to_owned()).spawn(|| writer.serve(queue));
+    if let Err(cause) = spawned {
+        // The queue's receiver is gone with the closure, so every submission is refused as unavailable.
+        error!(%cause, "cannot start the writer thread");
+    }
+}
+
+impl Writer {
+    fn serve(mut self, mut queue: mpsc::UnboundedReceiver<Submission>) {
+        let mut waiting = Vec::new();
+        while queue.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
+            let mut stop = None;
+            let batch = waiting.drain(..).map_while(|submission| match submission {
+                Submission::Command { command, reply } => Some((command, reply)),
+                Submission::Stop { stopped } => {
+                    stop = Some(stopped);
+                    None
+                }
+            });
+            let batch = batch.collect();
+            self.run(batch);
+            if let Some(stopped) = stop {
+                drop((queue, self.store, stopped));
+                return;
+            }
+        }
+    }
+
+    fn run(&mut self, batch: Vec<Task>) {
+        match self.commit_together(&batch) {
+            Ok(answers) => reply(batch, answers),
+            Err(_) if batch.len() > 1 => {
+                // One command may be at fault: the others shall not suffer, and those that were
+                // refused because of it are decided anew.
+                for task in batch {
+                    self.run(vec![task]);
+                }
+            }
+            Err(message) => self.give_up(batch, message),
+        }
+    }
+
+    /// Decides and commits a batch; on failure the zone is as before.
+    fn commit_together(&mut self, batch: &[Task]) -> Result<Vec<Answer>, String> {
+        let mut changes: Vec<Change> = Vec::new();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (command, _) in batch {
+            let decision = self.decide(command);
+            answers.push(decision.map(|(decided, outcome)| {
+                decided.iter().for_each(|change| self.zone.apply(change));
+                changes.extend(decided);
+                outcome
+            }));
+        }
+        if changes.is_empty() {
+            return Ok(answers);
+        }
+        if let Err(cause) = self.store.commit(&changes) {
+            changes.into_iter().rev().for_each(|change| self.zone.apply(&change.inverse()));
+            return Err(describe(&cause));
+        }
+        self.publish(&changes);
+        Ok(answers)
+    }
+
+    fn decide(&self, command: &Command) -> Result<(Vec<Change>, Outcome), SubmitError> {
+        let mut rng = rand::rng();
+        let mut circumstances = Circumstances {
+            now: now(),
+            operation_timeout: self.config.operation_timeout,
+            random: &mut || rng.random(),
+        };
+        let decision = self.zone.decide(command, &mut circumstances)?;
+        Ok((decision.changes, decision.outcome))
+    }
+
+    fn publish(&self, changes: &[Change]) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        {
+            let mut published = engine.shared.zone.write().unwrap_or_else(PoisonError::into_inner);
+            changes.iter().for_each(|change| published.apply(change));
+        }
+        lock(&engine.shared.tracker).failed_at = None;
+        engine.published(changes);
+    }
+
+    /// The store takes nothing now. An operation whose end could not be kept is followed again.
+    fn give_up(&self, batch: Vec<Task>, message: String) {
+        warn!(%message, "cannot commit");
+        if let Some(engine) = self.engine.upgrade() {
+            let mut tracker = lock(&engine.shared.tracker);
+            tracker.failed_at = Some(now());
+            for (command, _) in &batch {
+                if let Command::FinishOperation(id, _) = command
+                    && let Some(operation) = self.zone.operation(*id)
+                    && matches!(operation.state, OperationState::Pending { .. })
+                {
+                    tracker.add(operation);
+                }
+            }
+        }
+        let answers = batch.iter().map(|_| Err(SubmitError::Unavailable(message.clone()))).collect();
+        reply(batch, answers);
+    }
+}
+
+fn reply(batch: Vec<Task>, answers: Vec<Answer>) {
+    for ((_, reply), answer) in batch.into_iter().zip(answers) {
+        match (reply, answer) {
+            // Who asked may have gone away; what was done stays done.
+            (Some(reply), answer) => drop(reply.send(answer)),
+            (None, Err(cause)) => warn!(%cause, "an operation could not be finished yet"),
+            (None, Ok(_)) => {}
+        }
+    }
+}
+
+/// An error with its causes, as one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
