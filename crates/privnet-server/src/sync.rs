@@ -1,0 +1,290 @@
+//! What agents are told: one gRPC stream per host (`privnet-sync`).
+//!
+//! The zone is the truth and the generations say who is behind: a link remembers which generation it
+//! last sent of each network and sends what leads to the present one. A change only marks its network
+//! on the links concerned, so a lagging agent costs no queue; a periodic look at all of a host's
+//! networks finds whatever a mark has missed.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use privnet_model::zone::{Command, Outcome};
+use privnet_model::{Generation, HostId, NetworkId};
+use privnet_sync::proto;
+use privnet_sync::proto::sync_server::{Sync, SyncServer};
+use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use crate::engine::{Acknowledgement, Engine, HostBusy, Link, SubmitError};
+
+/// How often all of a host's networks are compared, whether marked or not.
+const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How many messages may wait for a slow agent before its link stops making more.
+const OUTGOING_MAX: usize = 64;
+
+/// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    // Made under a name that no agent opens, so that it is never open to others under its own.
+    let private = PathBuf::from(format!("{}.new", path.display()));
+    let _ = std::fs::remove_file(&private);
+    let listener = UnixListener::bind(&private)?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&private, path)?;
+    Ok(listener)
+}
+
+/// Serves the agents that connect until `shutdown` resolves, and then ends their streams.
+pub(crate) async fn serve<IO>(
+    incoming: impl Stream<Item = io::Result<IO>>,
+    engine: Engine,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let (stopping, stopped) = watch::channel(());
+    let service = SyncServer::new(Service { engine, stopped })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let shutdown = async {
+        shutdown.await;
+        drop(stopping);
+    };
+    tonic::transport::Server::builder().serve_with_incoming_shutdown(service, incoming, shutdown).await
+}
+
+struct Service {
+    engine: Engine,
+    /// Closed when the server stops.
+    stopped: watch::Receiver<()>,
+}
+
+#[tonic::async_trait]
+impl Sync for Service {
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<proto::FromServer, Status>> + Send>>;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<proto::FromAgent>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let mut incoming = request.into_inner();
+        let hello = expect_hello(&mut incoming).await?;
+        let host = register(&self.engine, &hello).await?;
+        let link = self.engine.connect(host).map_err(|HostBusy| {
+            warn!(host = %hello.host, "refused a second agent for a host that is connected");
+            Status::already_exists(format!(
+                "an agent for host {} is connected already; two agents cannot be one host",
+                hello.host
+            ))
+        })?;
+        let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
+        let conversation = Conversation {
+            engine: self.engine.clone(),
+            link,
+            sent: Mutex::new(
+                hello.held.iter().map(|(network, generation)| (*network, Sent::State(*generation))).collect(),
+            ),
+            outgoing,
+        };
+        let span = info_span!("agent", host = %hello.host);
+        tokio::spawn(conversation.run(hello, incoming, self.stopped.clone()).instrument(span));
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok))))
+    }
+}
+
+async fn expect_hello(incoming: &mut Streaming<proto::FromAgent>) -> Result<Hello, Status> {
+    let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("the stream ended before Hello"))?;
+    match FromAgent::parse(first).map_err(|cause| Status::invalid_argument(cause.to_string()))? {
+        Some(FromAgent::Hello(hello)) => Ok(hello),
+        _ => Err(Status::invalid_argument("the first message must be Hello")),
+    }
+}
+
+async fn register(engine: &Engine, hello: &Hello) -> Result<HostId, Status> {
+    let command = Command::RegisterHost { name: hello.host.clone(), facts: hello.facts.clone() };
+    match engine.submit(command).await {
+        Ok(Outcome::Host(host)) => Ok(host.id),
+        Ok(_) => Err(Status::internal("registering a host answered no host")),
+        Err(SubmitError::Refused(refusal)) => Err(Status::failed_precondition(refusal.to_string())),
+        Err(SubmitError::Unavailable(message)) => Err(Status::unavailable(message)),
+    }
+}
+
+/// One connected agent.
+struct Conversation {
+    engine: Engine,
+    link: Link,
+    sent: Mutex<HashMap<NetworkId, Sent>>,
+    outgoing: mpsc::Sender<proto::FromServer>,
+}
+
+/// What the agent was last told of a network, or said that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// Its state at this generation.
+    State(Generation),
+    /// That it shall carry nothing of it, with this number.
+    Removal(u64),
+}
+
+/// The agent's stream or ours has ended.
+struct Gone;
+
+impl Conversation {
+    async fn run(self, hello: Hello, mut incoming: Streaming<proto::FromAgent>, mut stopped: watch::Receiver<()>) {
+        info!(vtep = %hello.facts.vtep, version = %hello.facts.version, held = hello.held.len(), "agent connected");
+        tokio::select! {
+            _ = self.tell(&hello) => {}
+            _ = self.listen(&mut incoming) => {}
+            // The sender is dropped, never used: this resolves when the server stops.
+            _ = stopped.changed() => {}
+        }
+        info!("agent disconnected");
+    }
+
+    /// Tells the agent what it lacks, then what changes.
+    async fn tell(&self, hello: &Hello) -> Result<(), Gone> {
+        self.send(FromServer::Welcome { protocol: PROTOCOL_VERSION, host: self.link.host() }).await?;
+        let mut removals = 0;
+        for network in self.all_networks().into_iter().chain(hello.held.keys().copied()) {
+            self.bring_up_to_date(network, &mut removals).await?;
+        }
+        self.send(FromServer::Current).await?;
+        let mut comparison = tokio::time::interval(COMPARISON_INTERVAL);
+        loop {
+            tokio::select! {
+                networks = self.link.changed() => {
+                    for network in networks {
+                        self.bring_up_to_date(network, &mut removals).await?;
+                    }
+                }
+                _ = comparison.tick() => self.link.mark(self.all_networks()),
+            }
+        }
+    }
+
+    fn all_networks(&self) -> Vec<NetworkId> {
+        self.engine.view().carried_by(self.link.host()).collect()
+    }
+
+    /// Sends what leads from what the agent was last told of a network to what is wanted now, if
+    /// that differs.
+    async fn bring_up_to_date(&self, network: NetworkId, removals: &mut u64) -> Result<(), Gone> {
+        match self.next_message(network, removals) {
+            Some(message) => self.send(message).await,
+            None => Ok(()),
+        }
+    }
+
+    fn next_message(&self, network: NetworkId, removals: &mut u64) -> Option<FromServer> {
+        let host = self.link.host();
+        let zone = self.engine.view();
+        let mut sent = self.sent();
+        let last = sent.get(&network).copied();
+        if !zone.is_wanted(network, host) {
+            return match last {
+                Some(Sent::Removal(_)) => None,
+                Some(Sent::State(_)) | None => {
+                    *removals += 1;
+                    sent.insert(network, Sent::Removal(*removals));
+                    Some(FromServer::Remove { network, removal: *removals })
+                }
+            };
+        }
+        let present = zone.network(network)?.generation;
+        if last == Some(Sent::State(present)) {
+            return None;
+        }
+        sent.insert(network, Sent::State(present));
+        let delta = match last {
+            Some(Sent::State(base)) => zone.delta(network, host, base).map(FromServer::Delta),
+            Some(Sent::Removal(_)) | None => None,
+        };
+        delta.or_else(|| zone.wanted(network, host).map(FromServer::Full))
+    }
+
+    async fn listen(&self, incoming: &mut Streaming<proto::FromAgent>) {
+        loop {
+            let message = match incoming.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(cause) => return debug!(%cause, "the agent's stream broke"),
+            };
+            match FromAgent::parse(message) {
+                Ok(Some(message)) => self.hear(message).await,
+                Ok(None) => debug!("skipped a kind of message that only a newer agent knows"),
+                Err(cause) => return warn!(%cause, "the agent sent a malformed message"),
+            }
+        }
+    }
+
+    async fn hear(&self, message: FromAgent) {
+        let host = self.link.host();
+        match message {
+            FromAgent::Hello(_) => warn!("the agent said Hello twice"),
+            FromAgent::Applied { network, generation, failures } => {
+                for failure in &failures {
+                    warn!(%network, mac = %failure.mac, reason = failure.reason.as_str(), message = %failure.message, "port failed");
+                }
+                debug!(%network, %generation, "applied");
+                self.engine.acknowledge(host, network, Acknowledgement { generation, failures });
+            }
+            FromAgent::Removed { network, removal } => {
+                if self.sent().get(&network) == Some(&Sent::Removal(removal)) {
+                    self.confirm_absent(network).await;
+                }
+            }
+            FromAgent::NeedFull { network } => {
+                debug!(%network, "a delta did not fit");
+                self.sent().remove(&network);
+                self.link.mark([network]);
+            }
+            FromAgent::Repaired { network, what } => {
+                warn!(%network, what = what.join("; "), "the host repaired drift");
+            }
+        }
+    }
+
+    async fn confirm_absent(&self, network: NetworkId) {
+        let command = Command::ConfirmAbsent { host: self.link.host(), network };
+        match self.engine.submit(command).await {
+            Ok(_) => {
+                let is_carried = self.engine.view().carriers(network).any(|host| host == self.link.host());
+                let mut sent = self.sent();
+                if !is_carried && matches!(sent.get(&network), Some(Sent::Removal(_))) {
+                    sent.remove(&network);
+                }
+            }
+            // Said again at the next comparison.
+            Err(cause) => {
+                warn!(%network, %cause, "cannot keep the host's confirmation yet");
+                self.sent().remove(&network);
+            }
+        }
+    }
+
+    async fn send(&self, message: FromServer) -> Result<(), Gone> {
+        self.outgoing.send(message.into()).await.map_err(|_| Gone)
+    }
+
+    fn sent(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkId, Sent>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
