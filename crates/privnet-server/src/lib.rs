@@ -1,1 +1,12 @@
-//! HTTP API, operations, and the sync service.
+//! The HTTP API, the operations, and the service that tells agents what is wanted.
+//!
+//! The engine holds the zone: the API and the sync service read it and submit commands to it, and it
+//! alone knows the store. [`Server`] puts the three together on their sockets.
+
+mod engine;
+mod http;
+mod server;
+mod sync;
+
+pub use engine::EngineConfig;
+pub use server::{DEFAULT_OPERATION_HOLD, Server, ServerConfig, ServerError};

@@ -1,0 +1,332 @@
+//! The HTTP API: connections are hyper's, what is asked and answered is `privnet-api`'s.
+//!
+//! Its table of endpoints is the only one: a request is routed and read there, carried out here, and
+//! answered in its types. Long lists are made while they are sent, a part at a time.
+
+mod body;
+mod list;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_model::zone::{Command, Outcome, Refusal, RefusalKind, Zone};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, error, info, warn};
+
+use self::body::{Body, BodyError};
+use crate::engine::{Engine, SubmitError};
+
+/// How many connections are served at once; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How long a connection may take for the headers of its next request, idle time included.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long requests under way may take when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a path is logged.
+const LOGGED_PATH_CHARS_MAX: usize = 200;
+
+/// What the API tells about itself, and how long it waits.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpConfig {
+    /// The name of the one zone.
+    pub(crate) zone: String,
+    /// The URL under which clients reach the API, without `/v2`.
+    pub(crate) public_url: String,
+    /// How long a mutation's answer is held back while the hosts apply it.
+    pub(crate) operation_hold: Duration,
+}
+
+/// Serves clients until `shutdown` resolves, and then answers the requests under way.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    config: HttpConfig,
+    shutdown: impl Future<Output = ()>,
+) {
+    let api = Arc::new(Api { engine, config });
+    let connections = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accept = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accept => accepted,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = serve_connection(Arc::clone(&api), stream, connections.watcher());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(cause) => {
+                warn!(%cause, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await.is_err() {
+        warn!("requests under way are cut off: they have taken too long");
+    }
+}
+
+async fn serve_connection(api: Arc<Api>, stream: TcpStream, watcher: Watcher) {
+    // An answer that is sent in two parts would wait for the client's delayed acknowledgement.
+    if let Err(cause) = stream.set_nodelay(true) {
+        debug!(%cause, "cannot set TCP_NODELAY");
+    }
+    let service = service_fn(move |request| respond(Arc::clone(&api), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(cause) = watcher.watch(connection).await {
+        debug!(%cause, "a connection broke");
+    }
+}
+
+async fn respond(api: Arc<Api>, request: hyper::Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let started = Instant::now();
+    Ok(shielded(async move {
+        let (head, body) = request.into_parts();
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        let route = privnet_api::route(method, path);
+        let operation = route.as_ref().ok().map(|route| route.endpoint.id);
+        let expects_continue = head.headers.contains_key(EXPECT);
+        let response = match api.answer(route, body, expects_continue).await {
+            Ok(response) => response,
+            Err(refused) => refused.into_response(),
+        };
+        let path = format_args!("{path:.LOGGED_PATH_CHARS_MAX$}");
+        let duration_ms = started.elapsed().as_micros() as f64 / 1000.0;
+        info!(operation, method, %path, status = response.status().as_u16(), duration_ms, "request");
+        response
+    })
+    .await)
+}
+
+/// Makes an answer in a task of its own: a panic ends no more than that, and a client that goes away
+/// stops nothing half way.
+async fn shielded(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Response<Body> {
+    tokio::spawn(answer).await.unwrap_or_else(|cause| {
+        error!(%cause, "a request was not answered because of a fault of the server");
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the server has a fault; its log tells more").into_response()
+    })
+}
+
+struct Api {
+    engine: Engine,
+    config: HttpConfig,
+}
+
+impl Api {
+    async fn answer(
+        &self,
+        route: Result<Route, RouteError>,
+        body: Incoming,
+        expects_continue: bool,
+    ) -> Result<Response<Body>, Refused> {
+        let route = route?;
+        let octets = match route.endpoint.request {
+            Some(_) => body::read(body, expects_continue).await?,
+            None => Vec::new(),
+        };
+        let request = privnet_api::read(&route, &octets)?;
+        let body = self.carry_out(request).await?;
+        Ok(response(StatusCode::from_u16(route.endpoint.status).expect("the table has valid ones"), body))
+    }
+
+    async fn carry_out(&self, request: Request) -> Result<Body, Refused> {
+        let engine = &self.engine;
+        Ok(match request {
+            Request::ListNetworks => list::networks(engine.clone()),
+            Request::GetNetwork(id) => {
+                let zone = engine.view();
+                let network = zone.network(id).ok_or(Refusal::NetworkNotFound(id))?;
+                json(&reply::PrivateNetwork::new(network, zone.ports_of_network(id).map(AsRef::as_ref)))
+            }
+            Request::GetOperation(id) => {
+                let zone = engine.view();
+                let operation = zone.operation(id).ok_or(Refusal::OperationNotFound(id))?;
+                json(&reply::Operation::from(&**operation))
+            }
+            Request::ListZones => json(&self.zones()),
+            Request::ListInstances => list::instances(engine.clone()),
+            Request::GetInstance(id) => {
+                let zone = engine.view();
+                let instance = zone.instance(id).ok_or(Refusal::InstanceNotFound(id))?;
+                json(&reply::Instance::new(instance, zone.ports_of_instance(id).map(AsRef::as_ref)))
+            }
+            Request::ListHosts => {
+                let zone = engine.view();
+                json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
+            }
+            Request::GetHost(id) => {
+                let zone = engine.view();
+                json(&self.host(zone.host(id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?, &zone))
+            }
+            Request::ListPlacedInstances => list::placed_instances(engine.clone()),
+            Request::Health => json(&reply::Health::OK),
+            Request::Readiness if engine.is_ready() => json(&reply::Health::OK),
+            Request::Readiness => {
+                let message = "nothing can be changed now: the last change could not be made durable";
+                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, message));
+            }
+            Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
+            Request::Change(command) => self.change(command).await?,
+        })
+    }
+
+    async fn change(&self, command: Command) -> Result<Body, SubmitError> {
+        Ok(match self.engine.submit(command).await? {
+            Outcome::Operation(operation) => {
+                let operation = self.engine.settled(operation, self.config.operation_hold).await;
+                json(&reply::Operation::from(&*operation))
+            }
+            Outcome::Instance(instance) => {
+                let zone = self.engine.view();
+                json(&reply::PlacedInstance::new(&instance, host_name(&zone, &instance)))
+            }
+            Outcome::Host(_) | Outcome::Done => Body::default(),
+        })
+    }
+
+    fn zones(&self) -> reply::Zones {
+        let api_endpoint = format!("{}/v2", self.config.public_url.trim_end_matches('/'));
+        reply::Zones { zones: vec![reply::Zone { name: self.config.zone.clone(), api_endpoint }] }
+    }
+
+    fn host<'a>(&self, host: &'a privnet_model::Host, zone: &Zone) -> reply::Host<'a> {
+        reply::Host::new(host, self.engine.is_connected(host.id), zone.instances_on(host.id))
+    }
+}
+
+/// The name of an instance's host; empty where both are gone since the instance was looked up.
+fn host_name<'a>(zone: &'a Zone, instance: &privnet_model::Instance) -> &'a str {
+    zone.host(instance.host).map_or("", |host| host.name.as_str())
+}
+
+fn json(reply: &impl Serialize) -> Body {
+    Body::from(serde_json::to_vec(reply).expect("replies have only texts, numbers and lists of them"))
+}
+
+fn response(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    if status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    }
+    response
+}
+
+/// Why a request is refused, as HTTP says it.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    message: String,
+    /// What the path takes, where the method was wrong.
+    allow: Option<HeaderValue>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, message: impl ToString) -> Self {
+        Self { status, message: message.to_string(), allow: None }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = response(self.status, json(&reply::Error { message: self.message }));
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl From<RouteError> for Refused {
+    fn from(error: RouteError) -> Self {
+        match &error {
+            RouteError::UnknownPath | RouteError::UnknownAction { .. } => Self::new(StatusCode::NOT_FOUND, error),
+            RouteError::WrongMethod { allowed, .. } => {
+                let allow = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
+                let allow = HeaderValue::from_str(&allow).ok();
+                Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+            }
+        }
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<BadRequest> for Refused {
+    fn from(error: BadRequest) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind() {
+            RefusalKind::Invalid => StatusCode::BAD_REQUEST,
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+        };
+        Self::new(status, refusal)
+    }
+}
+
+impl From<SubmitError> for Refused {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Refused(refusal) => refusal.into(),
+            SubmitError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_fault() {
+        let response = shielded(async { panic!("as the test wants it") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, r#"{"message":"the server has a fault; its log tells more"}"#);
+    }
+}

@@ -1,0 +1,121 @@
+//! Bodies, as they come and as they go.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+
+/// The largest body of a request, in octets.
+pub(super) const BYTES_MAX: usize = 1 << 20;
+
+/// How much of a body that is too large is still read, to nothing: a client that is not heard out
+/// does not hear the answer either.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
+/// How long a body may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a body cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// 413
+    #[error("the body has more than {BYTES_MAX} octets, the most that is accepted")]
+    TooLarge,
+    /// 408
+    #[error("the body took longer than {} s", TIMEOUT.as_secs())]
+    TooSlow,
+    /// 400, if anybody still listens.
+    #[error("the body broke off: {0}")]
+    Broken(#[source] hyper::Error),
+}
+
+/// Reads a request's body whole.
+pub(super) async fn read(body: Incoming, expects_continue: bool) -> Result<Vec<u8>, BodyError> {
+    if expects_continue && body.size_hint().lower() > BYTES_MAX as u64 {
+        // The client asks before it sends; the refusal is its answer.
+        return Err(BodyError::TooLarge);
+    }
+    tokio::time::timeout(TIMEOUT, collect(body)).await.map_err(|_| BodyError::TooSlow)?
+}
+
+async fn collect(mut body: Incoming) -> Result<Vec<u8>, BodyError> {
+    let mut octets = Vec::new();
+    while let Some(data) = next(&mut body).await? {
+        if octets.len() + data.len() > BYTES_MAX {
+            drop(octets);
+            discard(body).await;
+            return Err(BodyError::TooLarge);
+        }
+        octets.extend_from_slice(&data);
+    }
+    Ok(octets)
+}
+
+async fn discard(mut body: Incoming) {
+    let mut discarded = 0;
+    while discarded < DISCARDED_BYTES_MAX
+        && let Ok(Some(data)) = next(&mut body).await
+    {
+        discarded += data.len();
+    }
+}
+
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+    match body.frame().await {
+        // Trailers count as no data.
+        Some(frame) => Ok(Some(frame.map_err(BodyError::Broken)?.into_data().unwrap_or_default())),
+        None => Ok(None),
+    }
+}
+
+/// The body of an answer: as a whole, or in parts that are made when they are sent.
+pub(super) enum Body {
+    Whole(Bytes),
+    Parts(Box<dyn Iterator<Item = Bytes> + Send>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(octets: Vec<u8>) -> Self {
+        Self::Whole(octets.into())
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(octets: &'static [u8]) -> Self {
+        Self::Whole(Bytes::from_static(octets))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = match self.get_mut() {
+            Self::Whole(octets) => octets.has_remaining().then(|| std::mem::take(octets)),
+            Self::Parts(parts) => parts.next(),
+        };
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(octets) if octets.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(octets) => SizeHint::with_exact(octets.len() as u64),
+            Self::Parts(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Lists of any length, in parts: each is made when the one before has been sent, from the zone as
+//! it is then. What is there all the time is told exactly once.
+
+use bytes::{Buf as _, Bytes};
+use privnet_api::reply;
+use privnet_model::zone::Zone;
+use privnet_model::{Instance, InstanceId, NetworkId};
+use serde::Serialize;
+
+use super::body::Body;
+use super::host_name;
+use crate::engine::{Engine, Page};
+
+/// How many instances one part has at most.
+const INSTANCES_MAX: usize = 256;
+
+pub(super) fn networks(engine: Engine) -> Body {
+    list("private-networks", NetworkId::from_bytes([0; 16]), move |from| engine.page(from))
+}
+
+pub(super) fn instances(engine: Engine) -> Body {
+    list_instances(engine, |json, zone, instance| {
+        let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
+        write(json, &reply::Instance::new(instance, ports));
+    })
+}
+
+pub(super) fn placed_instances(engine: Engine) -> Body {
+    list_instances(engine, |json, zone, instance| {
+        write(json, &reply::PlacedInstance::new(instance, host_name(zone, instance)));
+    })
+}
+
+fn list_instances(engine: Engine, write: fn(&mut Vec<u8>, &Zone, &Instance)) -> Body {
+    list("instances", InstanceId::from_bytes([0; 16]), move |from| {
+        let zone = engine.view();
+        let mut instances = zone.instances_from(from);
+        let mut json = Vec::new();
+        for instance in instances.by_ref().take(INSTANCES_MAX) {
+            json.push(b',');
+            write(&mut json, &zone, instance);
+        }
+        Page { json: json.into(), next: instances.next().map(|instance| instance.id) }
+    })
+}
+
+fn write(json: &mut Vec<u8>, item: &impl Serialize) {
+    serde_json::to_writer(json, item).expect("replies have only texts, numbers and lists of them");
+}
+
+/// An object whose one property is the list that the pages make together.
+fn list<Id: Send + 'static>(property: &'static str, first: Id, page: impl Fn(Id) -> Page<Id> + Send + 'static) -> Body {
+    let mut coming = Some(first);
+    let mut is_first = true;
+    let items = std::iter::from_fn(move || {
+        let Page { mut json, next } = page(coming.take()?);
+        coming = next;
+        if is_first && !json.is_empty() {
+            is_first = false;
+            json.advance(1);
+        }
+        Some(json)
+    });
+    let head = std::iter::once(Bytes::from(format!("{{\"{property}\":[")));
+    let tail = std::iter::once(Bytes::from_static(b"]}"));
+    Body::Parts(Box::new(head.chain(items).chain(tail)))
+}

@@ -1,0 +1,214 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use privnet_store::{SqliteStore, Store, StoreError};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tracing::info;
+
+use crate::engine::{Engine, EngineConfig};
+use crate::http::{self, HttpConfig};
+use crate::sync;
+
+/// How long a mutation's answer is held back by default while the hosts apply it.
+pub const DEFAULT_OPERATION_HOLD: Duration = Duration::from_millis(250);
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where the HTTP API listens: a loopback address, as long as there is no authentication. Port 0
+    /// takes a free one.
+    pub listen: SocketAddr,
+    /// The folder of the database; made if it is missing, readable by its owner only.
+    pub data_dir: PathBuf,
+    /// The name of the one zone.
+    pub zone: String,
+    /// The URL under which clients reach the API, without `/v2`; `None` makes it from the address.
+    pub public_url: Option<String>,
+    /// How long a mutation's answer is held back while the hosts apply it.
+    pub operation_hold: Duration,
+    /// The Unix socket for agents; made with mode 0600.
+    pub sync_socket: PathBuf,
+    /// Where agents can connect beside the socket: a loopback address, as long as they do not prove
+    /// who they are. Port 0 takes a free one.
+    pub sync_listen: Option<SocketAddr>,
+}
+
+/// Why a server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Everybody who reaches the address could change every network.
+    #[error(
+        "refusing to listen on {0}: there is no authentication yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere"
+    )]
+    NotLoopback(SocketAddr),
+    /// Everybody who reaches the address could pose as a host.
+    #[error(
+        "refusing to serve agents on {0}: hosts cannot prove who they are yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to connect agents from elsewhere"
+    )]
+    SyncNotLoopback(SocketAddr),
+    /// The data folder cannot be made or used.
+    #[error("cannot use the data folder {}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database {}", path.display())]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// What the database holds cannot be read.
+    #[error("cannot read what the database holds")]
+    Load(#[source] StoreError),
+    /// The API's or the agents' address is taken, or not this machine's.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket for agents cannot be made.
+    #[error("cannot listen on the socket {}", path.display())]
+    SyncSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing can be changed any more.
+    #[error("the thread that commits changes has ended because of a fault; the log tells more")]
+    Writer,
+    /// Serving agents ended.
+    #[error("the sync service has stopped")]
+    Sync(#[source] tonic::transport::Error),
+}
+
+/// A server whose sockets are open: clients and agents that connect now are served when it runs.
+pub struct Server {
+    engine: Engine,
+    http_listener: TcpListener,
+    address: SocketAddr,
+    sync_unix: UnixListener,
+    sync_tcp: Option<TcpListener>,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Opens the database and the sockets. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError`] for the first thing that fails.
+    pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
+        refuse_other_than_loopback(&config)?;
+        make_private_dir(&config.data_dir)
+            .map_err(|source| ServerError::DataDir { path: config.data_dir.clone(), source })?;
+        let path = config.data_dir.join("privnet.db");
+        let store = SqliteStore::open(&path).map_err(|source| ServerError::Store { path, source })?;
+        Self::bind_with(config, Box::new(store), EngineConfig::default()).await
+    }
+
+    /// Opens the sockets on another store than that of the data folder.
+    ///
+    /// # Errors
+    /// [`ServerError`] for the first thing that fails.
+    pub async fn bind_with(
+        config: ServerConfig,
+        store: Box<dyn Store>,
+        engine_config: EngineConfig,
+    ) -> Result<Self, ServerError> {
+        refuse_other_than_loopback(&config)?;
+        let http_listener = listen(config.listen).await?;
+        let address =
+            http_listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let sync_unix = sync::bind(&config.sync_socket)
+            .map_err(|source| ServerError::SyncSocket { path: config.sync_socket.clone(), source })?;
+        let sync_tcp = match config.sync_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let engine = Engine::start(store, engine_config).map_err(ServerError::Load)?;
+        Ok(Self { engine, http_listener, address, sync_unix, sync_tcp, config })
+    }
+
+    /// Where the API listens, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where agents can connect beside the socket, with the port that was taken.
+    pub fn sync_address(&self) -> Option<SocketAddr> {
+        self.sync_tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `shutdown` resolves; requests under way are answered first.
+    ///
+    /// # Errors
+    /// [`ServerError::Writer`] or [`ServerError::Sync`] where serving ends otherwise.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Self { engine, http_listener, address, sync_unix, sync_tcp, config } = self;
+        let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
+        info!(%address, public_url, zone = config.zone, data = %config.data_dir.display(), "server ready");
+        let (stop, stopping) = watch::channel(());
+        let stopped = || {
+            let mut stopping = stopping.clone();
+            // The sender is dropped, never used: this resolves when `wait` ends.
+            async move { drop(stopping.changed().await) }
+        };
+        let http_config = HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold };
+        let serve_clients = async {
+            http::serve(http_listener, engine.clone(), http_config, stopped()).await;
+            Ok(())
+        };
+        let serve_unix = sync::serve(UnixListenerStream::new(sync_unix), engine.clone(), stopped());
+        let serve_tcp = async {
+            match sync_tcp {
+                Some(listener) => sync::serve(TcpListenerStream::new(listener), engine.clone(), stopped()).await,
+                None => Ok(()),
+            }
+        };
+        let serve_agents = async { tokio::try_join!(serve_unix, serve_tcp).map_err(ServerError::Sync) };
+        let wait = async {
+            let _stop = stop;
+            tokio::select! {
+                () = shutdown => Ok(()),
+                () = engine.stopped() => Err(ServerError::Writer),
+            }
+        };
+        let served = tokio::try_join!(wait, serve_clients, serve_agents);
+        engine.stop().await;
+        served.map(drop)
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+}
+
+fn refuse_other_than_loopback(config: &ServerConfig) -> Result<(), ServerError> {
+    if !config.listen.ip().is_loopback() {
+        return Err(ServerError::NotLoopback(config.listen));
+    }
+    match config.sync_listen {
+        Some(address) if !address.ip().is_loopback() => Err(ServerError::SyncNotLoopback(address)),
+        _ => Ok(()),
+    }
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

@@ -1,0 +1,11 @@
+//! A running server on loopback, its clients, and agents that do what the test says.
+
+mod bad_input;
+mod contract;
+mod operations;
+mod properties;
+mod restart;
+mod store_failure;
+mod support;
+mod sync;
+mod transport;

@@ -1,0 +1,228 @@
+//! How operations end: when the hosts have applied them, when one cannot, and when one is away.
+
+use std::time::Duration;
+
+use privnet_model::Reason;
+use privnet_sync::{FromAgent, FromServer, PortFailure};
+use serde_json::json;
+
+use crate::support::agent::{acknowledge, silent};
+use crate::support::{Agent, PATIENCE, Setup, TestServer, id_of, managed, wait_until};
+
+/// Says that no port of the host can be plugged in.
+fn fail(message: &FromServer) -> Option<FromAgent> {
+    let FromServer::Full(state) = message else { return acknowledge(message) };
+    let failure = |(member, _): (&privnet_model::Member, _)| PortFailure {
+        mac: member.mac,
+        reason: Reason::NotFound,
+        message: "there is no network namespace web".to_owned(),
+    };
+    let failures = state.local_ports().map(failure).collect();
+    Some(FromAgent::Applied { network: state.id, generation: state.generation, failures })
+}
+
+#[test]
+fn an_attachment_succeeds_when_every_connected_host_has_applied_it() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let own = Agent::connect(&server, "h1", silent);
+    let other = Agent::connect(&server, "h2", silent);
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
+    server.attach(&network, &db);
+    let operation = server.attach(&network, &web);
+    assert_eq!(operation["state"], "pending");
+    let generation = privnet_model::Generation(3);
+    let applied = || FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() };
+    own.say(applied());
+    assert_eq!(server.operation(&operation)["state"], "pending");
+    other.say(applied());
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
+fn the_first_answer_tells_the_end_when_it_comes_within_the_hold() {
+    let server = TestServer::start(Setup::WAITING);
+    let _agents = ["h1", "h2"].map(|name| Agent::connect(&server, name, acknowledge));
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
+    assert_eq!(server.attach(&network, &web)["state"], "success");
+    assert_eq!(server.attach(&network, &db)["state"], "success");
+    assert_eq!(server.put(&network, json!({"end-ip": "10.0.0.99"}))["state"], "success");
+    let update_ip = json!({"instance": {"id": web}, "ip": "10.0.0.1"});
+    assert_eq!(server.put(&format!("{network}:update-ip"), update_ip)["state"], "success");
+    assert_eq!(server.delete(&format!("{network}/labels"))["state"], "success");
+    assert_eq!(server.detach(&network, &web)["state"], "success");
+    assert_eq!(server.detach(&network, &db)["state"], "success");
+    assert_eq!(server.delete(&network)["state"], "success");
+}
+
+#[test]
+fn an_answer_is_held_no_longer_than_said() {
+    let server = TestServer::start(Setup { operation_hold: Duration::from_millis(20), ..Setup::WAITING });
+    let _agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    assert_eq!(server.attach(&network, &web)["state"], "pending");
+}
+
+#[test]
+fn a_host_that_is_away_keeps_the_operations_on_its_own_ports_pending() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    Agent::connect(&server, "h1", silent).leave(&server);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let operation = server.attach(&network, &web);
+    assert_eq!(operation["state"], "pending");
+    let _back = Agent::connect(&server, "h1", acknowledge);
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
+fn a_host_that_stays_away_ends_the_operations_on_its_own_ports_at_the_deadline() {
+    let server = TestServer::start(Setup { operation_timeout: Duration::from_millis(20), ..Setup::WAITING });
+    Agent::connect(&server, "h1", silent).leave(&server);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let operation = server.attach(&network, &web);
+    let message = "host h1 is not connected; the change stays wanted and is applied when it can be";
+    assert_eq!(
+        (&operation["state"], &operation["reason"], &operation["message"]),
+        (&json!("timeout"), &json!("unavailable"), &json!(message))
+    );
+    assert_eq!(server.operation(&operation), operation);
+    let back = Agent::connect(&server, "h1", acknowledge);
+    let lacked = back.hear_what_it_lacked();
+    assert!(matches!(&lacked[..], [FromServer::Full(state)] if state.id == id_of(&network)), "{lacked:?}");
+}
+
+#[test]
+fn a_connected_host_that_does_not_confirm_is_named_at_the_deadline() {
+    let server = TestServer::start(Setup { operation_timeout: Duration::from_millis(20), ..Setup::WAITING });
+    let _agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let message = "host h1 has not confirmed; the change stays wanted and is applied when it can be";
+    assert_eq!(server.attach(&network, &web)["message"], message);
+}
+
+#[test]
+fn another_host_that_is_away_blocks_nothing() {
+    let server = TestServer::start(Setup::WAITING);
+    let _own = Agent::connect(&server, "h1", acknowledge);
+    let other = Agent::connect(&server, "h2", acknowledge);
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
+    server.attach(&network, &db);
+    other.leave(&server);
+    assert_eq!(server.attach(&network, &web)["state"], "success");
+}
+
+#[test]
+fn another_host_that_goes_away_is_waited_for_no_more() {
+    let server = TestServer::start(Setup::WAITING);
+    let _own = Agent::connect(&server, "h1", acknowledge);
+    let other = Agent::connect(&server, "h2", |message| {
+        acknowledge(message).filter(|_| matches!(message, FromServer::Full(_)))
+    });
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
+    server.attach(&network, &db);
+    let operation = std::thread::scope(|scope| {
+        let attaching = scope.spawn(|| server.attach(&network, &web));
+        while !matches!(other.hear(), FromServer::Delta(_)) {}
+        drop(other);
+        attaching.join().expect("an answer")
+    });
+    assert_eq!(operation["state"], "success");
+}
+
+#[test]
+fn a_port_that_cannot_be_plugged_in_fails_its_operation() {
+    let server = TestServer::start(Setup::WAITING);
+    let _agent = Agent::connect(&server, "h1", fail);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let operation = server.attach(&network, &web);
+    let message = "there is no network namespace web; the attachment stays wanted and is tried again";
+    assert_eq!(
+        (&operation["state"], &operation["reason"], &operation["message"]),
+        (&json!("failure"), &json!("not-found"), &json!(message))
+    );
+    assert_eq!(operation["reference"]["link"], network.as_str());
+    assert_eq!(server.get(&network)["leases"][0]["instance-id"], web.as_str());
+    assert_eq!(server.detach(&network, &web)["state"], "success");
+}
+
+#[test]
+fn the_failure_of_another_port_does_not_fail_an_operation() {
+    let server = TestServer::start(Setup::WAITING);
+    let _failing = Agent::connect(&server, "h1", fail);
+    let _own = Agent::connect(&server, "h2", acknowledge);
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
+    assert_eq!(server.attach(&network, &web)["state"], "failure");
+    assert_eq!(server.attach(&network, &db)["state"], "success");
+}
+
+#[test]
+fn a_detachment_waits_until_the_host_has_confirmed_the_removal() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    server.attach(&network, &web);
+    let detachment = server.detach(&network, &web);
+    let deletion = server.delete(&network);
+    let removal = loop {
+        if let FromServer::Remove { network: removed, removal } = agent.hear() {
+            assert_eq!(removed, id_of(&network));
+            break removal;
+        }
+    };
+    assert_eq!(server.operation(&detachment)["state"], "pending");
+    // An answer to another removal confirms nothing.
+    agent.say(FromAgent::Removed { network: id_of(&network), removal: removal + 1 });
+    assert_eq!(server.operation(&detachment)["state"], "pending");
+    agent.say(FromAgent::Removed { network: id_of(&network), removal });
+    assert_eq!(server.ended(&detachment)["state"], "success");
+    assert_eq!(server.ended(&deletion)["state"], "success");
+}
+
+#[test]
+fn changes_from_many_clients_at_once_all_end() {
+    let server = TestServer::start(Setup::WAITING);
+    let _agents = ["h1", "h2"].map(|name| Agent::connect(&server, name, acknowledge));
+    let network = server.network(managed(99));
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let (server, network) = (&server, &network);
+            scope.spawn(move || {
+                let host = if client % 2 == 0 { "h1" } else { "h2" };
+                let instance = server.instance(&format!("i{client}"), host);
+                for _ in 0..5 {
+                    assert_eq!(server.attach(network, &instance)["state"], "success");
+                    assert_eq!(server.detach(network, &instance)["state"], "success");
+                }
+            });
+        }
+    });
+    assert_eq!(server.get(&network).get("leases"), None);
+}
+
+#[test]
+fn a_host_that_is_removed_is_waited_for_no_more() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let attachment = server.attach(&network, &web);
+    assert_eq!(server.ended(&attachment)["state"], "success");
+    agent.leave(&server);
+    let detachment = server.detach(&network, &web);
+    assert_eq!(detachment["state"], "pending");
+    assert_eq!(server.send("DELETE", &format!("/privnet/v1/instances/{web}"), b"").status, 204);
+    let host = server.host("h1").expect("a host")["id"].as_str().expect("an id").to_owned();
+    assert_eq!(server.send("DELETE", &format!("/privnet/v1/hosts/{host}"), b"").status, 204);
+    wait_until("the end", || server.operation(&detachment)["state"] == "success");
+    assert!(PATIENCE < Setup::AT_ONCE.operation_timeout, "it was not the deadline that ended it");
+}

@@ -1,0 +1,135 @@
+//! A store that takes nothing for a while: nothing is lost, and all goes on when it is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use privnet_model::zone::{Change, Snapshot};
+use privnet_store::{SqliteStore, Store, StoreError, Trouble};
+use privnet_sync::FromAgent;
+use serde_json::json;
+
+use crate::support::agent::{acknowledge, silent};
+use crate::support::{Agent, Setup, TestServer, id_of, managed, wait_until};
+
+/// A store on a disk that is sometimes full.
+struct Flaky {
+    store: SqliteStore,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Store for Flaky {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.store.load()
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            let source = "no space left on device".into();
+            return Err(StoreError::Database { doing: "commit", trouble: Trouble::Full, source });
+        }
+        self.store.commit(changes)
+    }
+}
+
+fn server(setup: Setup) -> (TestServer, Arc<AtomicBool>) {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_full);
+    (TestServer::start_on(|store| Box::new(Flaky { store, is_full: flag }), setup), is_full)
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_refused_and_has_not_happened() {
+    let (server, is_full) = server(Setup::WAITING);
+    let _agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let (web, spare) = (server.instance("web", "h1"), server.instance("spare", "h1"));
+    server.attach(&network, &web);
+    is_full.store(true, Ordering::Relaxed);
+    let message = "cannot commit: the database or its disk is full: no space left on device";
+    let instance = json!({"instance": {"id": web}});
+    let attach = json!({"instance": {"id": spare}, "ip": "10.0.0.200"});
+    let create = json!({"name": "n", "host": "h1", "kind": "netns", "netns": "n"});
+    for (method, path, body) in [
+        ("POST", "/v2/private-network".to_owned(), json!({"name": "n"})),
+        ("PUT", network.clone(), json!({"name": "n"})),
+        ("PUT", format!("{network}:attach"), attach.clone()),
+        ("PUT", format!("{network}:detach"), instance.clone()),
+        ("PUT", format!("{network}:update-ip"), json!({"instance": {"id": web}, "ip": "10.0.0.201"})),
+        ("POST", "/privnet/v1/instances".to_owned(), create),
+        ("DELETE", format!("/privnet/v1/instances/{spare}"), json!({})),
+    ] {
+        server.refused(method, &path, body, 503, message);
+    }
+    assert_eq!(server.send("GET", "/readyz", b"").status, 503);
+    assert_eq!(server.send("GET", "/healthz", b"").status, 200);
+    is_full.store(false, Ordering::Relaxed);
+    assert_eq!(server.put(&format!("{network}:attach"), attach)["state"], "success");
+    assert_eq!(server.send("GET", "/readyz", b"").status, 200);
+}
+
+#[test]
+fn what_is_refused_because_of_its_values_is_refused_also_then() {
+    let (server, is_full) = server(Setup::WAITING);
+    is_full.store(true, Ordering::Relaxed);
+    server.refused("POST", "/v2/private-network", json!({}), 400, "name: is required");
+}
+
+#[test]
+fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
+    let (server, is_full) = server(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let operation = server.attach(&network, &web);
+    is_full.store(true, Ordering::Relaxed);
+    let generation = privnet_model::Generation(2);
+    agent.say(FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() });
+    // The engine has tried to keep the end.
+    wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
+    assert_eq!(server.operation(&operation)["state"], "pending");
+    is_full.store(false, Ordering::Relaxed);
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
+fn a_confirmation_that_cannot_be_kept_is_asked_for_again() {
+    let (server, is_full) = server(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    server.ended(&server.attach(&network, &web));
+    agent.leave(&server);
+    let detachment = server.detach(&network, &web);
+    is_full.store(true, Ordering::Relaxed);
+    let _back = Agent::connect(&server, "h1", acknowledge);
+    wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
+    is_full.store(false, Ordering::Relaxed);
+    assert_eq!(server.ended(&detachment)["state"], "success");
+}
+
+#[test]
+fn one_command_that_the_store_refuses_does_not_harm_the_others() {
+    let (server, is_full) = server(Setup::WAITING);
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let body = json!({"name": format!("n{client}-{round}")});
+                    let status = server.ask("POST", "/v2/private-network", body).status;
+                    assert!(status == 200 || status == 503, "{status}");
+                }
+            });
+        }
+        for round in 0..20 {
+            is_full.store(round % 2 == 0, Ordering::Relaxed);
+            server.send("GET", "/readyz", b"");
+        }
+        is_full.store(false, Ordering::Relaxed);
+    });
+    let listed = server.get("/v2/private-network")["private-networks"].as_array().expect("a list").len();
+    let (mut server, before) = (server, listed);
+    server.restart();
+    let kept = server.get("/v2/private-network")["private-networks"].as_array().expect("a list").len();
+    assert_eq!(kept, before);
+}

@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use privnet_model::{Generation, HostFacts, HostName, NetworkId};
+use privnet_sync::proto::sync_client::SyncClient;
+use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proto};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tonic::{Status, Streaming};
+
+use super::{PATIENCE, TestServer, wait_until};
+
+/// An agent without a host: it answers each message as the test says. It leaves when it is dropped.
+pub(crate) struct Agent {
+    name: &'static str,
+    heard: Receiver<FromServer>,
+    outgoing: mpsc::Sender<proto::FromAgent>,
+    listening: JoinHandle<()>,
+}
+
+/// What an agent answers to a message.
+pub(crate) type Answers = fn(&FromServer) -> Option<FromAgent>;
+
+/// Answers as an agent whose host can do everything at once.
+pub(crate) fn acknowledge(message: &FromServer) -> Option<FromAgent> {
+    let applied = |network, generation| FromAgent::Applied { network, generation, failures: Vec::new() };
+    match message {
+        FromServer::Full(state) => Some(applied(state.id, state.generation)),
+        FromServer::Delta(delta) => Some(applied(delta.id, delta.generation)),
+        FromServer::Remove { network, removal } => Some(FromAgent::Removed { network: *network, removal: *removal }),
+        FromServer::Welcome { .. } | FromServer::Current => None,
+    }
+}
+
+/// Answers nothing.
+pub(crate) fn silent(_: &FromServer) -> Option<FromAgent> {
+    None
+}
+
+/// Networks at generations, as a Hello tells them.
+pub(crate) type Held = BTreeMap<NetworkId, Generation>;
+
+impl Agent {
+    /// Connects as the host `h1`, `h2` and so on, holding nothing.
+    #[track_caller]
+    pub(crate) fn connect(server: &TestServer, name: &'static str, answers: Answers) -> Self {
+        Self::connect_holding(server, name, Held::new(), answers)
+    }
+
+    #[track_caller]
+    pub(crate) fn connect_holding(server: &TestServer, name: &'static str, held: Held, answers: Answers) -> Self {
+        Self::try_connect(server, hello(name, held), name, answers).expect("accepted")
+    }
+
+    pub(crate) fn try_connect(
+        server: &TestServer,
+        hello: Hello,
+        name: &'static str,
+        answers: Answers,
+    ) -> Result<Self, Status> {
+        let uri = format!("unix:{}", server.sync_socket().display());
+        Self::try_connect_at(server, uri, hello, name, answers)
+    }
+
+    pub(crate) fn try_connect_at(
+        server: &TestServer,
+        uri: String,
+        hello: Hello,
+        name: &'static str,
+        answers: Answers,
+    ) -> Result<Self, Status> {
+        let (outgoing, messages) = mpsc::channel(64);
+        outgoing.try_send(FromAgent::Hello(hello).into()).expect("there is room");
+        let follow = async {
+            let endpoint = Endpoint::from_shared(uri).expect("a URI");
+            let channel = endpoint.connect().await.expect("the server listens");
+            let mut client = SyncClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            client.follow(ReceiverStream::new(messages)).await
+        };
+        let incoming = server.runtime().block_on(follow)?.into_inner();
+        let (hearing, heard) = channel();
+        let listening = server.runtime().spawn(listen(incoming, hearing, outgoing.clone(), answers));
+        Ok(Self { name, heard, outgoing, listening })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The next message.
+    #[track_caller]
+    pub(crate) fn hear(&self) -> FromServer {
+        self.heard.recv_timeout(PATIENCE).expect("a message")
+    }
+
+    /// The messages between Welcome and Current: what the agent lacked.
+    #[track_caller]
+    pub(crate) fn hear_what_it_lacked(&self) -> Vec<FromServer> {
+        assert!(matches!(self.hear(), FromServer::Welcome { protocol: PROTOCOL_VERSION, .. }));
+        std::iter::from_fn(|| Some(self.hear()).filter(|message| *message != FromServer::Current)).collect()
+    }
+
+    pub(crate) fn say(&self, message: FromAgent) {
+        self.outgoing.blocking_send(message.into()).expect("the server listens");
+    }
+
+    /// Goes away and waits until the server knows.
+    pub(crate) fn leave(self, server: &TestServer) {
+        let name = self.name;
+        drop(self);
+        wait_until("the disconnection", || server.host(name).expect("a host")["connected"] == false);
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+pub(crate) fn hello(name: &str, held: Held) -> Hello {
+    let number = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().expect("a name that ends in a number");
+    Hello {
+        protocol: PROTOCOL_VERSION,
+        host: HostName::try_from(name).expect("a host name"),
+        facts: HostFacts {
+            vtep: IpAddr::from([192, 0, 2, number]),
+            underlay_mtu_bytes: 1500,
+            version: "0.1.0".to_owned(),
+        },
+        held,
+    }
+}
+
+async fn listen(
+    mut incoming: Streaming<proto::FromServer>,
+    hearing: Sender<FromServer>,
+    outgoing: mpsc::Sender<proto::FromAgent>,
+    answers: Answers,
+) {
+    // The end of the stream is the end of the server or of the test.
+    while let Some(Ok(message)) = incoming.next().await {
+        let message = FromServer::parse(message).expect("well-formed").expect("known");
+        let answer = answers(&message);
+        if hearing.send(message).is_err() {
+            return;
+        }
+        if let Some(answer) = answer
+            && outgoing.send(answer.into()).await.is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The server under test and what speaks with it.
+
+pub(crate) mod agent;
+mod client;
+mod schema;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use privnet_model::zone::Snapshot;
+use privnet_server::{EngineConfig, Server, ServerConfig, ServerError};
+use privnet_store::{SqliteStore, Store};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) use self::agent::Agent;
+pub(crate) use self::client::id_of;
+use self::client::{Client, Reply};
+
+/// How long anything may take that is bound to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A free port of loopback.
+const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// How the server under test is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Longer than any test: the first answer to a mutation tells its end. Zero: it tells the beginning.
+    pub(crate) operation_hold: Duration,
+    pub(crate) operation_timeout: Duration,
+    /// Whether agents can connect over TCP beside the socket.
+    pub(crate) sync_over_tcp: bool,
+}
+
+impl Setup {
+    pub(crate) const WAITING: Self =
+        Self { operation_hold: PATIENCE, operation_timeout: Duration::from_secs(60), sync_over_tcp: false };
+    pub(crate) const AT_ONCE: Self = Self { operation_hold: Duration::ZERO, ..Self::WAITING };
+}
+
+/// A server of its own folder; it stops when this is dropped.
+pub(crate) struct TestServer {
+    running: Option<Running>,
+    client: Client,
+    setup: Setup,
+    dir: TempDir,
+}
+
+struct Running {
+    runtime: Runtime,
+    sync_address: Option<SocketAddr>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), ServerError>>,
+}
+
+impl TestServer {
+    pub(crate) fn start(setup: Setup) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (running, address) = run(setup, &dir, None);
+        Self { running: Some(running), client: Client::of(address), setup, dir }
+    }
+
+    pub(crate) fn start_on(store: impl FnOnce(SqliteStore) -> Box<dyn Store>, setup: Setup) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(open_store(&dir));
+        let (running, address) = run(setup, &dir, Some(store));
+        Self { running: Some(running), client: Client::of(address), setup, dir }
+    }
+
+    /// Stops the server; requests under way are answered.
+    pub(crate) fn stop(&mut self) {
+        let Running { runtime, stop, serving, .. } = self.running.take().expect("a running server");
+        stop.send(()).expect("the server runs");
+        runtime.block_on(serving).expect("no panic").expect("a clean end");
+    }
+
+    pub(crate) fn resume(&mut self) {
+        let (running, address) = run(self.setup, &self.dir, None);
+        (self.running, self.client) = (Some(running), Client::of(address));
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.resume();
+    }
+
+    /// What a stopped server has left behind.
+    pub(crate) fn records(&self) -> Snapshot {
+        assert!(self.running.is_none(), "the server runs");
+        open_store(&self.dir).load().expect("readable records")
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.running.as_ref().expect("a running server").runtime
+    }
+
+    pub(crate) fn sync_address(&self) -> SocketAddr {
+        self.running.as_ref().and_then(|running| running.sync_address).expect("a server that serves agents over TCP")
+    }
+
+    pub(crate) fn sync_socket(&self) -> PathBuf {
+        sync_socket(&self.dir)
+    }
+}
+
+impl std::ops::Deref for TestServer {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(Running { runtime, serving, .. }) = self.running.take() {
+            serving.abort();
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+fn run(setup: Setup, dir: &TempDir, store: Option<Box<dyn Store>>) -> (Running, SocketAddr) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let store = store.unwrap_or_else(|| Box::new(open_store(dir)));
+    let engine = EngineConfig { operation_timeout: setup.operation_timeout };
+    let server = runtime.block_on(Server::bind_with(config(setup, dir), store, engine)).expect("a server");
+    let (address, sync_address) = (server.address(), server.sync_address());
+    let (stop, stopped) = oneshot::channel();
+    let serving = runtime.spawn(server.run(async { drop(stopped.await) }));
+    (Running { runtime, sync_address, stop, serving }, address)
+}
+
+fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
+    ServerConfig {
+        listen: FREE_PORT,
+        data_dir: dir.path().to_owned(),
+        zone: "ch-dk-2".to_owned(),
+        public_url: Some("http://api.example.net:8080".to_owned()),
+        operation_hold: setup.operation_hold,
+        sync_socket: sync_socket(dir),
+        sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
+    }
+}
+
+fn open_store(dir: &TempDir) -> SqliteStore {
+    SqliteStore::open(&dir.path().join("privnet.db")).expect("a database")
+}
+
+fn sync_socket(dir: &TempDir) -> PathBuf {
+    dir.path().join("sync.sock")
+}
+
+/// Waits for what is bound to happen.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut has_happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !has_happened() {
+        assert!(start.elapsed() < PATIENCE, "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A managed network with addresses for `dynamic` instances from 10.0.0.10 on.
+pub(crate) fn managed(dynamic: u8) -> Value {
+    json!({
+        "name": "managed", "start-ip": "10.0.0.10", "end-ip": format!("10.0.0.{}", 9 + dynamic),
+        "netmask": "255.255.255.0",
+    })
+}

@@ -1,0 +1,215 @@
+//! What an agent is told when it connects, and afterwards.
+
+use privnet_model::zone::Snapshot;
+use privnet_model::{Generation, NetworkDelta};
+use privnet_sync::{FromAgent, FromServer, Hello};
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::agent::{Held, acknowledge, hello, silent};
+use crate::support::{Agent, Setup, TestServer, id_of, managed};
+
+#[test]
+fn a_second_agent_of_one_host_is_refused() {
+    let server = TestServer::start(Setup::WAITING);
+    let first = Agent::connect(&server, "h1", acknowledge);
+    let refusal = Agent::try_connect(&server, hello("h1", Held::new()), "h1", acknowledge).err().expect("refused");
+    assert_eq!(refusal.code(), Code::AlreadyExists);
+    assert_eq!(refusal.message(), "an agent for host h1 is connected already; two agents cannot be one host");
+    assert_eq!(first.hear_what_it_lacked(), []);
+    first.leave(&server);
+    Agent::connect(&server, "h1", acknowledge);
+}
+
+#[test]
+fn two_hosts_are_not_one_vtep() {
+    let server = TestServer::start(Setup::WAITING);
+    let _first = Agent::connect(&server, "h1", acknowledge);
+    let imposter = Hello { host: hello("h2", Held::new()).host, ..hello("h1", Held::new()) };
+    let refusal = Agent::try_connect(&server, imposter, "h2", acknowledge).err().expect("refused");
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    assert_eq!(refusal.message(), "host h1 already has the underlay address 192.0.2.1");
+    assert_eq!(server.host("h2"), None);
+}
+
+#[test]
+fn an_agent_that_lacks_nothing_is_told_nothing() {
+    let server = TestServer::start(Setup::WAITING);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    server.attach(&network, &web);
+    agent.leave(&server);
+    let held = Held::from([(id_of(&network), Generation(2))]);
+    let back = Agent::connect_holding(&server, "h1", held, acknowledge);
+    assert_eq!(back.hear_what_it_lacked(), []);
+}
+
+#[test]
+fn an_agent_that_missed_a_thousand_changes_is_told_only_what_it_lacks() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let away = Agent::connect(&server, "h1", acknowledge);
+    let _other = Agent::connect(&server, "h2", acknowledge);
+    let (busy, quiet) = (server.network(managed(99)), server.network(managed(99)));
+    let own = server.instance("own", "h1");
+    let others: Vec<_> = (0..10).map(|number| server.instance(&format!("o{number}"), "h2")).collect();
+    for network in [&busy, &quiet] {
+        server.attach(network, &own);
+        let attached = others.iter().map(|other| server.attach(network, other));
+        assert_eq!(server.ended(&attached.last().expect("ten"))["state"], "success");
+    }
+    let held = Held::from([&busy, &quiet].map(|network| (id_of(network), Generation(12))));
+    away.leave(&server);
+    for round in 0..500 {
+        let ip = format!("10.0.0.{}", 150 + round % 100);
+        let body = json!({"instance": {"id": others[3]}, "ip": ip});
+        server.put(&format!("{busy}:update-ip"), body);
+        match round % 2 {
+            0 => server.detach(&busy, &others[7]),
+            _ => server.attach(&busy, &others[7]),
+        };
+    }
+    server.detach(&busy, &others[9]);
+    let back = Agent::connect_holding(&server, "h1", held, acknowledge);
+    let lacked = back.hear_what_it_lacked();
+    let [FromServer::Delta(NetworkDelta { id, base, generation, set, removed, .. })] = &lacked[..] else {
+        panic!("told {lacked:?}");
+    };
+    assert_eq!((*id, *base, *generation), (id_of(&busy), Generation(12), Generation(1013)));
+    // The one that moved and the one that came again; what that one was before and the one that left.
+    assert_eq!((set.len(), removed.len()), (2, 251));
+}
+
+#[test]
+fn an_agent_whose_generation_is_too_old_is_told_all() {
+    let mut server = TestServer::start(Setup::WAITING);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h1"));
+    server.attach(&network, &web);
+    server.attach(&network, &db);
+    server.detach(&network, &db);
+    agent.leave(&server);
+    // Which ports were removed is not kept over a restart.
+    server.restart();
+    let held = Held::from([(id_of(&network), Generation(3))]);
+    let back = Agent::connect_holding(&server, "h1", held, acknowledge);
+    let lacked = back.hear_what_it_lacked();
+    let [FromServer::Full(state)] = &lacked[..] else { panic!("told {lacked:?}") };
+    assert_eq!((state.id, state.generation, state.members.len()), (id_of(&network), Generation(4), 1));
+}
+
+#[test]
+fn an_agent_that_cannot_use_a_delta_is_told_all() {
+    let server = TestServer::start(Setup::WAITING);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    server.attach(&network, &web);
+    assert_eq!(agent.hear_what_it_lacked(), []);
+    let FromServer::Full(state) = agent.hear() else { panic!("a full state") };
+    agent.say(FromAgent::NeedFull { network: state.id });
+    assert_eq!(agent.hear(), FromServer::Full(state));
+}
+
+#[test]
+fn an_agent_is_told_to_remove_what_it_shall_carry_no_more() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", acknowledge);
+    let [kept, left, deleted] = ["kept", "left", "deleted"].map(|name| server.network(json!({"name": name})));
+    let web = server.instance("web", "h1");
+    for network in [&kept, &left, &deleted] {
+        server.ended(&server.attach(network, &web));
+    }
+    agent.leave(&server);
+    server.detach(&left, &web);
+    server.detach(&deleted, &web);
+    server.delete(&deleted);
+    let unknown = privnet_model::NetworkId::from_bytes([7; 16]);
+    let held = [&kept, &left, &deleted].map(|network| id_of(network)).into_iter().chain([unknown]);
+    let back = Agent::connect_holding(&server, "h1", held.map(|id| (id, Generation(2))).collect(), acknowledge);
+    let lacked = back.hear_what_it_lacked();
+    let removed = |message: &FromServer| match message {
+        FromServer::Remove { network, .. } => *network,
+        other => panic!("told {other:?}"),
+    };
+    let mut removed: Vec<_> = lacked.iter().map(removed).collect();
+    removed.sort_unstable();
+    let mut expected = vec![id_of(&left), id_of(&deleted), unknown];
+    expected.sort_unstable();
+    assert_eq!(removed, expected);
+}
+
+/// Invariant 2: a VNI is not reused while any host may still carry its old network.
+#[test]
+fn a_vni_is_held_until_every_host_that_had_it_has_confirmed_its_removal() {
+    let mut server = TestServer::start(Setup::AT_ONCE);
+    let agents = ["h1", "h2"].map(|name| Agent::connect(&server, name, acknowledge));
+    let network = server.network(managed(9));
+    let vni = server.get(&network)["vni"].as_u64().expect("a number");
+    let instances = ["h1", "h2"].map(|name| server.instance(name, name));
+    for instance in &instances {
+        server.ended(&server.attach(&network, instance));
+    }
+    let [h1, h2] = agents;
+    h1.leave(&server);
+    h2.leave(&server);
+    instances.iter().for_each(|instance| drop(server.detach(&network, instance)));
+    server.delete(&network);
+    server.stop();
+    let held = |records: Snapshot| {
+        let hosts = records.hosts;
+        let holder = |carriage: &privnet_model::Carriage| {
+            assert_eq!((carriage.network, u64::from(carriage.vni.get())), (id_of(&network), vni));
+            hosts.iter().find(|host| host.id == carriage.host).expect("a host").name.to_string()
+        };
+        records.carriages.iter().map(holder).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(held(server.records()), ["h1", "h2"].map(str::to_owned).into());
+    server.resume();
+    let h1 = Agent::connect(&server, "h1", acknowledge);
+    let h2 = Agent::connect(&server, "h2", silent);
+    // What h1 is asked afterwards it answers after its confirmation.
+    confirm(&server, &h1);
+    drop(h2);
+    server.stop();
+    assert_eq!(held(server.records()), ["h2"].map(str::to_owned).into());
+    server.resume();
+    confirm(&server, &Agent::connect(&server, "h2", acknowledge));
+    server.stop();
+    assert_eq!(held(server.records()), [].into());
+}
+
+/// Waits until the server has taken what the agent has said so far.
+fn confirm(server: &TestServer, agent: &Agent) {
+    let lacked = agent.hear_what_it_lacked();
+    assert!(matches!(lacked[..], [FromServer::Remove { .. }]), "{lacked:?}");
+    let probe = server.network(json!({"name": "probe"}));
+    let host = agent.name();
+    let instance = server.instance("probe", host);
+    server.ended(&server.attach(&probe, &instance));
+    server.ended(&server.detach(&probe, &instance));
+    server.ended(&server.delete(&probe));
+    assert_eq!(server.send("DELETE", &format!("/privnet/v1/instances/{instance}"), b"").status, 204);
+}
+
+#[test]
+fn agents_can_connect_over_loopback_as_well() {
+    let server = TestServer::start(Setup { sync_over_tcp: true, ..Setup::WAITING });
+    let uri = format!("http://{}", server.sync_address());
+    let agent = Agent::try_connect_at(&server, uri, hello("h1", Held::new()), "h1", acknowledge).expect("accepted");
+    let refusal = Agent::try_connect(&server, hello("h1", Held::new()), "h1", acknowledge).err().expect("refused");
+    assert_eq!(refusal.code(), Code::AlreadyExists);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    assert_eq!(server.attach(&network, &web)["state"], "success");
+    agent.leave(&server);
+}
+
+#[test]
+fn only_the_owner_may_open_the_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = TestServer::start(Setup::WAITING);
+    let mode = std::fs::metadata(server.sync_socket()).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
