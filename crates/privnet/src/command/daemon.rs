@@ -158,7 +158,13 @@ fn server_failure(error: ServerError) -> Failure {
 }
 
 fn agent_failure(error: AgentError) -> Failure {
-    Failure::new(Exit::Failure, error)
+    match error {
+        AgentError::DefaultVtep(_) => {
+            let advice = "this host has no default route: give its underlay address by --vtep";
+            Failure::new(Exit::Usage, anyhow::Error::new(error).context(advice))
+        }
+        _ => Failure::new(Exit::Failure, error),
+    }
 }
 
 /// What a newcomer needs to know first.
