@@ -37,10 +37,21 @@ impl Capture {
         Ok(Self { tcpdump })
     }
 
-    /// The frames seen so far, a line each, as tcpdump prints them with link-level headers.
+    /// The frames seen so far, a line each, as tcpdump prints them with link-level headers. One that
+    /// carries another, as VXLAN does, has both in its line.
     pub fn frames(&self) -> Vec<String> {
-        let starts_with_time = |line: &&str| line.get(2..3) == Some(":") && line.get(5..6) == Some(":");
-        self.tcpdump.log().lines().filter(starts_with_time).map(str::to_owned).collect()
+        let mut frames: Vec<String> = Vec::new();
+        for line in self.tcpdump.log().lines() {
+            let colons_and_dots: String = line.chars().take(9).filter(|c| matches!(c, ':' | '.')).collect();
+            match (colons_and_dots.as_str(), frames.last_mut()) {
+                // "05:59:04.357129 0a:46:43:37:e7:db > ..."
+                ("::.", _) => frames.push(line.to_owned()),
+                // The frame inside: "0a:46:43:37:e7:db > ..."
+                (":::", Some(frame)) => *frame = format!("{frame}: {line}"),
+                _ => {}
+            }
+        }
+        frames
     }
 
     /// Waits until a frame is seen whose line contains `text`, and returns that line.
