@@ -1,0 +1,240 @@
+//! The command line: what it prints, and how it ends.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use privnet_lab::Lab;
+use serde_json::{Value, json};
+
+use crate::support::{PRIVNET, hosts, in_lab, in_prepared_lab, items, text};
+
+/// How a command ended and what it printed.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs `privnet` with nothing set by this machine.
+fn privnet(words: &[&str], variables: &[(&str, &str)]) -> Result<Ended> {
+    let mut command = Command::new(PRIVNET);
+    command.env_clear().args(words).envs([("PRIVNET_CONFIG", "/dev/null")]).envs(variables.iter().copied());
+    let output = command.output()?;
+    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    Ok(Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+}
+
+/// Runs it against a lab's server.
+fn at(lab: &Lab, words: &[&str]) -> Result<Ended> {
+    privnet(words, &[("PRIVNET_API_URL", lab.api().url())])
+}
+
+/// The cells of a printed table, without its header.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn a_network_s_life_by_name_and_by_id_in_tables_and_in_json() {
+    in_lab(hosts(2), |lab| {
+        for (name, host) in [("red", "h1"), ("blue", "h2")] {
+            let netns = lab.add_namespace()?;
+            let created = at(lab, &["instance", "create", name, "--host", host, "--netns", netns.name()])?;
+            ensure!(created.code == Some(0) && created.stdout.contains(netns.name()), "{created:?}");
+        }
+        let range = ["--start-ip", "10.0.0.10", "--end-ip", "10.0.0.99", "--netmask", "255.255.255.0"];
+        let created = at(lab, &[&["network", "create", "backend", "--label", "team=db"][..], &range].concat())?;
+        ensure!(created.code == Some(0), "{created:?}");
+        for word in ["backend", "10.0.0.10 to 10.0.0.99", "255.255.255.0", "team=db"] {
+            ensure!(created.stdout.contains(word), "no {word}: {}", created.stdout);
+        }
+        let listed = at(lab, &["network", "list", "-o", "json"])?;
+        let listed: Value = serde_json::from_str(&listed.stdout)?;
+        ensure!(listed == lab.api().get("/v2/private-network")?, "not the API's own: {listed}");
+        let id = text(&items(&listed, "private-networks")[0], "id");
+
+        let attached = at(lab, &["attach", "red", "backend"])?;
+        ensure!(attached.stdout == "red is attached to backend, address 10.0.0.10\n", "{attached:?}");
+        let attached = at(lab, &["attach", "blue", id, "--ip", "10.0.0.77", "--output", "json"])?;
+        let operation: Value = serde_json::from_str(&attached.stdout)?;
+        ensure!(operation["state"] == "success", "{attached:?}");
+        let shown = at(lab, &["operation", "show", text(&operation, "id")])?;
+        ensure!(shown.stdout.contains("success"), "{shown:?}");
+
+        let shown = at(lab, &["network", "show", "backend"])?;
+        ensure!(
+            shown.stdout.contains("10.0.0.10  red ") && shown.stdout.contains("10.0.0.77  blue "),
+            "{}",
+            shown.stdout
+        );
+        let shown = at(lab, &["instance", "show", "blue"])?;
+        ensure!(shown.stdout.contains("backend") && shown.stdout.contains("10.0.0.77"), "{}", shown.stdout);
+        let hosts = at(lab, &["host", "list"])?;
+        let hosts = rows(&hosts.stdout)
+            .iter()
+            .map(|row| (row[0], row[2], row[3]))
+            .map(|row| format!("{row:?}"))
+            .collect::<Vec<_>>();
+        ensure!(hosts == [r#"("h1", "192.0.2.1", "connected")"#, r#"("h2", "192.0.2.2", "connected")"#], "{hosts:?}");
+
+        let moved = at(lab, &["update-ip", "red", "backend", "--ip", "10.0.0.150"])?;
+        ensure!(moved.stdout == "red in backend, address 10.0.0.150\n", "{moved:?}");
+        let updated = at(lab, &["network", "update", "backend", "--name", "renamed", "--description", "a text"])?;
+        ensure!(updated.stdout.contains("renamed") && updated.stdout.contains("a text"), "{updated:?}");
+        let reset = at(lab, &["network", "reset-field", "renamed", "labels"])?;
+        ensure!(reset.code == Some(0) && !reset.stdout.contains("team=db"), "{reset:?}");
+        for (words, said) in [
+            (&["detach", "red", "renamed"][..], "red is detached from renamed\n"),
+            (&["detach", "blue", "renamed"], "blue is detached from renamed\n"),
+            (&["network", "delete", "renamed"], "renamed is deleted\n"),
+            (&["instance", "delete", "red"], "red is deleted\n"),
+            (&["instance", "delete", "blue"], "blue is deleted\n"),
+        ] {
+            let ended = at(lab, words)?;
+            ensure!(ended.code == Some(0) && ended.stdout == said, "{words:?}: {ended:?}");
+        }
+        lab.stop_agent(2)?;
+        let removed = at(lab, &["host", "remove", "h2"])?;
+        ensure!(removed.code == Some(0) && removed.stdout == "h2 is removed\n", "{removed:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn exit_codes_tell_scripts_what_went_wrong() {
+    in_prepared_lab(hosts(1).server_args(["--operation-hold", "10ms"]), |lab| {
+        let nowhere = at(lab, &["network", "list"])?;
+        ensure!(nowhere.code == Some(5) && nowhere.stderr.contains("cannot reach the API at"), "{nowhere:?}");
+        lab.start_server()?;
+        for name in ["one", "twice", "twice"] {
+            ensure!(at(lab, &["network", "create", name])?.code == Some(0));
+        }
+        let twice = "2 private networks are named \"twice\"; give one's id: ";
+        let unknown = "0198b2f0-0000-7000-8000-000000000000";
+        for (code, words, said) in [
+            (2, &["network", "create", ""][..], "name"),
+            (2, &["network", "create", "n", "--start-ip", "10.0.0.1"], "netmask"),
+            (2, &["network", "update", "one", "--end-ip", "bogus"], "bogus"),
+            (2, &["network", "create", "n", "--label", "no value"], "KEY=VALUE"),
+            (2, &["network", "list", "--output", "xml"], "xml"),
+            (2, &["network", "frobnicate"], "frobnicate"),
+            (3, &["network", "show", "nothing"], "private network \"nothing\" not found"),
+            (3, &["network", "show", unknown], unknown),
+            (3, &["attach", "nobody", "one"], "instance \"nobody\" not found"),
+            (3, &["instance", "create", "red"], "there is no host yet"),
+            (4, &["network", "show", "twice"], twice),
+        ] {
+            let ended = at(lab, words)?;
+            ensure!(ended.code == Some(code) && ended.stderr.contains(said), "{words:?}: {ended:?}");
+            ensure!(ended.stdout.is_empty(), "{words:?} prints a result: {ended:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_operation_that_fails_has_an_exit_code_of_its_own() {
+    in_lab(hosts(1), |lab| {
+        for words in [&["network", "create", "n"][..], &["instance", "create", "late", "--netns", "pnlab-no-such"]] {
+            ensure!(at(lab, words)?.code == Some(0));
+        }
+        let attached = at(lab, &["attach", "late", "n"])?;
+        ensure!(attached.code == Some(6) && attached.stderr.contains("ended in failure"), "{attached:?}");
+        ensure!(attached.stderr.contains("pnlab-no-such"), "{attached:?}");
+        let refused = at(lab, &["network", "delete", "n"])?;
+        ensure!(refused.code == Some(4) && refused.stderr.contains('1'), "{refused:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn settings_in_force_are_shown_with_where_they_came_from() -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "zone = \"of-file\"\nvxlan-port = 4790\n")?;
+    let path = file.path().display().to_string();
+    let variables =
+        [("PRIVNET_CONFIG", path.as_str()), ("PRIVNET_DATA", "/srv/privnet"), ("PRIVNET_ZONE", "of-environment")];
+    let shown = privnet(&["config", "show", "--api-url", "http://127.0.0.1:1", "--output", "json"], &variables)?;
+    let shown: Value = serde_json::from_str(&shown.stdout)?;
+    for (name, value, from) in [
+        ("api-url", json!("http://127.0.0.1:1"), "flag --api-url".to_owned()),
+        ("zone", json!("of-environment"), "environment PRIVNET_ZONE".to_owned()),
+        ("vxlan-port", json!("4790"), format!("file {path}")),
+        ("data", json!("/srv/privnet"), "environment PRIVNET_DATA".to_owned()),
+        ("sync-socket", json!("/srv/privnet/sync.sock"), "default".to_owned()),
+        ("listen", json!("127.0.0.1:8080"), "default".to_owned()),
+        ("vtep", Value::Null, "default".to_owned()),
+    ] {
+        ensure!(shown[name] == json!({"value": value, "from": from}), "{name}: {}", shown[name]);
+    }
+    let table = privnet(&["config", "show"], &variables)?;
+    ensure!(rows(&table.stdout).iter().any(|row| row.join(" ") == "zone of-environment environment PRIVNET_ZONE"));
+    Ok(())
+}
+
+#[test]
+fn shells_are_taught_every_command() -> Result<()> {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = privnet(&["completion", shell], &[])?;
+        ensure!(script.code == Some(0), "{script:?}");
+        for command in ["network", "update-ip", "reset-field", "completion"] {
+            ensure!(script.stdout.contains(command), "{shell} does not know {command}");
+        }
+    }
+    let script = privnet(&["completion", "bash"], &[])?;
+    let checked = Command::new("bash").args(["-n", "-c", &script.stdout]).status()?;
+    ensure!(checked.success(), "bash cannot read its script");
+    Ok(())
+}
+
+#[test]
+fn every_command_s_help_has_an_example() -> Result<()> {
+    let mut commands: Vec<Vec<String>> = vec![Vec::new()];
+    while let Some(command) = commands.pop() {
+        let words = command.iter().map(String::as_str).chain(["--help"]).collect::<Vec<_>>();
+        let help = privnet(&words, &[])?.stdout;
+        // A command that only holds others leaves the examples to them.
+        match help.split_once("Commands:\n") {
+            Some((_, list)) => commands.extend(names(list).map(|name| [command.as_slice(), &[name]].concat())),
+            None => ensure!(help.contains("Example"), "privnet {} has no example", words.join(" ")),
+        }
+    }
+    Ok(())
+}
+
+/// The commands that a help lists.
+fn names(list: &str) -> impl Iterator<Item = String> {
+    let name = |line: &str| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')).map(str::to_owned);
+    let lines = list.lines().take_while(|line| !line.is_empty()).filter_map(name);
+    lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).filter(|name| name != "help")
+}
+
+#[test]
+fn nothing_but_loopback_is_listened_on() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let data = data.path().display().to_string();
+    for words in [
+        ["server", "--listen", "0.0.0.0:0", "--data", &data],
+        ["server", "--listen", "[::]:0", "--data", &data],
+        ["up", "--listen", "192.0.2.1:8080", "--data", &data],
+    ] {
+        let refused = privnet(&words, &[])?;
+        ensure!(refused.code == Some(2) && refused.stderr.contains("loopback"), "{words:?}: {refused:?}");
+    }
+    let refused = privnet(&["server", "--listen", "127.0.0.1:0", "--sync-listen", "0.0.0.0:0", "--data", &data], &[])?;
+    ensure!(refused.code == Some(2) && refused.stderr.contains("loopback"), "{refused:?}");
+    Ok(())
+}
+
+#[test]
+fn a_taken_address_is_named_with_its_cause() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let refused = privnet(&["server", "--listen", &address, "--data", &data.path().display().to_string()], &[])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(refused.stderr.contains(&format!("cannot listen on {address}: Address already in use")), "{refused:?}");
+    Ok(())
+}

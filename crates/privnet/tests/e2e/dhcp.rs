@@ -1,0 +1,251 @@
+//! Addresses by DHCP, as unmodified clients see it.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use privnet_lab::{DhcpClient, DhcpClientKind, DhcpLease, Instance, Lab};
+use serde_json::{Value, json};
+
+use crate::invariants;
+use crate::support::{BROADCAST, eventually, frame, hosts, in_lab, managed, port_mac, udp_packet};
+
+/// The last usable host address of the networks here.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+
+const CLIENTS: [DhcpClientKind; 2] = [DhcpClientKind::Udhcpc, DhcpClientKind::Dhclient];
+
+#[test]
+fn clients_get_the_address_and_the_options_that_the_api_says() {
+    in_lab(hosts(1), |lab| {
+        let mut body = managed("red");
+        body["options"] = json!({
+            "routers": ["10.0.0.1"],
+            "dns-servers": ["10.0.0.2", "10.0.0.3"],
+            "ntp-servers": ["10.0.0.4"],
+            "domain-search": ["red.example", "lab.example"],
+        });
+        let network = lab.api().create_network(&body)?;
+        for kind in CLIENTS {
+            let instance = lab.add_instance(&format!("{kind:?}"), 1)?;
+            let leased = attach(lab, &network, &instance)?;
+            let client = lab.dhcp_client(&instance, "net0", kind)?;
+            let lease = client.wait_for_lease()?;
+            ensure!(lease.address == leased, "{kind:?} has {}, the API says {leased}", lease.address);
+            expect_options(kind, &lease)?;
+            ensure!(instance.namespace.addresses("net0")? == [leased], "the device has another address");
+        }
+        // With static addresses: one in the range and one that is not.
+        for ip in [Ipv4Addr::new(10, 0, 0, 77), Ipv4Addr::new(10, 0, 0, 200)] {
+            let instance = lab.add_instance("static", 1)?;
+            lab.api().attach(&network, &instance.id, Some(&ip.to_string()))?;
+            lab.dhcp_client(&instance, "net0", DhcpClientKind::Udhcpc)?.wait_for_address(ip)?;
+        }
+        invariants::hold(lab)
+    });
+}
+
+/// What each client calls the options that the network above has.
+fn expect_options(kind: DhcpClientKind, lease: &DhcpLease) -> Result<()> {
+    let expected = match kind {
+        DhcpClientKind::Udhcpc => [
+            ("subnet", "255.255.255.0"),
+            ("broadcast", "10.0.0.255"),
+            ("router", "10.0.0.1"),
+            ("dns", "10.0.0.2 10.0.0.3"),
+            ("ntpsrv", "10.0.0.4"),
+            ("search", "red.example lab.example"),
+            ("mtu", "1450"),
+            ("lease", "3600"),
+            ("serverid", "10.0.0.254"),
+        ],
+        DhcpClientKind::Dhclient => [
+            ("new_subnet_mask", "255.255.255.0"),
+            ("new_broadcast_address", "10.0.0.255"),
+            ("new_routers", "10.0.0.1"),
+            ("new_domain_name_servers", "10.0.0.2 10.0.0.3"),
+            ("new_ntp_servers", "10.0.0.4"),
+            ("new_domain_search", "red.example. lab.example."),
+            ("new_interface_mtu", "1450"),
+            ("new_dhcp_lease_time", "3600"),
+            ("new_dhcp_server_identifier", "10.0.0.254"),
+        ],
+    };
+    for (name, value) in expected {
+        let told = lease.variables.get(name).map(String::as_str);
+        ensure!(told == Some(value), "{kind:?}: {name} is {told:?}, expected {value:?}; told: {:#?}", lease.variables);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_looks_for_its_address_in_use_finds_nobody() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let instance = lab.add_instance("careful", 1)?;
+        attach(lab, &network, &instance)?;
+        // -a asks by ARP for the offered address; -n gives up when there is no lease.
+        let words = ["-f", "-q", "-n", "-a", "-t", "3", "-T", "2", "-i", "net0", "-s", "/bin/true"];
+        let printed = instance.namespace.run("udhcpc", &words)?;
+        ensure!(!printed.contains("declin"), "{printed}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_changed_address_is_learnt_at_the_next_renewal() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        for (kind, changed) in CLIENTS.into_iter().zip([Ipv4Addr::new(10, 0, 0, 150), Ipv4Addr::new(10, 0, 0, 151)]) {
+            let (instance, client) = guest(lab, &network, kind)?;
+            lab.api().update_ip(&network, &instance.id, Some(&changed.to_string()))?;
+            renew(lab, &instance, client, kind, changed)?;
+        }
+        invariants::hold(lab)
+    });
+}
+
+#[test]
+fn leases_are_renewed_while_the_server_is_away_and_the_agent_is_new() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let guests = CLIENTS.map(|kind| guest(lab, &network, kind).map(|(instance, client)| (instance, client, kind)));
+        lab.kill_server();
+        lab.kill_agent(1);
+        lab.start_agent(1)?;
+        for guest in guests {
+            let (instance, client, kind) = guest?;
+            let address = client.lease().context("it has a lease")?.address;
+            renew(lab, &instance, client, kind, address)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_released_or_declined_address_stays_its_port_s() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let (instance, client) = guest(lab, &network, DhcpClientKind::Udhcpc)?;
+        let address = client.lease().context("it has a lease")?.address;
+        client.release()?;
+        eventually("the address is given back", || Ok(client.lease().is_none()))?;
+        let mac = port_mac(lab.api(), &network, &instance.id)?;
+        let decline = dhcp(DHCPDECLINE, &mac, &[(50, address), (54, SERVER)]);
+        send_dhcp(&instance, &mac, &decline)?;
+        ensure!(attach(lab, &network, &instance)? == address, "the lease is another");
+        let again = lab.dhcp_client(&instance, "net0", DhcpClientKind::Udhcpc)?;
+        again.wait_for_address(address)?;
+        invariants::hold(lab)
+    });
+}
+
+#[test]
+fn only_the_port_s_own_mac_is_answered() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let instance = lab.add_instance("guest", 1)?;
+        attach(lab, &network, &instance)?;
+        let neighbor = lab.add_instance("neighbor", 1)?;
+        attach(lab, &network, &neighbor)?;
+        let mac = port_mac(lab.api(), &network, &instance.id)?;
+        let neighbors = port_mac(lab.api(), &network, &neighbor.id)?;
+        let filter = "udp src port 67";
+        let heard = lab.capture(&instance.namespace, "net0", filter)?;
+        let overheard = lab.capture(&neighbor.namespace, "net0", filter)?;
+
+        for stranger in ["0a:00:00:00:00:99", &neighbors] {
+            send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, stranger, &[]))?;
+        }
+        // Requests are answered in their order, so those before would have been answered by then.
+        send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, &mac, &[]))?;
+        heard.wait_for_frame("BOOTP/DHCP, Reply")?;
+        let (heard, overheard) = (heard.stop()?, overheard.stop()?);
+        ensure!(heard.len() == 1, "a stranger is answered: {heard:#?}");
+        ensure!(overheard.is_empty(), "the neighbor hears answers that are not its own: {overheard:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn there_is_no_dhcp_in_an_unmanaged_network_until_it_becomes_managed() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&json!({"name": "grey"}))?;
+        let instance = lab.add_instance("guest", 1)?;
+        lab.api().attach(&network, &instance.id, None)?;
+        let mac = port_mac(lab.api(), &network, &instance.id)?;
+        let heard = lab.capture(&instance.namespace, "net0", "udp src port 67")?;
+        send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, &mac, &[]))?;
+
+        let path = format!("/v2/private-network/{network}");
+        let operation = lab.api().operate(ureq::http::Method::PUT, &path, Some(&range()))?;
+        ensure!(operation["state"] == "success", "{operation}");
+        let leased = lab.api().lease(&network, &instance.id)?.context("a port of a managed network has a lease")?;
+        ensure!(heard.stop()?.is_empty(), "an unmanaged network answers DHCP");
+        lab.dhcp_client(&instance, "net0", DhcpClientKind::Udhcpc)?.wait_for_address(leased.parse()?)?;
+        invariants::hold(lab)
+    });
+}
+
+fn range() -> Value {
+    json!({"start-ip": "10.0.0.10", "end-ip": "10.0.0.99", "netmask": "255.255.255.0"})
+}
+
+/// An instance that is attached and has its lease.
+fn guest(lab: &mut Lab, network: &str, kind: DhcpClientKind) -> Result<(Instance, DhcpClient)> {
+    let instance = lab.add_instance(&format!("{kind:?}"), 1)?;
+    let leased = attach(lab, network, &instance)?;
+    let client = lab.dhcp_client(&instance, "net0", kind)?;
+    client.wait_for_address(leased)?;
+    Ok((instance, client))
+}
+
+/// Attaches to a managed network. Doing so again changes nothing.
+fn attach(lab: &Lab, network: &str, instance: &Instance) -> Result<Ipv4Addr> {
+    Ok(lab.api().attach(network, &instance.id, None)?.context("a managed network leases an address")?.parse()?)
+}
+
+/// Has the client renew its lease, as far as it can be told to, and waits for it to have this address.
+fn renew(
+    lab: &mut Lab,
+    instance: &Instance,
+    client: DhcpClient,
+    kind: DhcpClientKind,
+    expected: Ipv4Addr,
+) -> Result<()> {
+    match kind {
+        DhcpClientKind::Udhcpc => {
+            let before = client.events().len();
+            client.renew()?;
+            eventually("udhcpc has an answer", || {
+                Ok(client.events().len() > before && client.lease().is_some_and(|lease| lease.address == expected))
+            })
+        }
+        // Started again it asks for the address that it had before.
+        DhcpClientKind::Dhclient => lab.restart_dhcp_client(instance, client)?.wait_for_address(expected).map(drop),
+    }
+}
+
+const DHCPDISCOVER: u8 = 1;
+const DHCPDECLINE: u8 = 4;
+
+/// A client's message (RFC 2131 §2) with the options that are addresses.
+fn dhcp(kind: u8, client: &str, addresses: &[(u8, Ipv4Addr)]) -> Vec<u8> {
+    let mac: Vec<u8> = client.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC")).collect();
+    let mut message = vec![1, 1, 6, 0, 0, 0, 0, 7];
+    message.resize(28, 0);
+    message.extend(mac);
+    message.resize(236, 0);
+    message.extend([99, 130, 83, 99, 53, 1, kind]);
+    for (option, address) in addresses {
+        message.extend([*option, 4]);
+        message.extend(address.octets());
+    }
+    message.push(255);
+    message.resize(300, 0);
+    message
+}
+
+fn send_dhcp(instance: &Instance, from: &str, message: &[u8]) -> Result<()> {
+    let packet = udp_packet((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67), message);
+    instance.namespace.send_frame("net0", &frame(BROADCAST, from, 0x0800, &packet))
+}

@@ -1,0 +1,233 @@
+//! What must hold whenever nothing is under way: the API's word against the kernel's, host by host.
+//! Numbers are those of the design's invariants.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, bail, ensure};
+use privnet_lab::{Host, Lab};
+use serde_json::Value;
+
+use crate::support::{OVERLAY_MTU_BYTES, items, text, wait_for};
+
+/// Waits until each host's kernel has what the API says (7), and holds what the API says against the
+/// rules that nothing may ever break (1).
+///
+/// # Errors
+/// A rule is broken, or the kernel of a host with an agent does not come to what is wanted.
+pub fn hold(lab: &Lab) -> Result<()> {
+    let mut differences = Vec::new();
+    let settled = wait_for("each host's kernel has what is wanted", || {
+        let said = Said::by(lab)?;
+        said.check()?;
+        differences = said.differences(lab)?;
+        Ok(differences.is_empty().then_some(()))
+    });
+    settled.with_context(|| format!("what differs: {differences:#?}"))
+}
+
+/// Every operation has come to its end (6).
+///
+/// # Errors
+/// One has not, or is not known.
+pub fn all_final<'a>(lab: &Lab, operations: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    for id in operations {
+        wait_for(&format!("operation {id} is final"), || {
+            let operation = lab.api().get(&format!("/v2/operation/{id}"))?;
+            Ok((operation["state"] != "pending").then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// What the API says there is.
+pub struct Said {
+    networks: Vec<Value>,
+    instances: Vec<Value>,
+    placements: HashMap<String, Placement>,
+}
+
+/// Where an instance runs.
+struct Placement {
+    host: String,
+    netns: String,
+}
+
+/// One port, as a host is to have it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Port {
+    mac: String,
+    vni: u64,
+    netns: String,
+}
+
+impl Said {
+    /// Asks a lab's API.
+    pub fn by(lab: &Lab) -> Result<Self> {
+        let list = |path: &str, key: &str| Ok::<_, anyhow::Error>(items(&lab.api().get(path)?, key).to_vec());
+        let placed = list("/privnet/v1/instances", "instances")?;
+        let placement = |one: &Value| Placement { host: text(one, "host").into(), netns: text(one, "netns").into() };
+        Ok(Self {
+            networks: list("/v2/private-network", "private-networks")?,
+            instances: list("/v2/instance", "instances")?,
+            placements: placed.iter().map(|one| (text(one, "id").to_owned(), placement(one))).collect(),
+        })
+    }
+
+    /// No address twice in a network, no MAC twice, no VNI twice; each port of a managed network has
+    /// one address, in its subnet and not the server's, and nobody else has one.
+    pub fn check(&self) -> Result<()> {
+        unique("VNI", self.networks.iter().map(|network| network["vni"].to_string()))?;
+        unique("MAC", self.ports().map(|(_, port)| text(port, "mac-address").to_owned()))?;
+        for network in &self.networks {
+            let leases = items(network, "leases");
+            unique("address", leases.iter().map(|lease| text(lease, "ip").to_owned()))?;
+            unique("lease of instance", leases.iter().map(|lease| text(lease, "instance-id").to_owned()))?;
+            let holders: BTreeSet<_> = leases.iter().map(|lease| text(lease, "instance-id")).collect();
+            let members = self.ports().filter(|(_, port)| port["id"] == network["id"]);
+            let members: BTreeSet<_> = members.map(|(instance, _)| text(instance, "id")).collect();
+            match text(network, "netmask") {
+                "" => ensure!(holders.is_empty(), "an unmanaged network leases addresses: {network}"),
+                netmask => {
+                    ensure!(holders == members, "leases are not those of its members {members:?}: {network}");
+                    check_addresses(network, netmask)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each instance with each of its ports.
+    fn ports(&self) -> impl Iterator<Item = (&Value, &Value)> {
+        self.instances
+            .iter()
+            .flat_map(|instance| items(instance, "private-networks").iter().map(move |port| (instance, port)))
+    }
+
+    /// What the kernels of the hosts that run an agent have otherwise than said.
+    fn differences(&self, lab: &Lab) -> Result<Vec<String>> {
+        let mut differences = Vec::new();
+        for host in lab.hosts().iter().filter(|host| host.agent().is_some()) {
+            self.compare_host(host, &mut differences)?;
+        }
+        self.compare_instances(lab, &mut differences)?;
+        Ok(differences)
+    }
+
+    fn compare_host(&self, host: &Host, differences: &mut Vec<String>) -> Result<()> {
+        let mut wanted: BTreeMap<String, Port> =
+            self.ports_of(&host.name)?.into_iter().map(|port| (device_of(&port.mac), port)).collect();
+        for link in host.namespace.links()? {
+            let device = text(&link, "ifname");
+            if !is_port(device) {
+                continue;
+            }
+            match wanted.remove(device) {
+                Some(port) => differences.extend(
+                    host_side_flaws(&link, &port).map(|flaw| format!("{device} on {}: {flaw}: {link}", host.name)),
+                ),
+                None => differences.push(format!("{device} on {} belongs to nothing", host.name)),
+            }
+        }
+        differences.extend(wanted.into_keys().map(|device| format!("{device} on {} is missing", host.name)));
+        Ok(())
+    }
+
+    /// In every instance: one device per port, with its MAC and MTU, up; and none besides.
+    fn compare_instances(&self, lab: &Lab, differences: &mut Vec<String>) -> Result<()> {
+        for instance in &self.instances {
+            let placement = self.placement(instance)?;
+            let host = lab.hosts().iter().find(|host| host.name == placement.host);
+            if host.is_none_or(|host| host.agent().is_none()) {
+                continue;
+            }
+            let Some(links) = links_of(lab, &placement.netns)? else { continue };
+            let ports = items(instance, "private-networks");
+            let mut wanted: BTreeSet<_> = ports.iter().map(|port| text(port, "mac-address")).collect();
+            for link in links.iter().filter(|link| text(link, "ifname").starts_with("net")) {
+                let sound = is_up(link) && link["mtu"] == OVERLAY_MTU_BYTES;
+                if !wanted.remove(text(link, "address")) || !sound {
+                    differences.push(format!("in {}: not as wanted: {link}", placement.netns));
+                }
+            }
+            differences.extend(wanted.into_iter().map(|mac| format!("in {}: no device {mac}", placement.netns)));
+        }
+        Ok(())
+    }
+
+    fn ports_of(&self, host: &str) -> Result<Vec<Port>> {
+        let mut ports = Vec::new();
+        for (instance, port) in self.ports() {
+            let placement = self.placement(instance)?;
+            if placement.host == host {
+                let network = self.networks.iter().find(|network| network["id"] == port["id"]);
+                let vni = network.and_then(|network| network["vni"].as_u64()).context("a port's network has a VNI")?;
+                ports.push(Port { mac: text(port, "mac-address").into(), vni, netns: placement.netns.clone() });
+            }
+        }
+        Ok(ports)
+    }
+
+    fn placement(&self, instance: &Value) -> Result<&Placement> {
+        self.placements.get(text(instance, "id")).with_context(|| format!("{instance} runs nowhere"))
+    }
+}
+
+fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for value in values {
+        if !seen.insert(value.clone()) {
+            bail!("{what} {value} is held twice");
+        }
+    }
+    Ok(())
+}
+
+fn check_addresses(network: &Value, netmask: &str) -> Result<()> {
+    let number = |text: &str| Ok::<_, anyhow::Error>(u32::from(text.parse::<Ipv4Addr>()?));
+    let mask = number(netmask)?;
+    let subnet = number(text(network, "start-ip"))? & mask;
+    let server = (subnet | !mask) - 1;
+    for lease in items(network, "leases") {
+        let address = number(text(lease, "ip"))?;
+        ensure!(address & mask == subnet && address != server, "lease {lease} does not fit {network}");
+    }
+    Ok(())
+}
+
+/// What the host side of a port is called.
+pub fn device_of(mac: &str) -> String {
+    format!("pn{}", mac.replace(':', "").split_off(2))
+}
+
+/// Whether a device is the host side of a port, by its name.
+fn is_port(device: &str) -> bool {
+    device.strip_prefix("pn").is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = &'static str> + 'a {
+    let alias = text(link, "ifalias");
+    let flaws = [
+        (is_up(link), "is down"),
+        (link["mtu"] == OVERLAY_MTU_BYTES, "has another MTU"),
+        (alias.contains(&format!("vni={} ", port.vni)), "is of another network"),
+        (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
+    ];
+    flaws.into_iter().filter(|(holds, _)| !holds).map(|(_, flaw)| flaw)
+}
+
+fn is_up(link: &Value) -> bool {
+    let has = |flag: &str| items(link, "flags").iter().any(|one| one == flag);
+    has("UP") && has("LOWER_UP")
+}
+
+/// The devices in an instance's namespace; `None` if there is no such namespace.
+fn links_of(lab: &Lab, netns: &str) -> Result<Option<Vec<Value>>> {
+    let path = format!("/run/netns/{netns}");
+    if !std::path::Path::new(&path).exists() {
+        return Ok(None);
+    }
+    let host = lab.hosts().first().context("a lab has hosts")?;
+    let text = host.namespace.run("ip", &["-netns", netns, "-details", "-json", "link", "show"])?;
+    Ok(Some(serde_json::from_str(&text)?))
+}

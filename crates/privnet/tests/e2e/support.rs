@@ -1,0 +1,202 @@
+//! Labs with this build's `privnet`, and guests in their networks.
+
+use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use privnet_lab::{Api, Instance, Lab, LabBuilder};
+use serde_json::{Value, json};
+
+/// The binary under test.
+pub const PRIVNET: &str = env!("CARGO_BIN_EXE_privnet");
+
+/// What an underlay of 1500 octets leaves for the overlay.
+pub const OVERLAY_MTU_BYTES: u32 = 1450;
+
+/// The MAC address that means everybody.
+pub const BROADCAST: &str = "ff:ff:ff:ff:ff:ff";
+
+/// A state that is reached at all is reached well within this.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A lab of so many hosts, to be changed or started.
+pub fn hosts(count: u8) -> LabBuilder {
+    Lab::builder().hosts(count).binary(PRIVNET)
+}
+
+/// Starts a lab and runs a test in it. When the test fails, the ends of all logs are printed.
+pub fn in_lab(lab: LabBuilder, test: impl FnOnce(&mut Lab) -> Result<()>) {
+    run_in(lab.start().expect("a lab"), test);
+}
+
+/// As [`in_lab`], in a lab where nothing has been started.
+pub fn in_prepared_lab(lab: LabBuilder, test: impl FnOnce(&mut Lab) -> Result<()>) {
+    run_in(lab.prepare().expect("a lab"), test);
+}
+
+fn run_in(mut lab: Lab, test: impl FnOnce(&mut Lab) -> Result<()>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| test(&mut lab)));
+    if !matches!(outcome, Ok(Ok(()))) {
+        eprintln!("{}\n", lab.log_tails());
+    }
+    match outcome {
+        Ok(result) => result.expect("the test holds"),
+        Err(panic) => resume_unwind(panic),
+    }
+    lab.remove().expect("the lab can be removed");
+}
+
+/// A managed network, with the same addresses whatever its name.
+pub fn managed(name: &str) -> Value {
+    json!({"name": name, "start-ip": "10.0.0.10", "end-ip": "10.0.0.99", "netmask": "255.255.255.0"})
+}
+
+/// A managed network with addresses that no [`managed`] one has, for instances that are in both.
+pub fn managed_elsewhere(name: &str) -> Value {
+    json!({"name": name, "start-ip": "10.0.1.10", "end-ip": "10.0.1.99", "netmask": "255.255.255.0"})
+}
+
+/// An instance in a network, with its address on its device.
+#[derive(Debug)]
+pub struct Guest {
+    pub instance: Instance,
+    /// The device's name in the instance.
+    pub device: String,
+    pub mac: String,
+    pub address: Ipv4Addr,
+}
+
+impl Guest {
+    /// Registers an instance and attaches it.
+    pub fn join(lab: &mut Lab, network: &str, name: &str, host: usize) -> Result<Self> {
+        let instance = lab.add_instance(name, host)?;
+        Self::attach(lab, network, instance)
+    }
+
+    /// Attaches an instance to a managed network and gives its device the leased address.
+    pub fn attach(lab: &Lab, network: &str, instance: Instance) -> Result<Self> {
+        let address = lab.api().attach(network, &instance.id, None)?.context("a managed network leases an address")?;
+        Self::configure(lab, network, instance, address.parse()?)
+    }
+
+    /// Attaches an instance to an unmanaged network and gives its device this address.
+    pub fn attach_unmanaged(lab: &Lab, network: &str, instance: Instance, address: Ipv4Addr) -> Result<Self> {
+        lab.api().attach(network, &instance.id, None)?;
+        Self::configure(lab, network, instance, address)
+    }
+
+    fn configure(lab: &Lab, network: &str, instance: Instance, address: Ipv4Addr) -> Result<Self> {
+        let mac = port_mac(lab.api(), network, &instance.id)?;
+        let device = device_with(&instance, &mac)?;
+        instance.namespace.ip(&format!("address replace {address}/24 dev {device}"))?;
+        Ok(Self { device, mac, address, instance })
+    }
+
+    /// Whether it reaches another, soon.
+    pub fn reaches(&self, other: &Self) -> Result<bool> {
+        self.instance.namespace.reaches(other.address)
+    }
+
+    /// A frame from this guest's MAC address.
+    pub fn frame(&self, to: &str, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        frame(to, &self.mac, ethertype, payload)
+    }
+
+    /// Sends such a frame.
+    pub fn send(&self, to: &str, ethertype: u16, payload: &[u8]) -> Result<()> {
+        self.instance.namespace.send_frame(&self.device, &self.frame(to, ethertype, payload))
+    }
+}
+
+/// An Ethernet frame.
+pub fn frame(to: &str, from: &str, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let octets = |mac: &str| mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC")).collect();
+    let addresses: [Vec<u8>; 2] = [octets(to), octets(from)];
+    [addresses.concat().as_slice(), &ethertype.to_be_bytes(), payload].concat()
+}
+
+/// An IPv4 packet with a UDP datagram without checksum (RFC 768 allows that).
+pub fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let udp_octets = u16::try_from(8 + payload.len()).expect("a short payload");
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp_octets).to_be_bytes());
+    // Identification and fragment, TTL, protocol, and the checksum's place.
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.0.octets());
+    packet.extend(to.0.octets());
+    let sum: u32 = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !(folded as u16).wrapping_add((folded >> 16) as u16);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend([from.1, to.1, udp_octets, 0].map(u16::to_be_bytes).concat());
+    packet.extend(payload);
+    packet
+}
+
+/// Every guest reaches every other.
+pub fn assert_mesh(guests: &[Guest]) -> Result<()> {
+    for from in guests {
+        for to in guests.iter().filter(|to| to.instance.id != from.instance.id) {
+            ensure!(from.reaches(to)?, "{} does not reach {}", from.instance.name, to.instance.name);
+        }
+    }
+    Ok(())
+}
+
+/// The MAC address of an instance's port in a network.
+pub fn port_mac(api: &Api, network: &str, instance: &str) -> Result<String> {
+    let instance = api.get(&format!("/v2/instance/{instance}"))?;
+    let ports = items(&instance, "private-networks");
+    let port = ports.iter().find(|port| port["id"] == network).with_context(|| format!("not attached: {instance}"))?;
+    Ok(text(port, "mac-address").to_owned())
+}
+
+/// The device of an instance that has this MAC address.
+fn device_with(instance: &Instance, mac: &str) -> Result<String> {
+    let links = instance.namespace.links()?;
+    let device = links.iter().find(|link| link["address"] == mac);
+    Ok(text(device.with_context(|| format!("no device with {mac} in {}", instance.name))?, "ifname").to_owned())
+}
+
+/// Asks again and again until it is so.
+pub fn eventually(what: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_for(what, || Ok(ask()?.then_some(())))
+}
+
+/// Asks again and again until there is an answer.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if started.elapsed() > SETTLE_TIMEOUT {
+            bail!("{what}: not within {} s", SETTLE_TIMEOUT.as_secs());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The lines of a log file of the lab, such as `h1.log`, that have all of these words.
+pub fn log_lines(lab: &Lab, file: &str, words: &[&str]) -> Result<Vec<String>> {
+    let path = lab.dir().join(file);
+    let log = read(&path)?;
+    Ok(log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect())
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A text property; empty if there is none.
+pub fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key].as_str().unwrap_or_default()
+}
+
+/// An array property; empty if there is none.
+pub fn items<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    object[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
