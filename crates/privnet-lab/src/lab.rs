@@ -203,6 +203,11 @@ impl Lab {
         &self.registration.data_dir
     }
 
+    /// Where the server serves agents. Short, as a Unix socket's path has 107 octets at most (unix(7)).
+    pub fn sync_socket(&self) -> PathBuf {
+        self.registration.run_dir.join("sync.sock")
+    }
+
     /// The hosts.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
@@ -436,11 +441,6 @@ impl Lab {
         command.args(["--vtep", &vtep.to_string(), "--server"]).arg(format!("unix://{}", self.sync_socket().display()));
         command.arg("--state").arg(state_dir).arg("--bpf-dir").arg(pin_dir);
         command
-    }
-
-    /// Short, as a Unix socket's path has 107 octets at most (unix(7)).
-    fn sync_socket(&self) -> PathBuf {
-        self.registration.run_dir.join("sync.sock")
     }
 
     fn start_guard(&mut self) -> Result<()> {

@@ -3,10 +3,12 @@
 //! [`support`] starts labs and puts guests into networks; [`invariants`] compares what the API says
 //! with what is in the kernel of each host.
 
+mod bpf;
 mod cli;
 mod concurrency;
 mod crashes;
 mod dhcp;
+mod hosts;
 mod invariants;
 mod labs;
 mod networks;

@@ -1,11 +1,12 @@
 //! What is changed by hand is put right and reported; what is not ours is left alone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use privnet_lab::Lab;
+use anyhow::{Result, bail, ensure};
+use privnet_lab::{Host, Lab};
 
+use crate::bpf::Map;
 use crate::invariants;
 use crate::support::{Guest, assert_mesh, eventually, hosts, in_lab, log_lines, managed};
 
@@ -39,6 +40,85 @@ fn a_device_that_is_deleted_or_set_down_by_hand_is_repaired_and_reported() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn map_entries_that_are_removed_by_hand_are_put_back_and_reported() {
+    const MAPS: [&str; 7] = ["ports", "networks", "fdb", "neighbors", "vteps", "local_members", "remote_members"];
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let guests = [1, 1, 2].map(|host| Guest::join(lab, &network, &format!("red-{host}"), host));
+        let guests = guests.into_iter().collect::<Result<Vec<_>>>()?;
+        let dir = map_dir(&lab.host(1).pin_dir)?;
+        for name in MAPS {
+            let map = Map::open(&dir.join(name))?;
+            let keys = map.keys()?;
+            ensure!(!keys.is_empty(), "{name} is empty: nothing is tested");
+            let before = reports(lab)?;
+            for key in &keys {
+                map.remove(key)?;
+            }
+            eventually(&format!("the entries of {name} are put back and reported"), || {
+                let now = reports(lab)?;
+                Ok(map.keys()? == keys && now.agent > before.agent && now.server > before.server)
+            })?;
+        }
+        assert_mesh(&guests)?;
+        invariants::hold(lab)
+    });
+}
+
+#[test]
+fn programs_that_are_detached_by_hand_are_attached_again_and_reported() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let guests = [1, 1, 2].map(|host| Guest::join(lab, &network, &format!("red-{host}"), host));
+        let guests = guests.into_iter().collect::<Result<Vec<_>>>()?;
+        let ports = guests[..2].iter().map(|guest| invariants::device_of(&guest.mac));
+        for device in ports.chain(["pnvxlan".to_owned()]) {
+            let before = reports(lab)?;
+            ensure!(has_program(lab.host(1), &device)?, "{device} has no program to detach");
+            detach_program(lab.host(1), &device)?;
+            eventually(&format!("the program of {device} is back and reported"), || {
+                Ok(has_program(lab.host(1), &device)? && reports(lab)?.agent > before.agent)
+            })?;
+            invariants::hold(lab)?;
+            for guest in &guests[..2] {
+                guest.instance.namespace.ip(&format!("address replace {}/24 dev {}", guest.address, guest.device))?;
+            }
+            assert_mesh(&guests)?;
+        }
+        Ok(())
+    });
+}
+
+/// A program is attached by a pinned link or by a filter.
+fn has_program(host: &Host, device: &str) -> Result<bool> {
+    let filters = host.namespace.run("tc", &["filter", "show", "dev", device, "ingress"])?;
+    Ok(link_pin(host, device).exists() || filters.contains("bpf"))
+}
+
+fn detach_program(host: &Host, device: &str) -> Result<()> {
+    let pin = link_pin(host, device);
+    if pin.exists() {
+        return Ok(fs::remove_file(pin)?);
+    }
+    host.namespace.run("tc", &["qdisc", "del", "dev", device, "clsact"]).map(drop)
+}
+
+fn link_pin(host: &Host, device: &str) -> PathBuf {
+    host.pin_dir.join("links").join(device)
+}
+
+/// Where among a host's pins the maps are.
+fn map_dir(pin_dir: &Path) -> Result<PathBuf> {
+    for entry in fs::read_dir(pin_dir)? {
+        let dir = entry?.path();
+        if dir.join("fdb").exists() {
+            return Ok(dir);
+        }
+    }
+    bail!("no maps in {}", pin_dir.display())
 }
 
 /// How many repairs are in the log of h1's agent, and how many of h1 in the server's.
