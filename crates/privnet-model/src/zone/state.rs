@@ -38,6 +38,8 @@ pub(super) struct Segment {
     pub(super) network: Arc<Network>,
     pub(super) ports: BTreeMap<InstanceId, Arc<Port>>,
     pub(super) holders: BTreeMap<Ipv4Addr, InstanceId>,
+    /// How many of the ports each host has.
+    pub(super) ports_per_host: BTreeMap<HostId, usize>,
     /// Ports removed since `removals_from`, with the generation that removed them.
     pub(super) removals: VecDeque<(Generation, MacAddr)>,
     /// Removals at or before this generation are not remembered.
@@ -69,6 +71,11 @@ impl Zone {
         self.segments.values().map(|segment| &segment.network)
     }
 
+    /// The networks from an id on, in the order of their creation.
+    pub fn networks_from(&self, first: NetworkId) -> impl Iterator<Item = &Arc<Network>> {
+        self.segments.range(first..).map(|(_, segment)| &segment.network)
+    }
+
     /// The ports of a network, in the order in which their instances were created.
     pub fn ports_of_network(&self, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
         self.segments.get(&id).into_iter().flat_map(|segment| segment.ports.values())
@@ -93,6 +100,11 @@ impl Zone {
     /// All instances in the order of their creation.
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
         self.instances.values()
+    }
+
+    /// The instances from an id on, in the order of their creation.
+    pub fn instances_from(&self, first: InstanceId) -> impl Iterator<Item = &Arc<Instance>> {
+        self.instances.range(first..).map(|(_, instance)| instance)
     }
 
     /// How many instances a host has.
@@ -189,15 +201,17 @@ impl Zone {
         if let Some(before) = &row.before {
             self.macs.remove(&before.mac);
             remove_from(&mut self.networks_of_instance, before.instance, before.network);
-            if let Some(segment) = self.segments.get_mut(&before.network) {
-                segment.remove(before, row.after.is_none());
+            let host = self.instances.get(&before.instance).map(|instance| instance.host);
+            if let (Some(segment), Some(host)) = (self.segments.get_mut(&before.network), host) {
+                segment.remove(before, host, row.after.is_none());
             }
         }
         if let Some(after) = &row.after {
             self.macs.insert(after.mac);
             self.networks_of_instance.entry(after.instance).or_default().insert(after.network);
-            if let Some(segment) = self.segments.get_mut(&after.network) {
-                segment.insert(after);
+            let host = self.instances.get(&after.instance).map(|instance| instance.host);
+            if let (Some(segment), Some(host)) = (self.segments.get_mut(&after.network), host) {
+                segment.insert(after, host);
             }
         }
     }
@@ -237,10 +251,18 @@ impl Zone {
 impl Segment {
     fn new(network: Arc<Network>) -> Self {
         let removals_from = network.generation;
-        Self { network, ports: BTreeMap::new(), holders: BTreeMap::new(), removals: VecDeque::new(), removals_from }
+        Self {
+            network,
+            ports: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            ports_per_host: BTreeMap::new(),
+            removals: VecDeque::new(),
+            removals_from,
+        }
     }
 
-    fn insert(&mut self, port: &Arc<Port>) {
+    fn insert(&mut self, port: &Arc<Port>, host: HostId) {
+        *self.ports_per_host.entry(host).or_default() += 1;
         self.removals.retain(|(_, mac)| *mac != port.mac);
         if let Some(lease) = port.lease {
             self.holders.insert(lease.address, port.instance);
@@ -249,7 +271,13 @@ impl Segment {
     }
 
     /// The network's own change comes first in a decision, so its generation is the one that removes.
-    fn remove(&mut self, port: &Port, for_good: bool) {
+    fn remove(&mut self, port: &Port, host: HostId, for_good: bool) {
+        if let Some(count) = self.ports_per_host.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.ports_per_host.remove(&host);
+            }
+        }
         if let Some(lease) = port.lease
             && self.holders.get(&lease.address) == Some(&port.instance)
         {

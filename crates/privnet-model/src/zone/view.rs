@@ -7,8 +7,7 @@ use crate::{
 impl Zone {
     /// Whether a host has a port in a network, and so shall carry it.
     pub fn is_wanted(&self, network: NetworkId, host: HostId) -> bool {
-        self.ports_of_network(network)
-            .any(|port| self.instance(port.instance).is_some_and(|instance| instance.host == host))
+        self.segments.get(&network).is_some_and(|segment| segment.ports_per_host.contains_key(&host))
     }
 
     /// A network as a host shall carry it; `None` where the host has no port in it.
