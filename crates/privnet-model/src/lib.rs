@@ -16,6 +16,8 @@ mod network;
 mod operation;
 mod options;
 mod port;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
 mod time;
 mod vni;

@@ -61,6 +61,21 @@ impl Zone {
         zone
     }
 
+    /// Every record, each kind in the order of its key: what [`Zone::new`] makes this zone of.
+    pub fn snapshot(&self) -> Snapshot {
+        let ports = self.segments.values().flat_map(|segment| segment.ports.values());
+        let mut carriages: Vec<_> = self.carriages.values().flat_map(BTreeMap::values).map(|record| **record).collect();
+        carriages.sort_by_key(|carriage| (carriage.host, carriage.network));
+        Snapshot {
+            networks: self.networks().map(|record| Network::clone(record)).collect(),
+            instances: self.instances().map(|record| Instance::clone(record)).collect(),
+            ports: ports.map(|record| Port::clone(record)).collect(),
+            hosts: self.hosts().map(|record| Host::clone(record)).collect(),
+            operations: self.operations.values().map(|record| Operation::clone(record)).collect(),
+            carriages,
+        }
+    }
+
     /// A network by id.
     pub fn network(&self, id: NetworkId) -> Option<&Arc<Network>> {
         self.segments.get(&id).map(|segment| &segment.network)

@@ -1,0 +1,222 @@
+//! Random lives of a zone, for the tests of whoever holds one: from the same seed, the same life.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::zone::{Circumstances, Command, CreateNetwork, Decision, RangeFields, Refusal, UpdateNetwork, Zone};
+use crate::{
+    Description, DhcpOptions, DomainName, HostFacts, HostId, HostName, InstanceId, Labels, Name, Netns, NetworkId,
+    OperationId, OperationState, Placement, Reason, Timestamp, Vni,
+};
+
+/// A source of commands and circumstances. Names, addresses and VNIs are few, so that commands get
+/// in each other's way and meet every refusal.
+#[derive(Debug, Clone)]
+pub struct Life {
+    state: u64,
+    now: Timestamp,
+}
+
+impl Life {
+    /// The life that `seed` stands for.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed, now: Timestamp::from_unix_ms(1_790_000_000_000) }
+    }
+
+    /// A command that may fit the zone.
+    pub fn command(&mut self, zone: &Zone) -> Command {
+        match self.below(32) {
+            0..2 => Command::RegisterHost { name: self.host_name(), facts: self.host_facts() },
+            2..5 => self.create_instance(zone),
+            5..8 => Command::CreateNetwork(self.create_network()),
+            8..14 => Command::Attach {
+                network: self.network(zone),
+                instance: self.instance(zone),
+                address: self.maybe(Self::address),
+            },
+            14..17 => {
+                let (network, instance) = self.port(zone);
+                Command::Detach { network, instance }
+            }
+            17..20 => {
+                let (network, instance) = self.port(zone);
+                Command::UpdateIp { network, instance, address: self.maybe(Self::address) }
+            }
+            20..23 => Command::UpdateNetwork(self.network(zone), self.update_network()),
+            23 => Command::DeleteNetwork(self.network(zone)),
+            24 => Command::ResetLabels(self.network(zone)),
+            25 => Command::DeleteInstance(self.instance(zone)),
+            26 => Command::RemoveHost(self.host(zone)),
+            27..29 => self.confirm_absent(zone),
+            _ => Command::FinishOperation(self.operation(zone), self.final_state()),
+        }
+    }
+
+    /// Decides a command at the present moment, which is a little later each time.
+    ///
+    /// # Errors
+    /// Those of [`Zone::decide`].
+    pub fn decide(&mut self, zone: &Zone, command: &Command) -> Result<Decision, Refusal> {
+        self.now = self.now.plus(Duration::from_millis(self.below(20)));
+        let (now, operation_timeout) = (self.now, Duration::from_secs(60));
+        zone.decide(command, &mut Circumstances { now, operation_timeout, random: &mut || self.few_vnis() })
+    }
+
+    /// A uniform number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    /// One of the items; `None` where there are none.
+    pub fn pick<T>(&mut self, items: impl IntoIterator<Item = T>) -> Option<T> {
+        let mut items: Vec<_> = items.into_iter().collect();
+        if items.is_empty() {
+            return None;
+        }
+        let index = self.below(items.len() as u64) as usize;
+        Some(items.swap_remove(index))
+    }
+
+    /// SplitMix64, as it is published: good enough to reach every corner, and a page shorter than a crate.
+    fn number(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number that selects one of four VNIs every other time. The rest of its bits are random, so
+    /// that ids made of it are unique.
+    fn few_vnis(&mut self) -> u64 {
+        let number = self.number();
+        if number.is_multiple_of(2) { number } else { number - number % u64::from(Vni::MAX) + self.below(4) }
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.below(2) == 0).then(|| make(self))
+    }
+
+    fn host_name(&mut self) -> HostName {
+        HostName::try_from(format!("host-{}", self.below(4)).as_str()).expect("valid")
+    }
+
+    fn host_facts(&mut self) -> HostFacts {
+        let vtep = match self.below(8) {
+            0 => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]),
+            last => IpAddr::from([192, 0, 2, last as u8]),
+        };
+        HostFacts { vtep, underlay_mtu_bytes: 1500, version: format!("0.{}", self.below(3)) }
+    }
+
+    fn create_instance(&mut self, zone: &Zone) -> Command {
+        let host = self.pick(zone.hosts()).map(|host| host.name.clone());
+        let netns = Netns::try_from(format!("netns-{}", self.below(100)).as_str()).expect("valid");
+        Command::CreateInstance {
+            name: self.name(),
+            host: host.unwrap_or_else(|| self.host_name()),
+            placement: Placement::Netns(netns),
+        }
+    }
+
+    fn create_network(&mut self) -> CreateNetwork {
+        CreateNetwork {
+            name: self.name(),
+            description: self.description(),
+            range: self.maybe(Self::range).unwrap_or_default(),
+            options: self.options(),
+            labels: self.labels(),
+        }
+    }
+
+    fn update_network(&mut self) -> UpdateNetwork {
+        UpdateNetwork {
+            name: self.maybe(Self::name),
+            description: self.maybe(Self::description),
+            range: self.maybe(Self::range).unwrap_or_default(),
+            options: self.maybe(Self::options),
+            labels: self.maybe(Self::labels),
+        }
+    }
+
+    fn name(&mut self) -> Name {
+        Name::try_from(format!("name \"{}\"", self.below(10)).as_str()).expect("valid")
+    }
+
+    fn description(&mut self) -> Description {
+        let text = self.maybe(|life| format!("description é {}", life.below(10))).unwrap_or_default();
+        Description::try_from(text.as_str()).expect("valid")
+    }
+
+    /// Often a valid range of at most eight addresses in one of two subnets, sometimes half of one.
+    fn range(&mut self) -> RangeFields {
+        let start = self.address();
+        let end = Ipv4Addr::from_bits(start.to_bits() + self.below(8) as u32);
+        match self.below(8) {
+            0 => RangeFields { start: Some(start), ..RangeFields::default() },
+            1 => RangeFields { end: Some(end), ..RangeFields::default() },
+            _ => RangeFields { start: Some(start), end: Some(end), netmask: Some(Ipv4Addr::new(255, 255, 255, 224)) },
+        }
+    }
+
+    fn address(&mut self) -> Ipv4Addr {
+        let subnet = if self.below(8) == 0 { 32 } else { 0 };
+        Ipv4Addr::new(10, 0, 0, subnet + self.below(16) as u8)
+    }
+
+    fn options(&mut self) -> DhcpOptions {
+        let [routers, dns_servers, ntp_servers] =
+            [(); 3].map(|()| (0..self.below(3)).map(|_| self.address()).collect::<Vec<_>>());
+        let domain_search = self.maybe(|_| vec![DomainName::try_from("lab.example.net").expect("valid")]);
+        DhcpOptions::new(routers, dns_servers, ntp_servers, domain_search.unwrap_or_default()).expect("short lists")
+    }
+
+    fn labels(&mut self) -> Labels {
+        (0..self.below(3)).map(|index| (format!("key {index}"), format!("\"{}'", self.below(10)))).collect()
+    }
+
+    fn network(&mut self, zone: &Zone) -> NetworkId {
+        let network = self.pick(zone.networks()).map(|network| network.id);
+        network.unwrap_or_else(|| NetworkId::new(self.number(), [0; 10]))
+    }
+
+    fn instance(&mut self, zone: &Zone) -> InstanceId {
+        let instance = self.pick(zone.instances()).map(|instance| instance.id);
+        instance.unwrap_or_else(|| InstanceId::new(self.number(), [0; 10]))
+    }
+
+    fn host(&mut self, zone: &Zone) -> HostId {
+        let host = self.pick(zone.hosts()).map(|host| host.id);
+        host.unwrap_or_else(|| HostId::new(self.number(), [0; 10]))
+    }
+
+    fn port(&mut self, zone: &Zone) -> (NetworkId, InstanceId) {
+        let ports = zone.networks().flat_map(|network| zone.ports_of_network(network.id));
+        match self.pick(ports) {
+            Some(port) if self.below(8) > 0 => (port.network, port.instance),
+            _ => (self.network(zone), self.instance(zone)),
+        }
+    }
+
+    fn confirm_absent(&mut self, zone: &Zone) -> Command {
+        let carried = zone.hosts().flat_map(|host| zone.carried_by(host.id).map(|network| (host.id, network)));
+        let (host, network) = self.pick(carried).unwrap_or_else(|| (self.host(zone), self.network(zone)));
+        Command::ConfirmAbsent { host, network }
+    }
+
+    fn operation(&mut self, zone: &Zone) -> OperationId {
+        let operation = self.pick(zone.pending_operations()).map(|operation| operation.id);
+        operation.unwrap_or_else(|| OperationId::new(self.number(), [0; 10]))
+    }
+
+    fn final_state(&mut self) -> OperationState {
+        let message = format!("message {}", self.below(10));
+        match self.below(5) {
+            0 => OperationState::Timeout { message },
+            1 => {
+                let reason = self.pick(Reason::ALL).expect("there are some");
+                OperationState::Failure { reason, message }
+            }
+            _ => OperationState::Success,
+        }
+    }
+}
