@@ -10,8 +10,8 @@
 //! - Tables are STRICT and WITHOUT ROWID: a record is one row of one tree. Ids grow with time, so new
 //!   rows fill the same last page, and a commit of many costs little more than one of a few.
 //!
-//! A row that was read has passed the constructors of the model's types. A record that is written
-//! must be as its change found it: its columns of the role [`Role::Version`] say so.
+//! A row that was read has passed the constructors of the model's types. A row that is written must
+//! be as its change found it, which some columns of each table tell.
 
 mod fields;
 mod schema;
@@ -20,14 +20,12 @@ mod tables;
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use privnet_model::zone::{Change, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
-#[cfg(doc)]
-use self::table::Role;
 use self::table::{Phase, read_all};
 use crate::effect::Effect;
 use crate::error::Cause;
@@ -36,20 +34,27 @@ use crate::{Store, StoreError, Trouble};
 /// How long a call waits for another program that reads or copies the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the write-ahead log is cut back to once its content is in the database. It holds the last
-/// thousand pages or so, and more only after a large commit.
-const LOG_BYTES_MAX: i64 = 16 << 20;
+/// How many pages the write-ahead log gathers before they go into the database. A page of an index
+/// whose values are random is written there once, however many commits have changed it.
+const LOG_PAGES_MAX: i64 = 4096;
 
-/// Room for every statement: six tables, each with its four.
+/// What the log is cut back to after a commit that was larger.
+const LOG_BYTES_MAX: i64 = LOG_PAGES_MAX * 4096;
+
+/// Room for every statement that writes: three for each of six tables.
 const STATEMENTS_MAX: usize = 32;
 
 /// The records of a zone in an SQLite database. One process has it at a time; others may read it.
 pub struct SqliteStore {
     connection: Connection,
-    /// Held while the store is open: a second server on the same file would decide on a zone that
-    /// the first one changes.
-    _lock: File,
+    /// Dropped after the connection.
+    _lock: Lock,
 }
+
+/// Held while a store is open: a second server on the same file would decide on a zone that the
+/// first one changes. It is on a file beside the database, since SQLite's own locks are on the
+/// database itself and closing that elsewhere in the process would release them.
+struct Lock(File);
 
 impl SqliteStore {
     /// Opens the database, making it where there is none and bringing its schema up to date.
@@ -57,7 +62,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = lock(path).map_err(|cause| trouble_with_file("lock the database", cause))?;
+        let lock = Lock::take(path).map_err(|cause| trouble_with_file("lock the database", cause))?;
         let mut connection = connect(path).map_err(|cause| trouble("open the database", cause))?;
         schema::migrate(&mut connection)?;
         Ok(Self { connection, _lock: lock })
@@ -91,6 +96,28 @@ impl Store for SqliteStore {
     }
 }
 
+impl Lock {
+    fn take(database: &Path) -> io::Result<Self> {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-lock");
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(cause)) => Err(cause),
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that was forked meanwhile has it open too, until it
+    /// runs a program of its own.
+    fn drop(&mut self) {
+        // What could not be unlocked is unlocked when that process has closed it.
+        let _ = self.0.unlock();
+    }
+}
+
 /// What frees a unique value goes before what takes it.
 fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError> {
     for phase in [Phase::Remove, Phase::Update, Phase::Insert] {
@@ -104,19 +131,6 @@ fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Locks a file beside the database: SQLite's own locks are on the database itself, and closing it
-/// elsewhere in the process would release them.
-fn lock(path: &Path) -> io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
-    let file = File::options().create(true).truncate(false).write(true).open(PathBuf::from(name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        Err(TryLockError::Error(cause)) => Err(cause),
-    }
-}
-
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -125,6 +139,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     Ok(connection)
 }
@@ -157,5 +172,20 @@ fn trouble_of(cause: &rusqlite::Error) -> Trouble {
         ErrorCode::ReadOnly => Trouble::ReadOnly,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Corrupt,
         _ => Trouble::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_on_the_disk_when_it_returns() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let connection = connect(&folder.path().join("privnet.db")).expect("opens");
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("a number");
+        assert_eq!(pragma("synchronous"), 2, "FULL: the log is synced by each commit (sqlite.org/pragma.html)");
+        let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+        assert_eq!(mode.as_deref(), Ok("wal"));
     }
 }

@@ -1,0 +1,267 @@
+//! Records come back as they were.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use privnet_model::zone::Snapshot;
+use privnet_model::{
+    AddressRange, Carriage, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId, Instance,
+    InstanceId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation, OperationId, OperationKind,
+    OperationState, Placement, Port, Reason, Timestamp, Vni, Wait, WaitPort,
+};
+use privnet_store::Store as _;
+
+use super::{Database, holding, insert, load, remove, replace};
+
+pub fn a_new_database_holds_nothing<D: Database>() {
+    let (_database, mut store) = holding::<D>(&[]);
+    assert_eq!(load(&mut store), Snapshot::default());
+}
+
+pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
+    let mut full = network(1);
+    full.name = "ein \"Netz\" mit ' und é".try_into().expect("valid");
+    full.description = "für's Büro".try_into().expect("valid");
+    full.range = Some(range());
+    full.options = DhcpOptions::new(
+        vec![ip(1), ip(2)],
+        vec![ip(3)],
+        vec![ip(4), ip(5), ip(6)],
+        vec![domain("a.example.net"), domain("b.example.net")],
+    )
+    .expect("valid");
+    full.labels = Labels::from([("k".into(), "v".into()), (String::new(), "\u{0}\n\"é".into())]);
+    full.last_address = Some(ip(77));
+    let mut host = host(1);
+    host.facts.vtep = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0xabc]);
+    let instance = Instance { placement: netns("/proc/1/ns/net"), ..instance(1, &host) };
+    let leased = |number, address, kind| Port { lease: Some(Lease { address, kind }), ..port(&full, number) };
+    let ports = vec![leased(1, ip(50), LeaseKind::Dynamic)];
+    let mut snapshot = Snapshot {
+        networks: vec![full.clone()],
+        instances: vec![instance],
+        ports,
+        hosts: vec![host.clone()],
+        operations: operations(&full, &host),
+        carriages: vec![carriage(&host, &full)],
+    };
+    comes_back::<D>(&snapshot);
+    snapshot.ports = vec![leased(1, Ipv4Addr::new(255, 255, 255, 255), LeaseKind::Static)];
+    comes_back::<D>(&snapshot);
+}
+
+pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>() {
+    let (network, host) = (network(1), host(1));
+    comes_back::<D>(&Snapshot {
+        networks: vec![network.clone()],
+        instances: vec![instance(1, &host)],
+        ports: vec![port(&network, 1)],
+        hosts: vec![host.clone()],
+        operations: vec![operation(1, &network, OperationState::Success)],
+        carriages: vec![carriage(&host, &network)],
+    });
+}
+
+pub fn records_come_in_the_order_of_their_keys<D: Database>() {
+    let (networks, hosts) = ([network(1), network(2), network(3)], [host(1), host(2)]);
+    let ports = |network: &Network| [port(network, 1), Port { mac: mac(100 + number(network)), ..port(network, 2) }];
+    let snapshot = Snapshot {
+        instances: vec![instance(1, &hosts[1]), instance(2, &hosts[0])],
+        ports: networks.iter().flat_map(|network| ports(network).map(|port| port_of_its_own(network, port))).collect(),
+        operations: networks
+            .iter()
+            .map(|network| operation(number(network), network, OperationState::Success))
+            .collect(),
+        carriages: hosts.iter().flat_map(|host| networks.iter().map(|network| carriage(host, network))).collect(),
+        networks: networks.to_vec(),
+        hosts: hosts.to_vec(),
+    };
+    comes_back::<D>(&snapshot);
+}
+
+pub fn a_record_can_be_replaced_and_removed<D: Database>() {
+    let (network, host) = (network(1), host(1));
+    let (instance, port) = (instance(1, &host), port(&network, 1));
+    let pending = operations(&network, &host).swap_remove(0);
+    let carriage = carriage(&host, &network);
+    let records =
+        [insert(&network), insert(&host), insert(&instance), insert(&port), insert(&pending), insert(&carriage)];
+    let (_database, mut store) = holding::<D>(&records);
+
+    let managed = Network { range: Some(range()), generation: Generation(2), ..network.clone() };
+    let mut moved = host.clone();
+    moved.facts = HostFacts { vtep: IpAddr::from([192, 0, 2, 200]), underlay_mtu_bytes: 9000, version: "2".into() };
+    let leased =
+        Port { lease: Some(Lease { address: ip(9), kind: LeaseKind::Static }), changed: Generation(2), ..port.clone() };
+    let done = Operation { state: OperationState::Success, ..pending.clone() };
+    let changes =
+        [replace(&network, &managed), replace(&host, &moved), replace(&port, &leased), replace(&pending, &done)];
+    store.commit(&changes).expect("commits");
+    let replaced = Snapshot {
+        networks: vec![managed.clone()],
+        instances: vec![instance.clone()],
+        ports: vec![leased.clone()],
+        hosts: vec![moved.clone()],
+        operations: vec![done.clone()],
+        carriages: vec![carriage],
+    };
+    assert_eq!(load(&mut store), replaced);
+
+    let changes =
+        [remove(&leased), remove(&managed), remove(&instance), remove(&carriage), remove(&moved), remove(&done)];
+    store.commit(&changes).expect("commits");
+    assert_eq!(load(&mut store), Snapshot::default());
+}
+
+pub fn the_largest_numbers_come_back<D: Database>() {
+    let mut network = network(1);
+    network.vni = Vni::try_from(Vni::MAX).expect("valid");
+    network.generation = Generation(u64::MAX);
+    network.created_at = Timestamp::from_unix_ms(u64::MAX);
+    let mut host = host(1);
+    host.facts.underlay_mtu_bytes = u32::MAX;
+    let mut port = port(&network, 1);
+    port.mac = MacAddr::new([0xff; 6]);
+    port.changed = Generation(u64::MAX);
+    let deadline = Timestamp::from_unix_ms(u64::MAX);
+    let wait = Wait { network: network.id, generation: Generation(u64::MAX), port: None };
+    comes_back::<D>(&Snapshot {
+        instances: vec![instance(1, &host)],
+        ports: vec![port],
+        operations: vec![operation(1, &network, OperationState::Pending { wait, deadline })],
+        hosts: vec![host],
+        networks: vec![network],
+        carriages: vec![],
+    });
+}
+
+/// Commits the records, the last ones first, and reads them again in a store opened anew.
+fn comes_back<D: Database>(snapshot: &Snapshot) {
+    let changes: Vec<_> = (snapshot.networks.iter().map(insert))
+        .chain(snapshot.instances.iter().map(insert))
+        .chain(snapshot.ports.iter().map(insert))
+        .chain(snapshot.hosts.iter().map(insert))
+        .chain(snapshot.operations.iter().map(insert))
+        .chain(snapshot.carriages.iter().map(insert))
+        .rev()
+        .collect();
+    let (database, store) = holding::<D>(&changes);
+    drop(store);
+    assert_eq!(&load(&mut database.open()), snapshot);
+}
+
+/// An operation in each state.
+fn operations(network: &Network, host: &Host) -> Vec<Operation> {
+    let wait =
+        Wait { network: network.id, generation: Generation(7), port: Some(WaitPort { host: host.id, mac: mac(1) }) };
+    let deadline = Timestamp::from_unix_ms(1_790_000_060_000);
+    let failures = Reason::ALL.map(|reason| OperationState::Failure { reason, message: "it's \"so\"".into() });
+    let states = [
+        OperationState::Pending { wait, deadline },
+        OperationState::Pending { wait: Wait { port: None, ..wait }, deadline },
+        OperationState::Success,
+        OperationState::Timeout { message: String::new() },
+    ];
+    let states = states.into_iter().chain(failures);
+    let kinds = OperationKind::ALL.into_iter().cycle();
+    (1..).zip(states.zip(kinds)).map(|(n, (state, kind))| Operation { kind, ..operation(n, network, state) }).collect()
+}
+
+/// The port with the device and MAC address of its network's number, so that ports of several
+/// networks go together.
+fn port_of_its_own(network: &Network, port: Port) -> Port {
+    let [.., instance] = *port.instance.as_bytes();
+    let device = DeviceName::of_port(usize::from(number(network)));
+    Port { device, mac: mac(10 * number(network) + instance), ..port }
+}
+
+fn number(network: &Network) -> u8 {
+    network.id.as_bytes()[15]
+}
+
+pub fn network(number: u8) -> Network {
+    Network {
+        id: NetworkId::from_bytes(octets(number)),
+        name: "network".try_into().expect("valid"),
+        description: "".try_into().expect("valid"),
+        range: None,
+        options: DhcpOptions::default(),
+        labels: Labels::new(),
+        vni: Vni::try_from(u32::from(number)).expect("valid"),
+        generation: Generation::FIRST,
+        last_address: None,
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+pub fn host(number: u8) -> Host {
+    Host {
+        id: HostId::from_bytes(octets(number)),
+        name: format!("host-{number}").as_str().try_into().expect("valid"),
+        facts: HostFacts {
+            vtep: IpAddr::from([192, 0, 2, number]),
+            underlay_mtu_bytes: 1500,
+            version: "0.1.0".to_owned(),
+        },
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+pub fn instance(number: u8, host: &Host) -> Instance {
+    Instance {
+        id: InstanceId::from_bytes(octets(number)),
+        name: "instance".try_into().expect("valid"),
+        host: host.id,
+        placement: netns("web1"),
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+/// The port of instance `number`.
+pub fn port(network: &Network, number: u8) -> Port {
+    Port {
+        network: network.id,
+        instance: InstanceId::from_bytes(octets(number)),
+        mac: mac(number),
+        lease: None,
+        device: DeviceName::of_port(0),
+        changed: Generation::FIRST,
+    }
+}
+
+pub fn operation(number: u8, network: &Network, state: OperationState) -> Operation {
+    Operation {
+        id: OperationId::from_bytes(octets(number)),
+        kind: OperationKind::CreateNetwork,
+        network: network.id,
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+        state,
+    }
+}
+
+pub fn carriage(host: &Host, network: &Network) -> Carriage {
+    Carriage { host: host.id, network: network.id, vni: network.vni }
+}
+
+pub fn mac(last: u8) -> MacAddr {
+    MacAddr::for_port([0, 0, 0, 0, last])
+}
+
+pub fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+fn octets(last: u8) -> [u8; 16] {
+    [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]
+}
+
+fn range() -> AddressRange {
+    AddressRange::new(ip(50), ip(250), Ipv4Addr::new(255, 255, 255, 0)).expect("valid")
+}
+
+fn netns(text: &str) -> Placement {
+    Placement::Netns(Netns::try_from(text).expect("valid"))
+}
+
+fn domain(text: &str) -> DomainName {
+    DomainName::try_from(text).expect("valid")
+}
