@@ -76,7 +76,7 @@ enum drop_reason {
 	DROP_TOO_SHORT, /* for its headers */
 	DROP_SPOOFED_MAC, /* the source is not the port's MAC address */
 	DROP_SPOOFED_ARP, /* ARP with another sender */
-	DROP_TAGGED, /* a VLAN tag in a managed network */
+	DROP_TAGGED, /* tags in a managed network that hide what is below */
 	DROP_DHCP_QUEUE_FULL, /* the agent does not keep up */
 	DROP_ROGUE_DHCP, /* an instance as DHCP server in a managed network */
 	DROP_TOO_BIG, /* more than the network's MTU */
@@ -128,7 +128,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct fdb_key);
@@ -137,7 +137,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct neighbor_key);
@@ -147,7 +147,7 @@ struct {
 /* The hosts that may send into a network. The value says nothing. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 131072);
+	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct vtep_key);
@@ -166,7 +166,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 131072);
+	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct member_key);

@@ -17,15 +17,16 @@
 
 #define DHCP_SERVER_PORT 67
 #define IP_FRAGMENT_OFFSET 0x1fff
-#define MIN_IP_UDP_HEADER 28
 #define TUNNEL_TTL 64
+#define VLAN_ID 0x0fff
 #define OVERLAY_ROW 0
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 /* Set when the programs are loaded. */
-const volatile __u32 overlay_ifindex = 0;
 const volatile __u32 local_vtep_ipv4 = 0; /* the host's byte order, as in struct bpf_tunnel_key */
+/* Set before they are attached, and again when that device has been made anew. */
+volatile __u32 overlay_ifindex;
 
 /* RFC 826. <linux/if_arp.h> needs a C library. */
 #define ARPOP_REQUEST 1
@@ -148,6 +149,15 @@ static long flood_to_vtep(__u32 slot, struct flood *flood)
 
 /* ---- from_port ---- */
 
+/*
+ * Whether the frame belongs to a segment that instances have made within the network. The outermost tag
+ * is not in the frame any more, and ID 0 is none: the receiver takes the frame as untagged (802.1Q 9.6).
+ */
+static __always_inline bool in_vlan(struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
 enum dhcp_side {
 	NOT_DHCP,
 	DHCP_TO_SERVER,
@@ -241,10 +251,13 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct arp_ipv4 *ar
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/* A frame that will be cut into segments is judged by those; the device has the network's MTU. */
 static __always_inline bool too_big(struct __sk_buff *skb, __u32 mtu)
 {
+	__u32 octets = 0;
+
 	if (skb->gso_size)
-		return skb->gso_size + MIN_IP_UDP_HEADER > mtu;
+		return bpf_check_mtu(skb, 0, &octets, 0, BPF_MTU_CHK_SEGS);
 	return skb->len > mtu + ETH_HLEN;
 }
 
@@ -274,8 +287,8 @@ int from_port(struct __sk_buff *skb)
 	key.vni = port->vni;
 	__builtin_memcpy(key.mac, ethernet.h_dest, ETH_ALEN);
 
-	if (network->managed) {
-		/* The outermost tag is not in the frame any more; below another one nothing could be checked. */
+	if (network->managed && !in_vlan(skb)) {
+		/* A second tag, below which nothing could be checked. */
 		if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD))
 			return drop(row, DROP_TAGGED);
 		if (protocol == bpf_htons(ETH_P_IP)) {
@@ -298,7 +311,7 @@ int from_port(struct __sk_buff *skb)
 			return drop(row, DROP_TOO_SHORT);
 		if (arp.header.ar_hln != ETH_ALEN || !same(arp.sender_mac, port->mac, ETH_ALEN))
 			return drop(row, DROP_SPOOFED_ARP);
-		neighbor = known_answer(&arp, port);
+		neighbor = in_vlan(skb) ? NULL : known_answer(&arp, port);
 		if (neighbor)
 			return answer_arp(skb, &arp, port, neighbor, row);
 	}

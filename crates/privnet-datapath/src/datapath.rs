@@ -1,7 +1,8 @@
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::Error as Errno;
 use privnet_model::{MacAddr, Netns, Placement, Vni};
@@ -21,6 +22,11 @@ use crate::programs::{Hook, Programs, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
 use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
+
+/// How often an instance's end is looked at, and how long not, until it can send. The kernel works off
+/// what is urgent at once and the rest once in a second; to look makes it do so since Linux 6.8.
+const LINKWATCH_TRIES: u32 = 1000;
+const LINKWATCH_PAUSE: Duration = Duration::from_millis(1);
 
 /// How this host's data plane is set up.
 #[derive(Debug, Clone)]
@@ -50,18 +56,16 @@ pub struct Opened {
 /// One host's data plane in its kernel. It stays there when this is dropped.
 pub struct Datapath {
     netlink: Socket,
-    tables: Tables,
-    programs: Programs,
+    pub(crate) tables: Tables,
+    pub(crate) programs: Programs,
     overlay: Overlay,
-    overlay_ifindex: u32,
-    vtep: Ipv4Addr,
-    hook: Hook,
-    pins: Pins,
+    pub(crate) overlay_ifindex: u32,
 }
 
 impl Datapath {
     /// Sets the data plane up in the thread's network namespace, or takes over what an earlier agent
-    /// has left there. Frames of open ports flow all the time. Needs a tokio runtime.
+    /// has left there. Frames of open ports flow all the time. Needs a tokio runtime
+    /// with I/O and time.
     ///
     /// # Errors
     /// The VTEP's address is not this host's, or the kernel refuses a step; the message says which.
@@ -77,35 +81,35 @@ impl Datapath {
         pins.make()?;
         let mtu_bytes = underlay_mtu_bytes.saturating_sub(underlay::OVERHEAD_BYTES);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes };
-        let overlay_ifindex = overlay.make(&mut netlink)?.index;
-        let mut programs = Programs::load(&pins, hook, overlay_ifindex, vtep)?;
+        let mut programs = Programs::load(&pins, hook, vtep)?;
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
-        let mut datapath = Self { netlink, tables, programs, overlay, overlay_ifindex, vtep, hook, pins };
-        datapath.put_programs_in_place()?;
-        datapath.pins.remove_other_maps()?;
+        let mut datapath = Self { netlink, tables, programs, overlay, overlay_ifindex: 0 };
+        datapath.tables.counters.add(layout::OVERLAY_ROW)?;
+        datapath.set_up_overlay()?;
+        datapath.upgrade_ports()?;
+        pins.remove_other_maps()?;
         Ok(Opened { datapath, dhcp_requests, sender: FrameSender::open()?, link_events, underlay_mtu_bytes })
     }
 
-    /// Attaches the loaded programs to the overlay device and, in the place of earlier ones, to ports.
-    fn put_programs_in_place(&mut self) -> Result<(), KernelError> {
-        let links = self.links()?;
-        self.tables.counters.add(layout::OVERLAY_ROW)?;
-        for link in &links {
-            if link.name == OVERLAY_DEVICE {
-                self.programs.attach(&mut self.netlink, Which::FromOverlay, link)?;
-                self.set_up(link)?;
-            } else if port_of_device(&link.name).is_some() && self.programs.has_any(&mut self.netlink, link)? {
+    /// Makes the overlay device, or takes the one that is there, and filters before it sets up.
+    fn set_up_overlay(&mut self) -> Result<(), KernelError> {
+        let device = self.overlay.make(&mut self.netlink)?;
+        self.programs.set_overlay(device.index)?;
+        self.overlay_ifindex = device.index;
+        self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
+        self.set_up(&device)
+    }
+
+    /// Puts the loaded program in the place of earlier versions.
+    fn upgrade_ports(&mut self) -> Result<(), KernelError> {
+        for link in self.links()?.iter().filter(|link| port_of_device(&link.name).is_some()) {
+            if self.programs.has_any(&mut self.netlink, Which::FromPort, link)? {
                 self.programs.attach(&mut self.netlink, Which::FromPort, link)?;
             }
         }
-        let is_gone = |device: &String| !links.iter().any(|link| link.name == *device);
-        self.pins
-            .linked_devices()?
-            .iter()
-            .filter(|device| is_gone(device))
-            .try_for_each(|device| self.pins.remove_link(device))
+        Ok(())
     }
 
     fn links(&mut self) -> Result<Vec<Link>, KernelError> {
@@ -131,12 +135,7 @@ impl Datapath {
             return Ok(());
         }
         warn!(device = OVERLAY_DEVICE, "somebody else has changed or removed the overlay device; repaired");
-        let device = self.overlay.make(&mut self.netlink)?;
-        if device.index != self.overlay_ifindex {
-            self.programs = Programs::load(&self.pins, self.hook, device.index, self.vtep)?;
-            self.overlay_ifindex = device.index;
-        }
-        self.put_programs_in_place()
+        self.set_up_overlay()
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
@@ -245,7 +244,6 @@ impl Datapath {
         if let Some(link) = self.device(mac)? {
             self.netlink.delete_link(link.index).step(format_args!("remove device {name}"))?;
         }
-        self.pins.remove_link(&name)?;
         for (ifindex, _) in entries {
             self.tables.ports.remove(&ifindex)?;
             self.tables.counters.remove(ifindex)?;
@@ -310,8 +308,22 @@ impl Datapath {
         self.tables.change_members(vni, |members| members.local.remove(&ifindex)).map(drop)
     }
 
+    /// Waits until the instance's end can send, which the kernel sees to in the background when the
+    /// host's end comes up (linkwatch). What is sent earlier is lost.
+    async fn until_instance_can_send(&mut self, mac: MacAddr) -> Result<(), KernelError> {
+        let Some(peer) = self.device(mac)?.and_then(|link| link.peer) else { return Ok(()) };
+        for _ in 0..LINKWATCH_TRIES {
+            let found = self.netlink.peer(peer).step(format_args!("look at the instance's end of port {mac}"))?;
+            if found.is_none_or(|link| link.is_operational || !link.is_up) {
+                break;
+            }
+            tokio::time::sleep(LINKWATCH_PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// The host side of a port.
-    fn device(&mut self, mac: MacAddr) -> Result<Option<Link>, KernelError> {
+    pub(crate) fn device(&mut self, mac: MacAddr) -> Result<Option<Link>, KernelError> {
         let name = port_device(mac);
         self.netlink.link(&name).step(format_args!("look for device {name}"))
     }
@@ -323,7 +335,11 @@ impl Kernel for Datapath {
     }
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
-        self.carry_out(op)
+        self.carry_out(op)?;
+        match op {
+            NetOp::Open { mac, .. } => Ok(self.until_instance_can_send(*mac).await?),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) const DROP_REASONS: [&str; 12] = [
 pub(crate) const OVERLAY_ROW: u32 = 0;
 pub(crate) const KIND_VETH: u8 = 0;
 pub(crate) const DHCP_FRAME_OFFSET: usize = 12;
+/// The largest frame that the programs hand to the agent.
+#[cfg(test)]
+pub(crate) const DHCP_FRAME_OCTETS_MAX: usize = 1536;
 
 macro_rules! layouts {
     ($($(#[$doc:meta])* struct $name:ident { $($field:ident: $type:ty,)* })*) => {

@@ -3,6 +3,7 @@
 //! [`Kernel`] is what the agent's loop needs of a host: read what is there, carry out one operation.
 //! [`Datapath`] is the real one, [`Simulated`] one in memory. Neither knows where wanted state comes from.
 
+mod counters;
 mod datapath;
 mod dhcp;
 mod dump;
@@ -26,6 +27,7 @@ mod tables;
 mod tests;
 mod underlay;
 
+pub use counters::PortCounters;
 pub use datapath::{Datapath, DatapathConfig, Opened};
 pub use dhcp::{DhcpRequest, DhcpRequests};
 pub use error::{ApplyError, DumpError, KernelError, OpenError};

@@ -42,7 +42,6 @@ impl Pins {
         self.0.join(format!("v{LAYOUT_VERSION}"))
     }
 
-    /// The folder of what is attached.
     fn links(&self) -> PathBuf {
         self.0.join(LINKS)
     }
@@ -50,11 +49,6 @@ impl Pins {
     /// Where the link of this device's program is, or would be.
     pub(crate) fn link(&self, device: &str) -> PathBuf {
         self.links().join(device)
-    }
-
-    /// The devices that have a link here.
-    pub(crate) fn linked_devices(&self) -> Result<Vec<String>, KernelError> {
-        names(&self.links()).step(format_args!("read the folder {}", self.links().display()))
     }
 
     /// Removes the link of this device's program, if it is there.

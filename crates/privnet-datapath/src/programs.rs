@@ -1,8 +1,14 @@
 //! Loading the eBPF programs, and attaching them to devices so that they stay when the agent goes.
+//!
+//! from_port is a clsact filter on every kernel. A tcx link would do, but the kernel waits for all its
+//! processors (an RCU grace period, 8 to 16 ms at 250 Hz) with the lock of all devices held whenever it
+//! attaches the first one to a device, and an attach makes one device; a filter takes 0.1 ms.
 
+use std::error::Error;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
+use aya::maps::{Array, MapError};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
@@ -17,12 +23,12 @@ use crate::sys;
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/privnet.bpf.o"));
 
-/// How programs are attached to a device's ingress.
+/// How from_overlay is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
-    /// By links (tcx, Linux 6.6), each one pinned.
+    /// By a pinned link (tcx, Linux 6.6), which nobody removes by accident.
     Tcx,
-    /// As filters of the clsact queueing discipline, which the device owns.
+    /// As a filter of the clsact queueing discipline, which the device owns.
     Clsact,
 }
 
@@ -38,9 +44,11 @@ pub(crate) struct Programs {
     object: Ebpf,
     from_port: u32,
     from_overlay: u32,
-    hook: Hook,
+    overlay_hook: Hook,
     pins: Pins,
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Hook {
     /// The best one that this kernel has.
@@ -55,7 +63,8 @@ impl Hook {
 }
 
 impl Which {
-    fn name(self) -> &'static str {
+    /// Its name in the object.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FromPort => "from_port",
             Self::FromOverlay => "from_overlay",
@@ -65,17 +74,16 @@ impl Which {
 
 impl Programs {
     /// Loads them, with the maps that are pinned or new ones.
-    pub(crate) fn load(pins: &Pins, hook: Hook, overlay_ifindex: u32, vtep: Ipv4Addr) -> Result<Self, KernelError> {
+    pub(crate) fn load(pins: &Pins, overlay_hook: Hook, vtep: Ipv4Addr) -> Result<Self, KernelError> {
         let vtep = u32::from(vtep);
         let mut object = EbpfLoader::new()
             .default_map_pin_directory(pins.maps())
-            .override_global("overlay_ifindex", &overlay_ifindex, true)
             .override_global("local_vtep_ipv4", &vtep, true)
             .load(OBJECT)
             .step(format_args!("load the eBPF object"))?;
         let from_port = load(&mut object, Which::FromPort)?;
         let from_overlay = load(&mut object, Which::FromOverlay)?;
-        Ok(Self { object, from_port, from_overlay, hook, pins: pins.clone() })
+        Ok(Self { object, from_port, from_overlay, overlay_hook, pins: pins.clone() })
     }
 
     /// The object, to take the maps from.
@@ -83,10 +91,17 @@ impl Programs {
         &mut self.object
     }
 
+    /// Tells the programs which device leads to the overlay.
+    pub(crate) fn set_overlay(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        let variables = self.object.map_mut(".bss").ok_or(MapError::ElementNotFound);
+        let set = variables.and_then(Array::try_from).and_then(|mut variables| variables.set(0, ifindex, 0));
+        set.step(format_args!("tell the eBPF programs the overlay device's index"))
+    }
+
     /// Attaches a program to a device's ingress, in the place of an earlier version of it.
     pub(crate) fn attach(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), KernelError> {
-        let attached = match self.hook {
-            Hook::Tcx => self.attach_tcx(which, device),
+        let attached = match self.hook(which) {
+            Hook::Tcx => self.attach_link(which, device),
             Hook::Clsact => self.attach_filter(netlink, which, device),
         };
         attached.step(format_args!("attach {} to device {}", which.name(), device.name))
@@ -94,20 +109,12 @@ impl Programs {
 
     /// Whether this version of a program is attached to a device.
     pub(crate) fn is_attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
-        let found = self.attached(netlink, device.index);
-        let ids = found.step(format_args!("ask for the eBPF programs of device {}", device.name))?;
-        Ok(ids.contains(&self.id(which)))
+        Ok(self.attached(netlink, which, device)?.contains(&self.id(which)))
     }
 
-    /// Whether any version of a program of ours is attached to a device.
-    pub(crate) fn has_any(&self, netlink: &mut Socket, device: &Link) -> Result<bool, KernelError> {
-        match self.hook {
-            Hook::Tcx => Ok(self.pins.link(&device.name).exists()),
-            Hook::Clsact => {
-                let found = self.attached(netlink, device.index);
-                Ok(!found.step(format_args!("ask for the filters of device {}", device.name))?.is_empty())
-            }
-        }
+    /// Whether any version of a program is attached to a device.
+    pub(crate) fn has_any(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
+        Ok(!self.attached(netlink, which, device)?.is_empty())
     }
 
     fn id(&self, which: Which) -> u32 {
@@ -117,21 +124,29 @@ impl Programs {
         }
     }
 
-    /// None on a device that has just gone.
-    fn attached(&self, netlink: &mut Socket, ifindex: u32) -> Result<Vec<u32>, BoxError> {
-        match self.hook {
-            Hook::Tcx => match sys::tcx_programs(ifindex) {
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
-                other => Ok(other?),
-            },
-            Hook::Clsact => match netlink.filter_program(ifindex) {
-                Err(error) if matches!(error.errno, Errno::ENODEV | Errno::EINVAL) => Ok(Vec::new()),
-                other => Ok(other?.into_iter().collect()),
-            },
+    fn hook(&self, which: Which) -> Hook {
+        match which {
+            Which::FromPort => Hook::Clsact,
+            Which::FromOverlay => self.overlay_hook,
         }
     }
 
-    fn attach_tcx(&mut self, which: Which, device: &Link) -> Result<(), BoxError> {
+    /// The ids of the programs that are where this one should be; none on a device that has just gone.
+    fn attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<Vec<u32>, KernelError> {
+        let found: Result<_, BoxError> = match self.hook(which) {
+            Hook::Tcx => match sys::tcx_programs(device.index) {
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+                other => other.map_err(Into::into),
+            },
+            Hook::Clsact => match netlink.filter_program(device.index) {
+                Err(error) if matches!(error.errno, Errno::ENODEV | Errno::EINVAL) => Ok(Vec::new()),
+                other => other.map(|program| program.into_iter().collect()).map_err(Into::into),
+            },
+        };
+        found.step(format_args!("ask for the eBPF programs of device {}", device.name))
+    }
+
+    fn attach_link(&mut self, which: Which, device: &Link) -> Result<(), BoxError> {
         if self.swap(which, device)? {
             return Ok(());
         }
@@ -145,7 +160,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Puts a program in the place of its earlier version. Returns whether there was one.
+    /// Puts a program in the place of its earlier version. Returns whether that was there.
     fn swap(&mut self, which: Which, device: &Link) -> Result<bool, BoxError> {
         let Ok(pinned) = PinnedLink::from_pin(self.pins.link(&device.name)) else { return Ok(false) };
         let program = program(&mut self.object, which)?;
@@ -161,8 +176,6 @@ impl Programs {
         Ok(netlink.set_filter(device.index, program.fd()?.as_fd())?)
     }
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn load(object: &mut Ebpf, which: Which) -> Result<u32, KernelError> {
     let loaded = program(object, which).and_then(|program| {

@@ -97,6 +97,12 @@ impl CounterTable {
         }
     }
 
+    /// One row, as each processor has it.
+    pub(crate) fn get(&self, ifindex: u32) -> Result<Option<Vec<Counters>>, KernelError> {
+        let found = if_there(self.0.get(&ifindex, 0)).step(format_args!("read the eBPF map counters"))?;
+        Ok(found.map(|row| row.to_vec()))
+    }
+
     pub(crate) fn remove(&mut self, ifindex: u32) -> Result<(), KernelError> {
         let removed = if_there(self.0.remove(&ifindex));
         removed.map(drop).step(format_args!("remove an entry of the eBPF map counters"))

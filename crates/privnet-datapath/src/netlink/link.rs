@@ -9,6 +9,7 @@ use super::{Attributes, Message, NetlinkError, Socket};
 
 const LINK_HEADER_OCTETS: usize = 16;
 const ADDRESS_HEADER_OCTETS: usize = 8;
+const IF_OPER_UP: u8 = 6;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
@@ -28,8 +29,20 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     pub(crate) mtu_bytes: u32,
     pub(crate) is_up: bool,
+    /// Whether it can send: the kernel sees to that in the background when the other end comes up.
+    pub(crate) is_operational: bool,
+    /// The other end of a veth pair, if that is in another network namespace.
+    pub(crate) peer: Option<Peer>,
     /// The UDP port, if it is a vxlan device whose tunnels are chosen frame by frame.
     pub(crate) metadata_port: Option<u16>,
+}
+
+/// Where the other end of a veth pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    index: u32,
+    /// This namespace's number for the other one.
+    netns_id: u32,
 }
 
 /// A veth pair to be made.
@@ -60,6 +73,12 @@ impl Socket {
     /// The device with this index, if there is one.
     pub(crate) fn link_at(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
         self.find(Message::new(libc::RTM_GETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]))
+    }
+
+    /// The other end of a veth pair, if it is there.
+    pub(crate) fn peer(&mut self, peer: Peer) -> Result<Option<Link>, NetlinkError> {
+        let request = Message::new(libc::RTM_GETLINK, libc::NLM_F_ACK, &[&header(peer.index, 0, 0)]);
+        self.find(request.attribute(libc::IFLA_TARGET_NETNSID, &peer.netns_id.to_ne_bytes()))
     }
 
     fn find(&mut self, request: Message) -> Result<Option<Link>, NetlinkError> {
@@ -154,13 +173,17 @@ impl Link {
         let kind = string(info, libc::IFLA_INFO_KIND);
         let has_metadata = kind == "vxlan" && data.get(IFLA_VXLAN_COLLECT_METADATA).is_some_and(|value| value != [0]);
         let port = data.get(IFLA_VXLAN_PORT).and_then(<[u8]>::first_chunk).map(|port| u16::from_be_bytes(*port));
+        let number = |kind| attributes.get(kind).and_then(|value| u32_at(value, 0));
+        let peer = |index| Some(Peer { index, netns_id: number(libc::IFLA_LINK_NETNSID)? });
         Some(Self {
             index: u32_at(body, 4)?,
             name: string(attributes, libc::IFLA_IFNAME),
             alias: string(attributes, libc::IFLA_IFALIAS),
             kind,
-            mtu_bytes: attributes.get(libc::IFLA_MTU).and_then(|value| u32_at(value, 0)).unwrap_or_default(),
+            mtu_bytes: number(libc::IFLA_MTU).unwrap_or_default(),
             is_up: u32_at(body, 8)? & UP != 0,
+            is_operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
+            peer: number(libc::IFLA_LINK).and_then(peer),
             metadata_port: port.filter(|_| has_metadata),
         })
     }
