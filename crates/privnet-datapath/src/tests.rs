@@ -1,4 +1,7 @@
 //! Against the real kernel, in network namespaces of the tests' own.
 
+mod frames;
 mod lab;
+mod rules;
+mod state;
 mod traffic;

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aya::programs::SchedClassifier;
+use aya::{TestRun, TestRunOptions};
 use nix::sched::{CloneFlags, setns, unshare};
 use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni};
-use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetworkSettings, PortSpec, PortStage, plan};
+use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
 use tokio::runtime::Runtime;
 
-use crate::programs::Hook;
-use crate::{ApplyError, Datapath, DatapathConfig, Kernel, KernelDump, Opened};
+use crate::programs::{Hook, Which};
+use crate::{ApplyError, Datapath, DatapathConfig, DhcpRequest, Kernel, KernelDump, Opened, PortCounters};
 
 pub(super) const UNDERLAY_MTU_BYTES: u32 = 1500;
 pub(super) const MTU_BYTES: u32 = 1450;
@@ -107,6 +109,17 @@ impl Host {
         (Self::open(one, 1, hook), Self::open(two, 2, hook))
     }
 
+    /// Host 192.0.2.1, and the other end of its wire, which has the addresses 192.0.2.2 to 192.0.2.9.
+    pub(super) fn alone(hook: Hook) -> (Self, Namespace) {
+        let (host, wire) = (Namespace::new(), Namespace::new());
+        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.netns()));
+        for number in 2..10 {
+            wire.ip(&format!("address add 192.0.2.{number}/24 dev under0"));
+        }
+        wire.ip("link set under0 up");
+        (Self::open(host, 1, hook), wire)
+    }
+
     fn open(namespace: Namespace, number: u8, hook: Hook) -> Self {
         let vtep = Ipv4Addr::new(192, 0, 2, number);
         namespace.ip(&format!("address add {vtep}/24 dev under0"));
@@ -128,6 +141,11 @@ impl Host {
         self.opened = Some(self.namespace.within(open).expect("opened"));
     }
 
+    /// Drops the data plane, as when the agent ends.
+    pub(super) fn close(&mut self) {
+        self.opened = None;
+    }
+
     /// Runs `work` with the open data plane.
     pub(super) fn with<T: Send>(&mut self, work: impl FnOnce(&mut Opened, &Runtime) -> T + Send) -> T {
         let Self { opened, runtime, namespace, .. } = self;
@@ -139,17 +157,67 @@ impl Host {
         self.with(|opened, runtime| runtime.block_on(opened.datapath.dump())).expect("dumped")
     }
 
-    pub(super) fn apply(&mut self, op: &privnet_plan::NetOp) -> Result<(), ApplyError> {
+    pub(super) fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
         self.with(|opened, runtime| runtime.block_on(opened.datapath.apply(op)))
+    }
+
+    /// Runs a program on a frame as if it had come in by a device, and returns its verdict and what it
+    /// made of the frame.
+    pub(super) fn judge(&mut self, which: Which, ifindex: u32, frame: &[u8]) -> (u32, Vec<u8>) {
+        const IFINDEX_OFFSET: usize = std::mem::offset_of!(SkBuff, ifindex);
+        let mut context = [0; size_of::<SkBuff>()];
+        context[IFINDEX_OFFSET..IFINDEX_OFFSET + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut result = vec![0; frame.len() + 64];
+        let run = self.with(|opened, _| {
+            let program = opened.datapath.programs.object().program_mut(which.name()).expect("in the object");
+            let program: &mut SchedClassifier = program.try_into().expect("a classifier");
+            program.test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut result),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+        });
+        let run = run.expect("run");
+        result.truncate(run.data_size_out as usize);
+        (run.return_value, result)
+    }
+
+    pub(super) fn index_of(&mut self, port: MacAddr) -> u32 {
+        self.with(|opened, _| opened.datapath.device(port)).expect("read").expect("plugged in").index
+    }
+
+    pub(super) fn counters(&mut self, port: MacAddr) -> PortCounters {
+        self.with(|opened, _| opened.datapath.counters(port)).expect("read").expect("filtered")
+    }
+
+    pub(super) fn overlay_counters(&mut self) -> PortCounters {
+        self.with(|opened, _| opened.datapath.overlay_counters()).expect("read")
+    }
+
+    pub(super) fn next_dhcp_request(&mut self) -> DhcpRequest {
+        self.with(|opened, runtime| runtime.block_on(opened.dhcp_requests.next())).expect("read")
     }
 
     /// What the agent does: from what is there to what is wanted.
     pub(super) fn reach(&mut self, vni: Vni, wanted: &KernelNetwork) {
-        let actual = self.dump().networks.remove(&vni).unwrap_or_default();
+        let KernelDump { mut networks, strays } = self.dump();
+        for mac in strays {
+            self.apply(&NetOp::Unplug { mac }).expect("unplugged");
+        }
+        let actual = networks.remove(&vni).unwrap_or_default();
         for op in plan(vni, wanted, &actual) {
             self.apply(&op).unwrap_or_else(|error| panic!("{op}: {}", chain(&error)));
         }
     }
+}
+
+/// The first members of struct __sk_buff, and the size of it all.
+#[repr(C)]
+struct SkBuff {
+    before: [u32; 10],
+    ifindex: u32,
+    after: [u32; 37],
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -166,8 +234,14 @@ pub(super) struct Instance {
 
 impl Instance {
     pub(super) fn new(number: u8) -> Self {
+        let namespace = Namespace::new();
+        // So that it says nothing but what the test has it say.
+        for devices in ["all", "default"] {
+            let switch = format!("/proc/sys/net/ipv6/conf/{devices}/disable_ipv6");
+            namespace.within(|| fs::write(switch, "1")).expect("set");
+        }
         let mac = MacAddr::for_port([0, 0, 0, 0, number]);
-        Self { namespace: Namespace::new(), mac, address: Ipv4Addr::new(10, 0, 0, number) }
+        Self { namespace, mac, address: Ipv4Addr::new(10, 0, 0, number) }
     }
 
     pub(super) fn port(&self) -> KernelPort {

@@ -1,0 +1,145 @@
+//! Frames by hand, and sockets to send and receive them by.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use privnet_model::{MacAddr, Vni};
+
+use super::lab::{Namespace, VXLAN_PORT};
+
+pub(super) const BROADCAST: MacAddr = MacAddr::new([0xff; 6]);
+pub(super) const ARP: u16 = 0x0806;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const VLAN: u16 = 0x8100;
+/// IEEE 802 - Local Experimental Ethertype 1: what no stack cares for.
+pub(super) const EXPERIMENTAL: u16 = 0x88b5;
+
+/// A frame that never comes is given up then. Nothing else depends on it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const VXLAN_HEADER_OCTETS: usize = 8;
+
+pub(super) fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    [&to.octets()[..], &from.octets(), &ethertype.to_be_bytes(), payload].concat()
+}
+
+/// A frame of the smallest size that says `text`.
+pub(super) fn saying(to: MacAddr, from: MacAddr, text: &str) -> Vec<u8> {
+    let mut payload = text.as_bytes().to_vec();
+    payload.resize(46, 0);
+    ethernet(to, from, EXPERIMENTAL, &payload)
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Arp {
+    pub(super) operation: u16,
+    pub(super) sender: (MacAddr, Ipv4Addr),
+    pub(super) target: (MacAddr, Ipv4Addr),
+}
+
+impl Arp {
+    /// Who has `wanted`?
+    pub(super) fn request(sender: (MacAddr, Ipv4Addr), wanted: Ipv4Addr) -> Self {
+        Self { operation: 1, sender, target: (MacAddr::new([0; 6]), wanted) }
+    }
+
+    pub(super) fn reply(sender: (MacAddr, Ipv4Addr), target: (MacAddr, Ipv4Addr)) -> Self {
+        Self { operation: 2, sender, target }
+    }
+
+    pub(super) fn payload(self) -> Vec<u8> {
+        let header = [0, 1, 8, 0, 6, 4];
+        let station = |(mac, address): (MacAddr, Ipv4Addr)| [&mac.octets()[..], &address.octets()].concat();
+        [&header[..], &self.operation.to_be_bytes(), &station(self.sender), &station(self.target)].concat()
+    }
+}
+
+/// A UDP datagram in IPv4, without checksums.
+pub(super) fn udp(from_port: u16, to_port: u16, octets: usize) -> Vec<u8> {
+    let udp_octets = 8 + octets;
+    let mut packet = vec![0; 20 + udp_octets];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&(20 + udp_octets as u16).to_be_bytes());
+    packet[8] = 64;
+    packet[9] = 17;
+    packet[20..22].copy_from_slice(&from_port.to_be_bytes());
+    packet[22..24].copy_from_slice(&to_port.to_be_bytes());
+    packet[24..26].copy_from_slice(&(udp_octets as u16).to_be_bytes());
+    packet
+}
+
+/// Sees what comes in by a device, and sends by it.
+pub(super) struct Tap(OwnedFd);
+
+impl Tap {
+    pub(super) fn on(namespace: &Namespace, device: &str) -> Self {
+        let index: i32 = namespace.within(|| nix::net::if_::if_nametoindex(device)).expect("a device") as i32;
+        let fd = namespace.within(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None));
+        let tap = Self(fd.expect("a packet socket; these tests need root"));
+        tap.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32);
+        let wait = libc::timeval { tv_sec: PATIENCE.as_secs() as i64, tv_usec: 0 };
+        tap.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait);
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_ifindex: index,
+            // SAFETY: a struct of numbers, all of which may be zero.
+            ..unsafe { std::mem::zeroed() }
+        };
+        // SAFETY: the pointer and length are those of `address`.
+        let bound = unsafe {
+            libc::bind(tap.0.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+        };
+        assert_eq!(bound, 0, "{}", io::Error::last_os_error());
+        tap
+    }
+
+    pub(super) fn send(&self, frame: &[u8]) {
+        // SAFETY: the pointer and length are those of `frame`.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
+    }
+
+    pub(super) fn next(&self) -> Vec<u8> {
+        let mut frame = vec![0; 65536];
+        // SAFETY: the pointer and length are those of `frame`.
+        let octets = unsafe { libc::recv(self.0.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+        assert!(octets >= 0, "no frame has come: {}", io::Error::last_os_error());
+        frame.truncate(octets as usize);
+        frame
+    }
+
+    fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) {
+        // SAFETY: the pointer and length are those of `value`.
+        let set = unsafe {
+            let octets = size_of::<T>() as libc::socklen_t;
+            libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const *value).cast(), octets)
+        };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+/// Another host, as far as the underlay shows: what it receives and sends as VXLAN.
+pub(super) struct Vtep(UdpSocket);
+
+impl Vtep {
+    pub(super) fn at(namespace: &Namespace, address: Ipv4Addr) -> Self {
+        let socket = namespace.within(|| UdpSocket::bind((address, VXLAN_PORT))).expect("bound");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        Self(socket)
+    }
+
+    pub(super) fn send(&self, to: Ipv4Addr, vni: Vni, frame: &[u8]) {
+        let header = [&[8, 0, 0, 0][..], &(vni.get() << 8).to_be_bytes()].concat();
+        self.0.send_to(&[&header, frame].concat(), (to, VXLAN_PORT)).expect("sent");
+    }
+
+    pub(super) fn next(&self) -> (Vni, Vec<u8>) {
+        let mut datagram = [0; 65536];
+        let octets = self.0.recv(&mut datagram).expect("a frame has come");
+        let vni = u32::from_be_bytes(datagram[4..8].try_into().expect("four octets")) >> 8;
+        (Vni::try_from(vni).expect("a VNI"), datagram[VXLAN_HEADER_OCTETS..octets].to_vec())
+    }
+}

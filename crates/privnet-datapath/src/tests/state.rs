@@ -1,0 +1,464 @@
+//! What is in the kernel: made, read back, kept, repaired and removed.
+
+use futures::{FutureExt, StreamExt};
+use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
+use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, plan};
+
+use super::lab::{Host, Instance, Namespace, network};
+use crate::layout::{FdbKey, MemberKey, Network, VtepKey, vtep_octets};
+use crate::names::{OVERLAY_DEVICE, port_device};
+use crate::programs::Hook;
+use crate::{Datapath, KernelDump, purge};
+
+/// Instances a and b on one host, c on another, all in one network and with their addresses.
+struct Scene {
+    one: Host,
+    two: Host,
+    a: Instance,
+    b: Instance,
+    c: Instance,
+    wanted: KernelNetwork,
+}
+
+impl Scene {
+    fn new(hook: Hook) -> Self {
+        let (mut one, mut two) = Host::pair(hook);
+        let [a, b, c] = [1, 2, 3].map(Instance::new);
+        let mut wanted = network(&[&a, &b], &[&c], two.vtep);
+        wanted.neighbors.insert(c.address, c.mac);
+        one.reach(vni(), &wanted);
+        two.reach(vni(), &network(&[&c], &[&a, &b], one.vtep));
+        [&a, &b, &c].into_iter().for_each(Instance::configure);
+        Self { one, two, a, b, c, wanted }
+    }
+
+    fn is_as_wanted(&mut self) -> bool {
+        self.one.dump() == KernelDump { networks: [(vni(), self.wanted.clone())].into(), ..KernelDump::default() }
+    }
+
+    fn by_hand(&mut self, change: impl FnOnce(&mut Datapath) + Send) {
+        self.one.with(|opened, _| change(&mut opened.datapath));
+    }
+
+    /// The damage shows, and what the agent does about it makes all as it was.
+    #[track_caller]
+    fn is_repaired(&mut self, what: &str) {
+        assert!(!self.is_as_wanted(), "{what} does not show");
+        self.one.reach(vni(), &self.wanted);
+        assert_eq!(self.one.dump().networks, [(vni(), self.wanted.clone())].into(), "{what}");
+        assert!(self.is_as_wanted(), "{what}");
+    }
+
+    fn all_reach_each_other(&self) -> bool {
+        let (a, b, c) = (&self.a, &self.b, &self.c);
+        [(a, b), (a, c), (c, b)].into_iter().all(|(from, to)| from.namespace.can_ping(to.address))
+    }
+}
+
+fn vni() -> Vni {
+    Vni::from_random(100)
+}
+
+#[test]
+fn an_operation_done_twice_is_done_once() {
+    let (mut host, wire) = Host::alone(Hook::Tcx);
+    drop(wire);
+    let [a, b, c] = [1, 2, 3].map(Instance::new);
+    let mut wanted = network(&[&a, &b], &[&c], host.vtep);
+    wanted.neighbors.insert(c.address, c.mac);
+    let mut reached = KernelNetwork::default();
+    let nothing = KernelNetwork::default();
+    for op in plan(vni(), &wanted, &nothing).into_iter().chain(plan(vni(), &nothing, &wanted)) {
+        reached.apply(&op);
+        for time in ["once", "twice"] {
+            host.apply(&op).unwrap_or_else(|error| panic!("{op}: {error}"));
+            let found = host.dump().networks.remove(&vni()).unwrap_or_default();
+            assert_eq!(found, reached, "{op} {time}");
+        }
+    }
+}
+
+#[test]
+fn what_was_made_stays_when_the_agent_goes() {
+    for hook in [Hook::Tcx, Hook::Clsact] {
+        let mut scene = Scene::new(hook);
+        scene.one.close();
+        assert!(scene.all_reach_each_other(), "without an agent");
+        scene.one.reopen();
+        assert!(scene.is_as_wanted());
+        assert!(scene.all_reach_each_other(), "with a new one");
+        let counters = scene.one.counters(scene.a.mac);
+        assert!(counters.sent_frames > 0 && counters.drops.is_empty(), "{counters:?}");
+    }
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_gone_without_a_trace() {
+    let mut scene = Scene::new(Hook::Tcx);
+    scene.one.reach(vni(), &KernelNetwork::default());
+    assert_eq!(scene.one.dump(), KernelDump::default());
+    scene.by_hand(|datapath| {
+        assert_eq!(datapath.tables.local_members.entries().expect("read"), []);
+        assert_eq!(datapath.tables.remote_members.entries().expect("read"), []);
+    });
+    let devices = scene.one.namespace.ip("-brief link show type veth");
+    assert_eq!(devices.lines().count(), 1, "under0 alone: {devices}");
+    assert_eq!(scene.a.namespace.ip("-brief link show type veth"), "");
+}
+
+mod damage {
+    use super::*;
+
+    #[test]
+    fn a_device_that_was_removed_is_made_anew() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link delete {}", port_device(scene.a.mac)));
+        scene.is_repaired("a device that was removed");
+        scene.a.configure();
+        assert!(scene.all_reach_each_other());
+        // Of the device that is gone nothing is left.
+        let index = scene.one.index_of(scene.a.mac);
+        scene.by_hand(move |datapath| {
+            let ports = datapath.tables.ports.entries().expect("read");
+            assert_eq!(ports.len(), 2);
+            assert!(ports.iter().any(|(ifindex, _)| *ifindex == index));
+        });
+    }
+
+    #[test]
+    fn what_a_removed_device_leaves_is_removed_when_nobody_wants_the_port() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link delete {}", port_device(scene.a.mac)));
+        assert_eq!(scene.one.dump().strays, [scene.a.mac].into());
+        scene.wanted = network(&[&scene.b], &[&scene.c], scene.two.vtep);
+        scene.is_repaired("a device that was removed");
+    }
+
+    #[test]
+    fn a_device_that_was_set_down_is_set_up() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link set {} down", port_device(scene.a.mac)));
+        scene.is_repaired("a device that was set down");
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn a_device_with_another_alias_is_made_anew() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link set {} alias uplink", port_device(scene.a.mac)));
+        assert_eq!(scene.one.dump().strays, [scene.a.mac].into());
+        scene.is_repaired("a device with another alias");
+    }
+
+    #[test]
+    fn a_filter_that_was_removed_is_put_back() {
+        let mut scene = Scene::new(Hook::Tcx);
+        let device = port_device(scene.a.mac);
+        let removed = scene.one.namespace.run(&format!("tc filter delete dev {device} ingress"));
+        assert!(removed.0, "{}", removed.1);
+        scene.is_repaired("a filter that was removed");
+        let removed = scene.one.namespace.run(&format!("tc qdisc delete dev {device} clsact"));
+        assert!(removed.0, "{}", removed.1);
+        scene.is_repaired("a queueing discipline that was removed");
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn map_entries_that_were_removed_are_put_back() {
+        let mut scene = Scene::new(Hook::Tcx);
+        let index = scene.one.index_of(scene.a.mac);
+        scene.by_hand(|datapath| datapath.tables.ports.remove(&index).expect("removed"));
+        scene.is_repaired("a port's entry that was removed");
+        let (a, c) = (FdbKey::new(vni(), scene.a.mac), FdbKey::new(vni(), scene.c.mac));
+        for key in [a, c] {
+            scene.by_hand(|datapath| datapath.tables.fdb.remove(&key).expect("removed"));
+            scene.is_repaired("an FDB entry that was removed");
+        }
+        scene.by_hand(|datapath| {
+            let (key, _) = datapath.tables.neighbors.entries().expect("read")[0];
+            datapath.tables.neighbors.remove(&key).expect("removed");
+        });
+        scene.is_repaired("a neighbor that was removed");
+        let vtep = VtepKey { vni: vni().get(), address: vtep_octets(scene.two.vtep.into()) };
+        scene.by_hand(|datapath| datapath.tables.vteps.remove(&vtep).expect("removed"));
+        scene.is_repaired("a VTEP that was removed");
+        scene.by_hand(|datapath| datapath.tables.networks.remove(&vni().get()).expect("removed"));
+        scene.is_repaired("a network's entry that was removed");
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn map_entries_that_were_changed_are_changed_back() {
+        let mut scene = Scene::new(Hook::Tcx);
+        let [index, other] = [scene.a.mac, scene.b.mac].map(|mac| scene.one.index_of(mac));
+        scene.by_hand(|datapath| {
+            let entry = datapath.tables.ports.get(&index).expect("read").expect("some");
+            datapath.tables.ports.set(index, crate::layout::Port { vni: 7, ..entry }).expect("set");
+        });
+        scene.is_repaired("another network's number");
+        let key = FdbKey::new(vni(), scene.a.mac);
+        for ifindex in [1, other] {
+            let astray = crate::layout::FdbTarget { ifindex, vtep: [0; 16] };
+            scene.by_hand(|datapath| datapath.tables.fdb.set(key, astray).expect("set"));
+            scene.is_repaired("an FDB entry that leads astray");
+        }
+        let changes: [fn(&mut Network); 5] = [
+            |network| network.mtu = 9000,
+            |network| network.managed = 1,
+            |network| network.local_members = 1,
+            |network| network.local_members = 3,
+            |network| network.remote_members = 0,
+        ];
+        for change in changes {
+            scene.by_hand(|datapath| {
+                let mut network = datapath.tables.networks.get(&vni().get()).expect("read").expect("some");
+                change(&mut network);
+                datapath.tables.networks.set(vni().get(), network).expect("set");
+            });
+            scene.is_repaired("a network's entry that was changed");
+        }
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn members_that_were_changed_are_put_right() {
+        let mut scene = Scene::new(Hook::Tcx);
+        let index = scene.one.index_of(scene.a.mac);
+        let slot = |slot| MemberKey { vni: vni().get(), slot };
+        scene.by_hand(|datapath| datapath.tables.local_members.set(slot(0), index + 1000).expect("set"));
+        scene.is_repaired("a strange member");
+        scene.by_hand(|datapath| datapath.tables.local_members.remove(&slot(1)).expect("removed"));
+        scene.is_repaired("a member that was removed");
+        scene.by_hand(|datapath| {
+            let first = datapath.tables.local_members.get(&slot(0)).expect("read").expect("some");
+            datapath.tables.local_members.set(slot(1), first).expect("set");
+        });
+        scene.is_repaired("a member in two slots");
+        scene.by_hand(|datapath| datapath.tables.remote_members.remove(&slot(0)).expect("removed"));
+        scene.is_repaired("a VTEP that was removed");
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn what_is_there_of_an_unknown_network_shows_and_can_be_removed() {
+        let mut scene = Scene::new(Hook::Tcx);
+        let unknown = Vni::from_random(300);
+        scene.by_hand(|datapath| {
+            datapath.tables.local_members.set(MemberKey { vni: unknown.get(), slot: 4 }, 1).expect("set");
+            datapath.tables.vteps.set(VtepKey { vni: unknown.get(), address: [9; 16] }, 0).expect("set");
+            datapath
+                .tables
+                .fdb
+                .set(FdbKey::new(unknown, MacAddr::for_port([8; 5])), crate::layout::FdbTarget::default())
+                .expect("set");
+        });
+        assert!(scene.one.dump().networks.contains_key(&unknown));
+        scene.one.reach(unknown, &KernelNetwork::default());
+        assert!(scene.is_as_wanted());
+    }
+
+    fn overlay_is_repaired(hook: Hook, damages: &[&str]) {
+        let mut scene = Scene::new(hook);
+        for damage in damages {
+            let done = scene.one.namespace.run(damage);
+            assert!(done.0, "{damage}: {}", done.1);
+            assert!(scene.is_as_wanted(), "the overlay belongs to no network");
+            assert!(scene.all_reach_each_other(), "{damage}");
+        }
+    }
+
+    #[test]
+    fn the_overlay_device_is_repaired() {
+        overlay_is_repaired(
+            Hook::Tcx,
+            &[
+                &format!("ip link set {OVERLAY_DEVICE} down"),
+                &format!("ip link set {OVERLAY_DEVICE} mtu 1300"),
+                &format!("ip link delete {OVERLAY_DEVICE}"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_overlay_device_is_repaired_on_a_kernel_without_tcx() {
+        overlay_is_repaired(
+            Hook::Clsact,
+            &[
+                &format!("tc qdisc delete dev {OVERLAY_DEVICE} clsact"),
+                &format!("ip link set {OVERLAY_DEVICE} down"),
+                &format!("ip link delete {OVERLAY_DEVICE}"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_device_of_the_overlays_name_that_is_none_is_replaced() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link delete {OVERLAY_DEVICE}"));
+        scene.one.namespace.ip(&format!("link add {OVERLAY_DEVICE} type vxlan id 7 dstport 4789"));
+        assert!(scene.is_as_wanted());
+        assert!(scene.all_reach_each_other());
+    }
+
+    #[test]
+    fn a_link_of_the_overlay_that_was_removed_is_put_back() {
+        let mut scene = Scene::new(Hook::Tcx);
+        std::fs::remove_file(scene.one.pins.0.join("links").join(OVERLAY_DEVICE)).expect("it was there");
+        assert!(scene.is_as_wanted());
+        assert!(scene.all_reach_each_other());
+    }
+}
+
+mod refusals {
+    use super::*;
+
+    fn plug(a: &Instance) -> NetOp {
+        NetOp::Plug { vni: vni(), mac: a.mac, spec: a.port().spec }
+    }
+
+    fn refused(host: &mut Host, op: &NetOp, why: &str) {
+        let before = host.dump();
+        let error = host.apply(op).expect_err("refused");
+        assert_eq!(error.to_string(), why);
+        assert_eq!(host.dump(), before, "a refusal changes nothing");
+    }
+
+    #[test]
+    fn a_namespace_that_does_not_exist() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        for (netns, name) in [("privnet-test-none", "privnet-test-none"), ("/etc/passwd", "/etc/passwd")] {
+            let mut spec = a.port().spec;
+            spec.placement = Placement::Netns(Netns::try_from(netns).expect("valid"));
+            let op = NetOp::Plug { vni: vni(), mac: a.mac, spec };
+            refused(&mut host, &op, &format!("network namespace {name} does not exist on this host"));
+            assert!(host.apply(&op).expect_err("refused").is_not_found());
+        }
+    }
+
+    #[test]
+    fn a_device_name_that_is_taken() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        a.namespace.ip("link add net0 type veth peer name other0");
+        let why = format!("network namespace {} has another device named net0", a.namespace.netns());
+        refused(&mut host, &plug(&a), &why);
+        a.namespace.ip("link delete net0");
+        host.apply(&plug(&a)).expect("plugged in");
+    }
+
+    #[test]
+    fn a_port_is_opened_only_when_it_is_filtered() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let (filter, open) = (NetOp::Filter { vni: vni(), mac: a.mac }, NetOp::Open { vni: vni(), mac: a.mac });
+        refused(&mut host, &filter, &format!("port {} has no device on this host", a.mac));
+        refused(&mut host, &open, &format!("port {} has no device on this host", a.mac));
+        host.apply(&plug(&a)).expect("plugged in");
+        refused(&mut host, &open, &format!("port {} is not filtered, and must not be opened", a.mac));
+        host.apply(&filter).expect("filtered");
+        refused(&mut host, &open, "the network with VNI 101 has no settings on this host");
+    }
+
+    #[test]
+    fn a_vtep_of_another_family() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let vtep = "2001:db8::1".parse().expect("an address");
+        let why = "VTEP 2001:db8::1 is not IPv4, as this host's own is";
+        refused(&mut host, &NetOp::AddVtep { vni: vni(), vtep }, why);
+        let target = FdbTarget::Remote(vtep);
+        refused(&mut host, &NetOp::SetFdb { vni: vni(), mac: MacAddr::for_port([1; 5]), target }, why);
+    }
+
+    #[test]
+    fn a_vtep_address_that_is_not_the_hosts() {
+        let namespace = Namespace::new();
+        let config = crate::DatapathConfig {
+            vtep: "192.0.2.1".parse().expect("an address"),
+            vxlan_port: 4789,
+            pin_dir: "/sys/fs/bpf/privnet-test-never-made".into(),
+        };
+        let refusal = namespace.within(|| Datapath::open(&config).err()).expect("refused");
+        assert_eq!(refusal.to_string(), "VTEP address 192.0.2.1 is on none of this host's devices");
+        assert!(!config.pin_dir.exists());
+    }
+}
+
+/// Its veth pair goes with it.
+#[test]
+fn a_port_whose_namespace_is_gone_shows() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let gone = std::mem::replace(&mut scene.a, Instance::new(9));
+    let mac = gone.mac;
+    drop(gone);
+    // The kernel takes a namespace apart in the background.
+    while scene.one.dump().strays.is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(scene.one.dump().strays, [mac].into());
+    scene.one.apply(&NetOp::Unplug { mac }).expect("unplugged");
+    let dump = scene.one.dump();
+    assert!(dump.strays.is_empty() && !dump.networks[&vni()].ports.contains_key(&mac));
+}
+
+#[test]
+fn purging_removes_all_of_ours_and_nothing_else() {
+    for hook in [Hook::Tcx, Hook::Clsact] {
+        let mut scene = Scene::new(hook);
+        scene.one.namespace.ip("link add pnother type veth peer name pnzzzzzzzzzz");
+        scene.one.close();
+        let purge_one = || purge(&scene.one.pins.0).expect("purged");
+        let mut removed = scene.one.namespace.within(purge_one);
+        removed.sort();
+        let [a, b] = [&scene.a, &scene.b].map(|instance| format!("device {}", port_device(instance.mac)));
+        let pins = format!("eBPF pins in {}", scene.one.pins.0.display());
+        assert_eq!(removed, [a, b, format!("device {OVERLAY_DEVICE}"), pins]);
+        assert!(!scene.one.pins.0.exists());
+        assert_eq!(scene.one.namespace.within(purge_one), Vec::<String>::new());
+        let devices = scene.one.namespace.ip("-brief link show type veth");
+        assert_eq!(devices.lines().count(), 3, "{devices}");
+    }
+}
+
+#[test]
+fn purging_leaves_what_others_have_put_beside_the_pins() {
+    let mut scene = Scene::new(Hook::Tcx);
+    scene.one.close();
+    let theirs = scene.one.pins.0.join("theirs");
+    std::fs::create_dir(&theirs).expect("made");
+    scene.one.namespace.within(|| purge(&scene.one.pins.0)).expect("purged");
+    assert!(theirs.exists());
+    assert_eq!(scene.one.namespace.within(|| purge(&scene.one.pins.0)).expect("purged"), Vec::<String>::new());
+}
+
+#[test]
+fn changes_of_devices_are_told() {
+    let (mut host, _wire) = Host::alone(Hook::Tcx);
+    let namespace = Namespace::new();
+    // Those of opening come first.
+    while host.with(|opened, _| opened.link_events.next().now_or_never()).is_some() {}
+    host.namespace.ip(&format!("link add other0 type veth peer name other0 netns {}", namespace.netns()));
+    host.with(|opened, runtime| runtime.block_on(opened.link_events.next())).expect("told");
+}
+
+#[test]
+fn the_default_route_says_which_address_to_use() {
+    let (host, _wire) = Host::alone(Hook::Tcx);
+    host.namespace.within(crate::default_vtep).expect_err("no default route");
+    host.namespace.ip("route add default via 192.0.2.2");
+    assert_eq!(host.namespace.within(crate::default_vtep).expect("chosen"), host.vtep);
+}
+
+#[test]
+fn an_instances_end_has_its_name_its_address_and_the_mtu() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let shown = scene.a.namespace.ip("link show dev net0");
+    assert!(shown.contains(&scene.a.mac.to_string()) && shown.contains("mtu 1450") && shown.contains("UP"), "{shown}");
+    let device = port_device(scene.a.mac);
+    let shown = scene.one.namespace.ip(&format!("link show dev {device}"));
+    assert!(shown.contains("alias privnet vni=101 instance="), "{shown}");
+    assert_eq!(scene.one.namespace.ip(&format!("-6 address show dev {device}")), "", "no address of its own");
+    let ports = scene.one.dump().networks.remove(&vni()).expect("a network").ports;
+    assert_eq!(ports[&scene.a.mac].spec.device, DeviceName::of_port(0));
+    assert_eq!(ports[&scene.a.mac].stage, PortStage::Open);
+}
