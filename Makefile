@@ -20,7 +20,7 @@ help:
 
 demo: root deps
 	cargo build --quiet --package privnet
-	@target/debug/privnet lab demo
+	@cargo run --quiet --package privnet -- lab demo
 
 test: root deps
 	cargo test --quiet --workspace --doc
