@@ -12,6 +12,7 @@ mod report;
 mod runs;
 mod stats;
 mod traffic;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -11,10 +11,15 @@ use crate::report::Measurement;
 use crate::runs::alternate;
 use crate::stats::Pairs;
 use crate::traffic::{End, Stream, round_trip, tcp_stream, udp_per_second};
+use crate::wire::two_wired_hosts;
 
 /// Measures those of the benchmarks of traffic that are wanted.
 pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
-    let mut lab = Lab::builder().hosts(2).start()?;
+    let mut lab = two_wired_hosts()?;
+    lab.start_server()?;
+    lab.start_agent(1)?;
+    lab.start_agent(2)?;
+    lab.wait_for_agents()?;
     let ours = privnet_ends(&mut lab)?;
     let reference = Reference::build()?;
     let bridge_vxlan = &reference.bridge_vxlan;

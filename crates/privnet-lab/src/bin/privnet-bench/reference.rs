@@ -1,11 +1,14 @@
 //! What privnet's data plane is held against: networks as one builds them by hand.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use privnet_lab::{Host, Lab, Namespace};
 
 use crate::traffic::End;
+use crate::wire::two_wired_hosts;
 
 /// What VXLAN over IPv4 leaves of an underlay of 1500 octets.
 const OVERLAY_MTU_BYTES: u32 = 1450;
@@ -15,11 +18,12 @@ const OVERLAY_MTU_BYTES: u32 = 1450;
 pub(crate) struct Reference {
     /// On two hosts, joined by bridges and VXLAN.
     ///
-    /// Built as one who knows would build it for this very purpose: the kernel's own devices on the
-    /// same underlay as privnet's (a lab without server and agents), one network, and nothing on the
-    /// path that is not needed. No learning, no flooding and no ARP across the overlay: FDB entries
-    /// and the instances' neighbours are static. No spanning tree, no multicast snooping, no UDP
-    /// checksum on the outside (RFC 7348 §5 wants zero). GSO and GRO are on, as they are by default.
+    /// Built as one who knows would build it for this very purpose: the kernel's own devices, hosts
+    /// and wire as privnet's (a lab without server and agents), one network, and nothing on the path
+    /// that is not needed. No learning, no flooding and no ARP across the overlay: FDB entries and the
+    /// instances' neighbours are static. No spanning tree, no multicast snooping, no packet filter in
+    /// the bridge, no UDP checksum on the outside (RFC 7348 §5 wants zero). GSO and GRO are on, as
+    /// they are by default.
     pub(crate) bridge_vxlan: [End; 2],
     /// Joined by a veth pair and nothing else.
     pub(crate) veth: [End; 2],
@@ -28,7 +32,7 @@ pub(crate) struct Reference {
 
 impl Reference {
     pub(crate) fn build() -> Result<Self> {
-        let mut lab = Lab::builder().hosts(2).prepare()?;
+        let mut lab = two_wired_hosts()?;
         let bridge_vxlan = [end(&mut lab, 1)?, end(&mut lab, 2)?];
         let veth = [end(&mut lab, 1)?, end(&mut lab, 2)?];
         for (own, other) in [(1, 2), (2, 1)] {
@@ -47,6 +51,7 @@ fn end(lab: &mut Lab, number: usize) -> Result<End> {
 /// The bridge and the vxlan device of a host. The bridge knows where the other host's instance is.
 fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
     let (ns, local, device) = (&host.namespace, host.vtep, host.underlay_device);
+    ns.within(bypass_packet_filter)?;
     ns.ip("link add br0 up type bridge stp_state 0 mcast_snooping 0")?;
     let options = format!("id 4097 local {local} dev {device} dstport 4789 nolearning noudpcsum");
     ns.ip(&format!("link add vx0 mtu {OVERLAY_MTU_BYTES} type vxlan {options}"))?;
@@ -54,6 +59,17 @@ fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
     enter_fdb(ns, "vx0", other)?;
     let (mac, remote) = (mac(other), remote.to_string());
     ns.run("bridge", &["fdb", "replace", &mac, "dev", "vx0", "self", "permanent", "dst", &remote]).map(drop)
+}
+
+/// Where br_netfilter is there, it has bridged frames pass the packet filter unless told otherwise.
+fn bypass_packet_filter() -> Result<()> {
+    for table in ["iptables", "ip6tables", "arptables"] {
+        let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
+        if Path::new(&setting).exists() {
+            fs::write(&setting, "0").with_context(|| format!("cannot set {setting}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The instance's port of its host's bridge.
