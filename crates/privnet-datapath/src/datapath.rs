@@ -1,4 +1,5 @@
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -208,6 +209,7 @@ impl Datapath {
     fn plug(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec) -> Result<(), ApplyError> {
         let Placement::Netns(netns) = &spec.placement;
         let peer_netns = netns::open(netns)?;
+        let alias = alias(vni, spec).step(format_args!("plug in port {mac}"))?;
         if let Some(link) = self.device(mac)? {
             if read_alias(&link.alias, link.mtu_bytes).is_some_and(|(held, plugged)| (held, &plugged) == (vni, spec)) {
                 return Ok(());
@@ -226,33 +228,44 @@ impl Datapath {
             Err(error) if error.errno == Errno::EEXIST => return Err(device_taken(netns, spec)),
             made => made.step(format_args!("make device {name}"))?,
         }
+        silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
         set_peer_up(&peer_netns, spec)?;
         let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         // Last, since it says that the device is complete.
-        let described = self.netlink.describe(made.index, &alias(vni, spec));
+        let described = self.netlink.set_alias(made.index, &alias);
         Ok(described.step(format_args!("set the alias of device {name}"))?)
     }
 
     fn unplug(&mut self, mac: MacAddr) -> Result<(), ApplyError> {
-        let entries = self.tables.ports.entries()?;
-        let entries: Vec<_> = entries.into_iter().filter(|(_, port)| port.mac == mac.octets()).collect();
-        for (ifindex, port) in &entries {
-            self.shut(*ifindex, *port)?;
+        for (ifindex, port) in self.entries_of(mac)? {
+            self.shut(ifindex, port)?;
         }
-        // With its device, so that it filters as long as there is something to filter.
-        let name = port_device(mac);
+        // With its filter, so that it filters as long as there is something to filter.
         if let Some(link) = self.device(mac)? {
-            self.netlink.delete_link(link.index).step(format_args!("remove device {name}"))?;
+            self.netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
         }
-        for (ifindex, _) in entries {
+        Ok(self.forget_devices(mac, None)?)
+    }
+
+    /// Removes the entries of a port but for those of that device.
+    fn forget_devices(&mut self, mac: MacAddr, but: Option<u32>) -> Result<(), KernelError> {
+        for (ifindex, port) in self.entries_of(mac)?.into_iter().filter(|(ifindex, _)| Some(*ifindex) != but) {
+            self.shut(ifindex, port)?;
             self.tables.ports.remove(&ifindex)?;
             self.tables.counters.remove(ifindex)?;
         }
         Ok(())
     }
 
+    /// A port's entries, with the indexes of its device and of earlier ones that were removed by hand.
+    fn entries_of(&self, mac: MacAddr) -> Result<Vec<(u32, Port)>, KernelError> {
+        let entries = self.tables.ports.entries()?;
+        Ok(entries.into_iter().filter(|(_, port)| port.mac == mac.octets()).collect())
+    }
+
     fn filter(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
         let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        self.forget_devices(mac, Some(link.index))?;
         let entry = self.tables.ports.get(&link.index)?;
         self.tables.counters.add(link.index)?;
         let is_attached = self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)?;
@@ -325,6 +338,9 @@ impl Datapath {
     /// The host side of a port.
     pub(crate) fn device(&mut self, mac: MacAddr) -> Result<Option<Link>, KernelError> {
         let name = port_device(mac);
+        if port_of_device(&name) != Some(mac) {
+            return Ok(None);
+        }
         self.netlink.link(&name).step(format_args!("look for device {name}"))
     }
 }
@@ -340,6 +356,15 @@ impl Kernel for Datapath {
             NetOp::Open { mac, .. } => Ok(self.until_instance_can_send(*mac).await?),
             _ => Ok(()),
         }
+    }
+}
+
+/// Keeps the host's IPv6 from speaking to an instance: of its own addresses, and as a router.
+fn silence(device: &str) -> io::Result<()> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "1") {
+        // It does not care for devices of a small MTU, or is not in this kernel.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

@@ -61,9 +61,9 @@ impl Snapshot {
     /// Devices of unknown networks, and entries of ports whose devices are gone.
     fn strays(&self) -> BTreeSet<MacAddr> {
         let mute = self.devices.iter().filter(|device| device.plugged.is_none()).map(|device| device.mac);
-        let present: BTreeSet<_> = self.devices.iter().map(|device| device.mac).collect();
-        let entries = self.ports.iter().map(|(_, port)| MacAddr::from(port.mac));
-        mute.chain(entries.filter(|mac| !present.contains(mac))).collect()
+        let is_there = |ifindex, mac| self.devices.iter().any(|device| device.index == ifindex || device.mac == mac);
+        let entries = self.ports.iter().map(|(ifindex, port)| (*ifindex, MacAddr::from(port.mac)));
+        mute.chain(entries.filter(|(ifindex, mac)| !is_there(*ifindex, *mac)).map(|(_, mac)| mac)).collect()
     }
 
     fn add_settings(&self, networks: &mut KernelNetworks) {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use privnet_model::Vni;
 
 use crate::KernelError;
-use crate::layout::{MemberKey, Network};
+use crate::layout::{MemberKey, Network, RemoteMember};
 use crate::tables::{Table, Tables};
 
 /// A network's members on this host, as the maps have them.
@@ -35,8 +35,7 @@ impl Tables {
     pub(crate) fn set_network(&mut self, vni: Vni, network: Network, members: &Members) -> Result<(), KernelError> {
         let held = self.networks.get(&vni.get())?.unwrap_or_default();
         let local_members = set_slots(&mut self.local_members, vni, held.local_members, &members.local)?;
-        let remote: BTreeSet<_> =
-            members.remote.iter().map(|vtep| crate::layout::RemoteMember { vtep: *vtep }).collect();
+        let remote: BTreeSet<_> = members.remote.iter().map(|vtep| RemoteMember { vtep: *vtep }).collect();
         let remote_members = set_slots(&mut self.remote_members, vni, held.remote_members, &remote)?;
         self.networks.set(vni.get(), Network { local_members, remote_members, ..network })
     }
@@ -98,13 +97,10 @@ where
     T: aya::Pod + Default + Ord,
 {
     let held = slots(table, vni, in_use)?;
-    let arranged = arrange(&held, members);
-    for (slot, member) in arranged.iter().enumerate() {
-        if held.get(slot) != Some(&Some(*member)) {
-            table.set(MemberKey { vni: vni.get(), slot: slot as u32 }, *member)?;
-        }
+    for (slot, member) in writes(&held, members) {
+        table.set(MemberKey { vni: vni.get(), slot }, member)?;
     }
-    Ok(arranged.len() as u32)
+    Ok(members.len() as u32)
 }
 
 fn remove_slots<T>(table: &mut Table<MemberKey, T>, vni: Vni) -> Result<(), KernelError>
@@ -115,12 +111,71 @@ where
     keys.collect::<Vec<_>>().iter().try_for_each(|key| table.remove(key))
 }
 
-/// What the slots shall hold. Whoever has a slot that stays in use keeps it.
-fn arrange<T: Copy + Ord>(held: &[Option<T>], members: &BTreeSet<T>) -> Vec<T> {
+/// What to write to which slots, so that as many are in use as there are members and hold these.
+/// Whoever has a slot that stays in use keeps it.
+fn writes<T: Copy + Ord>(held: &[Option<T>], members: &BTreeSet<T>) -> Vec<(u32, T)> {
     let mut homeless = members.clone();
-    let kept: Vec<_> = (0..members.len())
-        .map(|slot| held.get(slot).copied().flatten().filter(|member| homeless.remove(member)))
-        .collect();
-    let mut homeless = homeless.into_iter();
-    kept.into_iter().filter_map(|member| member.or_else(|| homeless.next())).collect()
+    let kept = |slot: usize| held.get(slot).copied().flatten().filter(|member| homeless.remove(member));
+    let free: Vec<_> = (0..members.len()).map(kept).enumerate().filter(|(_, kept)| kept.is_none()).collect();
+    free.into_iter().map(|(slot, _)| slot as u32).zip(homeless).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The slots, and how many of them are in use.
+    type State = (Vec<Option<u8>>, usize);
+
+    proptest! {
+        #[test]
+        fn the_slots_hold_the_members_and_nobody_else(
+            held in vec(prop::option::of(0u8..12), 0..8),
+            members in btree_set(0u8..12, 0..8),
+        ) {
+            let (slots, in_use) = states(&held, &members).pop().expect("at least one");
+            let found: Vec<_> = slots[..in_use].iter().map(|member| member.expect("a member")).collect();
+            prop_assert_eq!(found.len(), members.len());
+            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), members);
+        }
+
+        /// The program reads the number of slots and then one slot after the other, at any pace.
+        #[test]
+        fn a_frame_on_its_way_misses_none_that_stays_and_meets_none_that_was_no_member(
+            before in btree_set(0u8..12, 0..8),
+            members in btree_set(0u8..12, 0..8),
+            paces in vec(0usize..4, 9),
+        ) {
+            let held: Vec<_> = before.iter().copied().map(Some).collect();
+            let states = states(&held, &members);
+            let mut pace = paces.into_iter();
+            let mut at = 0;
+            let mut now = || {
+                at = (at + pace.next().unwrap_or_default()).min(states.len() - 1);
+                &states[at]
+            };
+            let in_use = now().1;
+            let met: BTreeSet<_> = (0..in_use).filter_map(|slot| now().0.get(slot).copied().flatten()).collect();
+            prop_assert!(met.is_superset(&(&before & &members)), "{met:?}");
+            prop_assert!(met.is_subset(&(&before | &members)), "{met:?}");
+        }
+    }
+
+    /// What a program may find while the members change, in order.
+    fn states(held: &[Option<u8>], members: &BTreeSet<u8>) -> Vec<State> {
+        let mut state = (held.to_vec(), held.len());
+        let mut states = vec![state.clone()];
+        for (slot, member) in writes(held, members) {
+            let slot = slot as usize;
+            state.0.resize(state.0.len().max(slot + 1), None);
+            state.0[slot] = Some(member);
+            states.push(state.clone());
+        }
+        state.1 = members.len();
+        states.push(state);
+        states
+    }
 }

@@ -23,10 +23,22 @@ pub(crate) fn port_of_device(name: &str) -> Option<MacAddr> {
     Some(MacAddr::for_port(octets))
 }
 
+/// The most octets of an interface alias (IFALIASZ less the NUL at its end).
+const ALIAS_OCTETS_MAX: usize = 255;
+
+/// What there is to say about a port is more than the kernel keeps.
+#[derive(Debug, thiserror::Error)]
+#[error("the path of network namespace {0} is too long by {1} octets to be noted on a device")]
+pub(crate) struct AliasTooLong(Netns, usize);
+
 /// What the host side of a port says about itself: what a restarted agent needs, in words for an operator.
-pub(crate) fn alias(vni: Vni, spec: &PortSpec) -> String {
+pub(crate) fn alias(vni: Vni, spec: &PortSpec) -> Result<String, AliasTooLong> {
     let PortSpec { instance, placement: Placement::Netns(netns), device, .. } = spec;
-    format!("privnet vni={vni} instance={instance} netns={netns} device={device}")
+    let alias = format!("privnet vni={vni} instance={instance} netns={netns} device={device}");
+    match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
+        None | Some(0) => Ok(alias),
+        Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
+    }
 }
 
 /// Reads what [`alias`] wrote.
@@ -69,7 +81,12 @@ mod tests {
             mtu_bytes: 1450,
         };
         let vni = Vni::from_random(4096);
-        assert_eq!(read_alias(&alias(vni, &spec), 1450), Some((vni, spec)));
+        let written = alias(vni, &spec).expect("short");
+        assert_eq!(read_alias(&written, 1450), Some((vni, spec.clone())));
+        let path = format!("/{}", "x".repeat(300));
+        let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
+        let refusal = alias(vni, &PortSpec { placement, ..spec }).expect_err("too long");
+        assert!(refusal.to_string().ends_with("too long by 127 octets to be noted on a device"), "{refusal}");
         for other in ["", "privnet", "privnet vni=0 instance=x netns=y device=z", "uplink"] {
             assert_eq!(read_alias(other, 1450), None, "{other}");
         }

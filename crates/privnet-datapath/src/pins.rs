@@ -31,6 +31,10 @@ impl Pins {
         if self.0.starts_with(BPF_DIR) {
             mount_bpf().step(format_args!("mount the BPF file system at {BPF_DIR}"))?;
         }
+        if !is_on_bpf(&self.0).step(format_args!("look at {}", self.0.display()))? {
+            return Err("it is not on a BPF file system")
+                .step(format_args!("pin eBPF objects in {}", self.0.display()));
+        }
         for dir in [self.maps(), self.links()] {
             fs::create_dir_all(&dir).step(format_args!("make the folder {}", dir.display()))?;
         }
@@ -99,6 +103,12 @@ fn mount_bpf() -> nix::Result<()> {
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
         Some("mode=700"),
     )
+}
+
+/// Whether a folder, which need not be there, is or would be on a BPF file system.
+fn is_on_bpf(dir: &Path) -> nix::Result<bool> {
+    let existing = dir.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(dir);
+    Ok(statfs(existing)?.filesystem_type() == BPF_FS_MAGIC)
 }
 
 fn remove_tree(dir: &Path) -> Result<bool, KernelError> {

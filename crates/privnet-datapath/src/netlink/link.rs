@@ -11,8 +11,6 @@ const LINK_HEADER_OCTETS: usize = 16;
 const ADDRESS_HEADER_OCTETS: usize = 8;
 const IF_OPER_UP: u8 = 6;
 const VETH_INFO_PEER: u16 = 1;
-const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
-const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
@@ -110,17 +108,10 @@ impl Socket {
         self.request(request)
     }
 
-    /// Sets a device's alias, and keeps IPv6 from giving it an address and speaking by it. The kernel
-    /// takes neither when it makes a device.
-    pub(crate) fn describe(&mut self, index: u32, alias: &str) -> Result<(), NetlinkError> {
-        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)])
-            .attribute(libc::IFLA_IFALIAS, alias.as_bytes())
-            .nested(libc::IFLA_AF_SPEC, |message| {
-                message.nested(libc::AF_INET6 as u16, |message| {
-                    message.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
-                })
-            });
-        self.request(request)
+    /// Sets a device's alias. The kernel does not take it when it makes a device.
+    pub(crate) fn set_alias(&mut self, index: u32, alias: &str) -> Result<(), NetlinkError> {
+        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
+        self.request(request.attribute(libc::IFLA_IFALIAS, alias.as_bytes()))
     }
 
     /// Makes a vxlan device whose tunnels are chosen frame by frame, down.

@@ -8,7 +8,7 @@ use super::lab::{Host, Instance, Namespace, network};
 use crate::layout::{FdbKey, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, port_device};
 use crate::programs::Hook;
-use crate::{Datapath, KernelDump, purge};
+use crate::{Datapath, KernelDump, purge, sys};
 
 /// Instances a and b on one host, c on another, all in one network and with their addresses.
 struct Scene {
@@ -304,6 +304,12 @@ mod damage {
     fn a_link_of_the_overlay_that_was_removed_is_put_back() {
         let mut scene = Scene::new(Hook::Tcx);
         std::fs::remove_file(scene.one.pins.0.join("links").join(OVERLAY_DEVICE)).expect("it was there");
+        // The kernel detaches the program in the background.
+        scene.by_hand(|datapath| {
+            while !sys::tcx_programs(datapath.overlay_ifindex).expect("asked").is_empty() {
+                std::thread::yield_now();
+            }
+        });
         assert!(scene.is_as_wanted());
         assert!(scene.all_reach_each_other());
     }
@@ -368,6 +374,16 @@ mod refusals {
         refused(&mut host, &NetOp::AddVtep { vni: vni(), vtep }, why);
         let target = FdbTarget::Remote(vtep);
         refused(&mut host, &NetOp::SetFdb { vni: vni(), mac: MacAddr::for_port([1; 5]), target }, why);
+    }
+
+    #[test]
+    fn a_folder_for_pins_that_is_on_no_bpf_file_system() {
+        let (host, _wire) = Host::alone(Hook::Tcx);
+        let pin_dir = std::env::temp_dir().join("privnet-test-never-made");
+        let config = crate::DatapathConfig { vtep: host.vtep.into(), vxlan_port: 4789, pin_dir: pin_dir.clone() };
+        let refusal = host.namespace.within(|| Datapath::open(&config).err()).expect("refused");
+        assert_eq!(refusal.to_string(), format!("cannot pin eBPF objects in {}", pin_dir.display()));
+        assert!(!pin_dir.exists());
     }
 
     #[test]
@@ -457,7 +473,9 @@ fn an_instances_end_has_its_name_its_address_and_the_mtu() {
     let device = port_device(scene.a.mac);
     let shown = scene.one.namespace.ip(&format!("link show dev {device}"));
     assert!(shown.contains("alias privnet vni=101 instance="), "{shown}");
-    assert_eq!(scene.one.namespace.ip(&format!("-6 address show dev {device}")), "", "no address of its own");
+    let switch = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
+    let is_off = scene.one.namespace.within(|| std::fs::read_to_string(switch)).expect("read");
+    assert_eq!(is_off.trim(), "1", "the host's own IPv6 has nothing to say to an instance");
     let ports = scene.one.dump().networks.remove(&vni()).expect("a network").ports;
     assert_eq!(ports[&scene.a.mac].spec.device, DeviceName::of_port(0));
     assert_eq!(ports[&scene.a.mac].stage, PortStage::Open);
