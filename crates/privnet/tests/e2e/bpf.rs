@@ -1,12 +1,13 @@
 //! Pinned eBPF maps, changed behind the agent's back (bpf(2)).
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::{fs, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use privnet_lab::Host;
 
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
@@ -30,14 +31,24 @@ struct Attributes {
 }
 
 impl Map {
-    /// Opens the map that is pinned here.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the map of this name that a host's agent has pinned.
+    pub fn of_host(host: &Host, name: &str) -> Result<Self> {
+        for entry in fs::read_dir(&host.pin_dir)? {
+            let pin = entry?.path().join(name);
+            if pin.exists() {
+                return Self::open(&pin);
+            }
+        }
+        bail!("{} has no map {name} in {}", host.name, host.pin_dir.display())
+    }
+
+    fn open(path: &Path) -> Result<Self> {
         let name = CString::new(path.as_os_str().as_bytes())?;
         let attributes = Attributes { path_or_map: name.as_ptr() as u64, ..Attributes::default() };
         let fd = bpf(BPF_OBJ_GET, &attributes).with_context(|| format!("cannot open {}", path.display()))?;
         // SAFETY: the kernel has just made it, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+        let described = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let key_octets = described.lines().find_map(|line| line.strip_prefix("key_size:")?.trim().parse().ok());
         Ok(Self { fd, key_octets: key_octets.context("a map has keys")? })
     }

@@ -1,10 +1,11 @@
 //! The command line: what it prints, and how it ends.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
-use privnet_lab::Lab;
+use anyhow::{Context, Result, ensure};
+use privnet_lab::{Daemon, Lab};
 use serde_json::{Value, json};
 
 use crate::support::{PRIVNET, hosts, in_lab, in_prepared_lab, items, text};
@@ -71,13 +72,10 @@ fn a_network_s_life_by_name_and_by_id_in_tables_and_in_json() {
         );
         let shown = at(lab, &["instance", "show", "blue"])?;
         ensure!(shown.stdout.contains("backend") && shown.stdout.contains("10.0.0.77"), "{}", shown.stdout);
-        let hosts = at(lab, &["host", "list"])?;
-        let hosts = rows(&hosts.stdout)
-            .iter()
-            .map(|row| (row[0], row[2], row[3]))
-            .map(|row| format!("{row:?}"))
-            .collect::<Vec<_>>();
-        ensure!(hosts == [r#"("h1", "192.0.2.1", "connected")"#, r#"("h2", "192.0.2.2", "connected")"#], "{hosts:?}");
+        let listed = at(lab, &["host", "list"])?;
+        let listed: BTreeSet<_> = rows(&listed.stdout).into_iter().map(|row| [row[0], row[2], row[3]]).collect();
+        let expected = [["h1", "192.0.2.1", "connected"], ["h2", "192.0.2.2", "connected"]];
+        ensure!(listed == BTreeSet::from(expected), "{listed:?}");
 
         let moved = at(lab, &["update-ip", "red", "backend", "--ip", "10.0.0.150"])?;
         ensure!(moved.stdout == "red in backend, address 10.0.0.150\n", "{moved:?}");
@@ -226,6 +224,20 @@ fn nothing_but_loopback_is_listened_on() -> Result<()> {
     let refused = privnet(&["server", "--listen", "127.0.0.1:0", "--sync-listen", "0.0.0.0:0", "--data", &data], &[])?;
     ensure!(refused.code == Some(2) && refused.stderr.contains("loopback"), "{refused:?}");
     Ok(())
+}
+
+#[test]
+fn logs_are_json_on_request_with_a_line_per_request() {
+    in_prepared_lab(hosts(1).server_args(["--log-format", "json"]), |lab| {
+        lab.start_server()?;
+        at(lab, &["network", "create", "n"])?;
+        let log = lab.server().map(Daemon::log).unwrap_or_default();
+        let events = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        let created = events.iter().find(|event| event["operation"] == "create-private-network");
+        let created = created.with_context(|| format!("no line about the request: {log}"))?;
+        ensure!(created["status"] == 200 && created["duration_ms"].is_number(), "{created}");
+        Ok(())
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use privnet_lab::{DhcpClient, DhcpClientKind, DhcpLease, Instance, Lab};
 use serde_json::{Value, json};
 
 use crate::invariants;
-use crate::support::{BROADCAST, eventually, frame, hosts, in_lab, managed, port_mac, udp_packet};
+use crate::support::{BROADCAST, eventually, frame, hosts, in_lab, managed, octets, port_mac, udp_packet};
 
 /// The last usable host address of the networks here.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
@@ -105,13 +105,19 @@ fn a_changed_address_is_learnt_at_the_next_renewal() {
 }
 
 #[test]
-fn leases_are_renewed_while_the_server_is_away_and_the_agent_is_new() {
+fn leases_are_given_and_renewed_while_the_server_is_away_and_the_agent_is_new() {
     in_lab(hosts(1), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
         let guests = CLIENTS.map(|kind| guest(lab, &network, kind).map(|(instance, client)| (instance, client, kind)));
+        let newcomer = lab.add_instance("newcomer", 1)?;
+        let newcomers = attach(lab, &network, &newcomer)?;
         lab.kill_server();
         lab.kill_agent(1);
+        // A request that nobody answers now is asked again by its client.
+        let new_client = lab.dhcp_client(&newcomer, "net0", DhcpClientKind::Udhcpc)?;
+        eventually("it has asked", || Ok(new_client.log().contains("discover")))?;
         lab.start_agent(1)?;
+        new_client.wait_for_address(newcomers)?;
         for guest in guests {
             let (instance, client, kind) = guest?;
             let address = client.lease().context("it has a lease")?.address;
@@ -230,10 +236,9 @@ const DHCPDECLINE: u8 = 4;
 
 /// A client's message (RFC 2131 §2) with the options that are addresses.
 fn dhcp(kind: u8, client: &str, addresses: &[(u8, Ipv4Addr)]) -> Vec<u8> {
-    let mac: Vec<u8> = client.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC")).collect();
     let mut message = vec![1, 1, 6, 0, 0, 0, 0, 7];
     message.resize(28, 0);
-    message.extend(mac);
+    message.extend(octets(client));
     message.resize(236, 0);
     message.extend([99, 130, 83, 99, 53, 1, kind]);
     for (option, address) in addresses {

@@ -1,14 +1,18 @@
 //! What a network carries, to whom, and what it keeps apart.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use privnet_lab::{Capture, Lab};
+use privnet_lab::{Capture, DhcpClientKind, Instance, Lab};
 use serde_json::json;
 
+use crate::bpf::Map;
 use crate::invariants;
-use crate::support::{BROADCAST, Guest, OVERLAY_MTU_BYTES, assert_mesh, frame, hosts, in_lab, managed, udp_packet};
+use crate::support::{
+    BROADCAST, Guest, OVERLAY_MTU_BYTES, assert_mesh, frame, hosts, in_lab, managed, octets, udp_packet,
+};
 
 /// For experiments (IEEE 802 local experimental ethertype 1): nothing but these tests sends it.
 const EXPERIMENT: u16 = 0x88b5;
@@ -27,6 +31,92 @@ fn all_guests_of_a_network_reach_each_other_on_one_host_and_across_three() {
         assert_mesh(&guests)?;
         invariants::hold(lab)
     });
+}
+
+#[test]
+fn success_means_that_every_host_has_applied_the_change() {
+    in_lab(hosts(3), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let residents = join_all(lab, &network, "resident", &[1, 2, 3])?;
+        let tables = lab.hosts().iter().map(|host| Map::of_host(host, "fdb")).collect::<Result<Vec<_>>>()?;
+        for round in 0..9 {
+            let instance = lab.add_instance(&format!("guest-{round}"), 1 + round % 3)?;
+            lab.api().attach(&network, &instance.id, None)?;
+            let known = tables.iter().map(Map::keys).collect::<Result<Vec<_>>>()?;
+            let guest = Guest::attach(lab, &network, instance)?;
+            let about_guest = |keys: &Vec<Vec<u8>>| keys.iter().any(|key| contains(key, &octets(&guest.mac)));
+            ensure!(known.iter().all(about_guest), "a host does not know {} in round {round}", guest.mac);
+            for resident in &residents {
+                // The very first packet.
+                let answered = resident.instance.namespace.ping(guest.address, 1)?;
+                ensure!(answered == 1, "{} does not answer {}", guest.instance.name, resident.instance.name);
+            }
+            lab.api().detach(&network, &guest.instance.id)?;
+            let known = tables.iter().map(Map::keys).collect::<Result<Vec<_>>>()?;
+            ensure!(!known.iter().any(about_guest), "a host still knows {} in round {round}", guest.mac);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_crosses_while_ports_come_and_go_and_agents_die() {
+    in_lab(hosts(2), |lab| {
+        let red = lab.api().create_network(&managed("red"))?;
+        let reds = join_all(lab, &red, "red", &[1, 2])?;
+        let instances = [1, 2, 1, 2].map(|host| lab.add_instance("passer-by", host));
+        let instances = instances.into_iter().collect::<Result<Vec<_>>>()?;
+        // From before they have a device, on whatever devices they will have.
+        let seen = instances.iter().map(|one| lab.capture(&one.namespace, "any", "not (ip or ip6 or arp)"));
+        let seen = seen.collect::<Result<Vec<_>>>()?;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for red in &reds {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        red.send(BROADCAST, EXPERIMENT, b"to all of red").expect("sent");
+                    }
+                });
+            }
+            let churned = churn(lab, &instances);
+            stop.store(true, Ordering::Relaxed);
+            churned
+        })?;
+        lab.wait_for_agents()?;
+        // The captures would have seen it: they see this.
+        let last = lab.api().create_network(&managed("last"))?;
+        let guests = instances.into_iter().map(|instance| Guest::attach(lab, &last, instance));
+        let guests = guests.collect::<Result<Vec<_>>>()?;
+        guests[0].send(BROADCAST, EXPERIMENT, b"to all of the last")?;
+        for capture in seen {
+            capture.wait_for_frame(&guests[0].mac)?;
+            let frames = capture.stop()?;
+            let of_red = |line: &&String| reds.iter().any(|red| line.contains(&red.mac));
+            let crossed: Vec<_> = frames.iter().filter(of_red).collect();
+            ensure!(crossed.is_empty(), "frames of red are seen outside: {crossed:#?}");
+        }
+        invariants::hold(lab)
+    });
+}
+
+/// Attaches instances to networks that come and go, while the agents are killed now and then.
+fn churn(lab: &mut Lab, instances: &[Instance]) -> Result<()> {
+    for round in 0..12 {
+        let network = lab.api().create_network(&managed("passing"))?;
+        for instance in instances {
+            lab.api().attach(&network, &instance.id, None)?;
+        }
+        if round % 4 == 3 {
+            let host = 1 + round / 4 % 2;
+            lab.kill_agent(host);
+            lab.start_agent(host)?;
+        }
+        for instance in instances {
+            lab.api().detach(&network, &instance.id)?;
+        }
+        lab.api().delete_network(&network)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -144,6 +234,21 @@ fn a_packet_of_1450_octets_passes_in_one_piece_and_one_of_1451_does_not() {
 }
 
 #[test]
+fn a_jumbo_underlay_makes_a_jumbo_overlay() {
+    const JUMBO_BYTES: u32 = 9000;
+    in_lab(hosts(2).underlay_mtu(JUMBO_BYTES), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let guests = join_all(lab, &network, "red", &[1, 2])?;
+        let client = lab.dhcp_client(&guests[0].instance, &guests[0].device, DhcpClientKind::Udhcpc)?;
+        let told = client.wait_for_lease()?.variables.get("mtu").cloned();
+        ensure!(told == Some((JUMBO_BYTES - 50).to_string()), "DHCP tells an MTU of {told:?}");
+        ensure!(guests[0].reaches(&guests[1])?, "no way from one to the other");
+        ensure!(guests[0].instance.namespace.ping_sized(guests[1].address, JUMBO_BYTES - 50)?, "jumbos do not pass");
+        Ok(())
+    });
+}
+
+#[test]
 fn who_has_a_leased_address_is_answered_without_asking_its_holder() {
     in_lab(hosts(2), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
@@ -242,6 +347,10 @@ fn a_guest_that_leaves_is_gone_for_the_others_and_may_return() {
         ensure!(pinger.stop()? > 0, "the others were not disturbed");
         invariants::hold(lab)
     });
+}
+
+fn contains(octets: &[u8], part: &[u8]) -> bool {
+    octets.windows(part.len()).any(|window| window == part)
 }
 
 fn join_all(lab: &mut Lab, network: &str, name: &str, on: &[usize]) -> Result<Vec<Guest>> {

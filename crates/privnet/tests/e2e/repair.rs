@@ -1,9 +1,9 @@
 //! What is changed by hand is put right and reported; what is not ours is left alone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use privnet_lab::{Host, Lab};
 
 use crate::bpf::Map;
@@ -49,9 +49,8 @@ fn map_entries_that_are_removed_by_hand_are_put_back_and_reported() {
         let network = lab.api().create_network(&managed("red"))?;
         let guests = [1, 1, 2].map(|host| Guest::join(lab, &network, &format!("red-{host}"), host));
         let guests = guests.into_iter().collect::<Result<Vec<_>>>()?;
-        let dir = map_dir(&lab.host(1).pin_dir)?;
         for name in MAPS {
-            let map = Map::open(&dir.join(name))?;
+            let map = Map::of_host(lab.host(1), name)?;
             let keys = map.keys()?;
             ensure!(!keys.is_empty(), "{name} is empty: nothing is tested");
             let before = reports(lab)?;
@@ -108,17 +107,6 @@ fn detach_program(host: &Host, device: &str) -> Result<()> {
 
 fn link_pin(host: &Host, device: &str) -> PathBuf {
     host.pin_dir.join("links").join(device)
-}
-
-/// Where among a host's pins the maps are.
-fn map_dir(pin_dir: &Path) -> Result<PathBuf> {
-    for entry in fs::read_dir(pin_dir)? {
-        let dir = entry?.path();
-        if dir.join("fdb").exists() {
-            return Ok(dir);
-        }
-    }
-    bail!("no maps in {}", pin_dir.display())
 }
 
 /// How many repairs are in the log of h1's agent, and how many of h1 in the server's.

@@ -112,9 +112,12 @@ impl Guest {
 
 /// An Ethernet frame.
 pub fn frame(to: &str, from: &str, ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let octets = |mac: &str| mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC")).collect();
-    let addresses: [Vec<u8>; 2] = [octets(to), octets(from)];
-    [addresses.concat().as_slice(), &ethertype.to_be_bytes(), payload].concat()
+    [&octets(to)[..], &octets(from), &ethertype.to_be_bytes(), payload].concat()
+}
+
+/// The octets of a MAC address.
+pub fn octets(mac: &str) -> Vec<u8> {
+    mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC address")).collect()
 }
 
 /// An IPv4 packet with a UDP datagram without checksum (RFC 768 allows that).
