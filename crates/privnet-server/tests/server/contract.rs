@@ -28,6 +28,15 @@ fn the_one_zone_has_our_own_url() {
 }
 
 #[test]
+fn the_url_is_that_of_the_address_unless_another_one_is_given() {
+    let server = TestServer::start(Setup { public_url: None, ..Setup::WAITING });
+    let endpoint = format!("http://{}/v2", server.address);
+    assert_eq!(server.get("/v2/zone")["zones"][0]["api-endpoint"], endpoint);
+    let server = TestServer::start(Setup { public_url: Some("https://api.example.net/"), ..Setup::WAITING });
+    assert_eq!(server.get("/v2/zone")["zones"][0]["api-endpoint"], "https://api.example.net/v2");
+}
+
+#[test]
 fn the_document_is_served() {
     let server = TestServer::start(Setup::WAITING);
     assert_eq!(server.get("/v2/openapi.json"), privnet_api::document());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use privnet_model::zone::{Change, Snapshot};
+use privnet_server::ServerError;
 use privnet_store::{SqliteStore, Store, StoreError, Trouble};
 use privnet_sync::FromAgent;
 use serde_json::json;
@@ -28,6 +29,19 @@ impl Store for Flaky {
             return Err(StoreError::Database { doing: "commit", trouble: Trouble::Full, source });
         }
         self.store.commit(changes)
+    }
+}
+
+/// A store with a fault that nobody has foreseen.
+struct Faulty(SqliteStore);
+
+impl Store for Faulty {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+        panic!("as the test wants it")
     }
 }
 
@@ -105,6 +119,14 @@ fn a_confirmation_that_cannot_be_kept_is_asked_for_again() {
     wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
     is_full.store(false, Ordering::Relaxed);
     assert_eq!(server.ended(&detachment)["state"], "success");
+}
+
+#[test]
+fn a_server_whose_store_has_a_fault_ends_rather_than_going_on_without_it() {
+    let mut server = TestServer::start_on(|store| Box::new(Faulty(store)), Setup::WAITING);
+    let reply = server.ask("POST", "/v2/private-network", json!({"name": "n"}));
+    assert_eq!(reply.status, 503);
+    assert!(matches!(server.ended_by_itself(), ServerError::Writer));
 }
 
 #[test]

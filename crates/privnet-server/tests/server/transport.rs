@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::support::{PATIENCE, Setup, TestServer};
+use privnet_server::{Server, ServerConfig, ServerError};
+
+use crate::support::{PATIENCE, Setup, TestServer, config};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -117,4 +119,38 @@ fn what_is_no_request_ends_only_its_own_connection() {
     connection.send(b"nonsense\r\n\r\n");
     assert_eq!(connection.answer().0, "HTTP/1.1 400 Bad Request");
     assert_eq!(server.get("/healthz"), json!({"status": "ok"}));
+}
+
+/// Has a server refuse to start, with this message.
+async fn refused(change: impl FnOnce(&mut ServerConfig), message: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut config = config(Setup::WAITING, &dir);
+    change(&mut config);
+    let error: ServerError = Server::bind(config).await.err().expect("refused");
+    assert_eq!(error.to_string(), message);
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_served_beyond_loopback() {
+    refused(
+        |config| config.listen = "192.0.2.1:0".parse().expect("an address"),
+        "refusing to listen on 192.0.2.1:0: there is no authentication yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere",
+    )
+    .await;
+    refused(
+        |config| config.sync_listen = Some("0.0.0.0:0".parse().expect("an address")),
+        "refusing to serve agents on 0.0.0.0:0: hosts cannot prove who they are yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to connect agents from elsewhere",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn two_servers_do_not_share_a_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let first = Server::bind(config(Setup::WAITING, &dir)).await.expect("a server");
+    let error = Server::bind(config(Setup::WAITING, &dir)).await.err().expect("refused");
+    let expected = format!("cannot open the database {}", dir.path().join("privnet.db").display());
+    assert_eq!(error.to_string(), expected);
+    drop(first);
 }

@@ -33,13 +33,18 @@ pub(crate) struct Setup {
     /// Longer than any test: the first answer to a mutation tells its end. Zero: it tells the beginning.
     pub(crate) operation_hold: Duration,
     pub(crate) operation_timeout: Duration,
+    pub(crate) public_url: Option<&'static str>,
     /// Whether agents can connect over TCP beside the socket.
     pub(crate) sync_over_tcp: bool,
 }
 
 impl Setup {
-    pub(crate) const WAITING: Self =
-        Self { operation_hold: PATIENCE, operation_timeout: Duration::from_secs(60), sync_over_tcp: false };
+    pub(crate) const WAITING: Self = Self {
+        operation_hold: PATIENCE,
+        operation_timeout: Duration::from_secs(60),
+        public_url: Some("http://api.example.net:8080"),
+        sync_over_tcp: false,
+    };
     pub(crate) const AT_ONCE: Self = Self { operation_hold: Duration::ZERO, ..Self::WAITING };
 }
 
@@ -77,6 +82,12 @@ impl TestServer {
         let Running { runtime, stop, serving, .. } = self.running.take().expect("a running server");
         stop.send(()).expect("the server runs");
         runtime.block_on(serving).expect("no panic").expect("a clean end");
+    }
+
+    /// Waits for the end of a server that nobody has stopped.
+    pub(crate) fn ended_by_itself(&mut self) -> ServerError {
+        let Running { runtime, serving, stop: _not_sent, .. } = self.running.take().expect("a running server");
+        runtime.block_on(serving).expect("no panic").expect_err("a fault")
     }
 
     pub(crate) fn resume(&mut self) {
@@ -137,12 +148,12 @@ fn run(setup: Setup, dir: &TempDir, store: Option<Box<dyn Store>>) -> (Running, 
     (Running { runtime, sync_address, stop, serving }, address)
 }
 
-fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
+pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
     ServerConfig {
         listen: FREE_PORT,
         data_dir: dir.path().to_owned(),
         zone: "ch-dk-2".to_owned(),
-        public_url: Some("http://api.example.net:8080".to_owned()),
+        public_url: setup.public_url.map(str::to_owned),
         operation_hold: setup.operation_hold,
         sync_socket: sync_socket(dir),
         sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
