@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use privnet_lab::{Api, Lab};
-use serde_json::json;
+use privnet_lab::{Api, Lab, check_interrupts};
+use serde_json::{Value, json};
 
 use crate::create::{create, server_alone};
 use crate::http::{Connection, address_of, drive, request};
@@ -102,7 +102,9 @@ fn full_server() -> Result<Lab> {
     eprintln!("  registering {INSTANCES} instances");
     let instances = register(address, &lab.host(1).name)?;
     eprintln!("  attaching {} ports", 2 * INSTANCES);
-    attach(address, &networks, &instances)?;
+    let last = attach(address, &networks, &instances)?;
+    eprintln!("  waiting for the operations' deadline");
+    wait_for_end(lab.api(), &last)?;
     ensure_full(lab.api())?;
     Ok(lab)
 }
@@ -121,13 +123,30 @@ fn register(address: SocketAddr, host: &str) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-fn attach(address: SocketAddr, networks: &[String], instances: &[String]) -> Result<()> {
+/// Returns the operation that ends last.
+fn attach(address: SocketAddr, networks: &[String], instances: &[String]) -> Result<Value> {
     let port = |number: usize| {
         let network = &networks[number / 2];
         let instance = &instances[(number / 2 + number % 2) % instances.len()];
         request("PUT", &format!("/v2/private-network/{network}:attach"), Some(&json!({"instance": {"id": instance}})))
     };
-    drive(address, FILLING_CLIENTS, (0..2 * INSTANCES).map(port), |_, answer| answer.json().map(drop))
+    let mut last = Value::Null;
+    drive(address, FILLING_CLIENTS, (0..2 * INSTANCES).map(port), |_, answer| {
+        last = answer.json()?;
+        Ok(())
+    })?;
+    Ok(last)
+}
+
+/// The attaches wait for a host that is away, and time out. What waits is no part of what is measured.
+fn wait_for_end(api: &Api, operation: &Value) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let path = format!("/v2/operation/{}", operation["id"].as_str().context("an operation has an id")?);
+    while api.get(&path)?["state"] == "pending" {
+        check_interrupts()?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 fn ensure_full(api: &Api) -> Result<()> {
