@@ -135,8 +135,9 @@ impl Datapath {
         {
             return Ok(());
         }
-        warn!(device = OVERLAY_DEVICE, "somebody else has changed or removed the overlay device; repaired");
-        self.set_up_overlay()
+        self.set_up_overlay()?;
+        warn!(device = OVERLAY_DEVICE, "somebody else had changed or removed the overlay device; repaired");
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {

@@ -61,9 +61,11 @@ impl Snapshot {
     /// Devices of unknown networks, and entries of ports whose devices are gone.
     fn strays(&self) -> BTreeSet<MacAddr> {
         let mute = self.devices.iter().filter(|device| device.plugged.is_none()).map(|device| device.mac);
-        let is_there = |ifindex, mac| self.devices.iter().any(|device| device.index == ifindex || device.mac == mac);
-        let entries = self.ports.iter().map(|(ifindex, port)| (*ifindex, MacAddr::from(port.mac)));
-        mute.chain(entries.filter(|(ifindex, mac)| !is_there(*ifindex, *mac)).map(|(_, mac)| mac)).collect()
+        let (indexes, macs): (BTreeSet<_>, BTreeSet<_>) =
+            self.devices.iter().map(|device| (device.index, device.mac)).unzip();
+        let entries = self.ports.iter().map(|(index, port)| (index, MacAddr::from(port.mac)));
+        let gone = entries.filter(|(index, mac)| !indexes.contains(index) && !macs.contains(mac));
+        mute.chain(gone.map(|(_, mac)| mac)).collect()
     }
 
     fn add_settings(&self, networks: &mut KernelNetworks) {

@@ -49,6 +49,9 @@ pub enum ApplyError {
     /// The instance's network namespace is not there.
     #[error("network namespace {0} does not exist on this host")]
     NetnsNotFound(Netns),
+    /// The instance's network namespace is this agent's.
+    #[error("network namespace {0} is the host's own, where no instance is")]
+    OwnNetns(Netns),
     /// The instance has another device of that name.
     #[error("network namespace {netns} has another device named {device}")]
     DeviceTaken {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
@@ -27,7 +28,19 @@ pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
     // The name of a namespace that is gone may stay as an empty file.
     // SAFETY: the request takes no argument.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-    if kind == libc::CLONE_NEWNET { Ok(file) } else { Err(ApplyError::NetnsNotFound(netns.clone())) }
+    if kind != libc::CLONE_NEWNET {
+        return Err(ApplyError::NetnsNotFound(netns.clone()));
+    }
+    if is_own(&file).step(format_args!("compare {} with the own network namespace", path.display()))? {
+        return Err(ApplyError::OwnNetns(netns.clone()));
+    }
+    Ok(file)
+}
+
+/// Whether it is the namespace of this thread.
+fn is_own(netns: &File) -> io::Result<bool> {
+    let (one, other) = (netns.metadata()?, std::fs::metadata("/proc/thread-self/ns/net")?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Opens a netlink socket in a network namespace.

@@ -136,9 +136,11 @@ impl Vtep {
         self.0.send_to(&[&header, frame].concat(), (to, VXLAN_PORT)).expect("sent");
     }
 
-    pub(super) fn next(&self) -> (Vni, Vec<u8>) {
+    /// The next frame, which must have come from that host.
+    pub(super) fn next(&self, from: Ipv4Addr) -> (Vni, Vec<u8>) {
         let mut datagram = [0; 65536];
-        let octets = self.0.recv(&mut datagram).expect("a frame has come");
+        let (octets, sender) = self.0.recv_from(&mut datagram).expect("a frame has come");
+        assert_eq!(sender.ip(), from);
         let vni = u32::from_be_bytes(datagram[4..8].try_into().expect("four octets")) >> 8;
         (Vni::try_from(vni).expect("a VNI"), datagram[VXLAN_HEADER_OCTETS..octets].to_vec())
     }

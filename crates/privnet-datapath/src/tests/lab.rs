@@ -109,10 +109,12 @@ impl Host {
         (Self::open(one, 1, hook), Self::open(two, 2, hook))
     }
 
-    /// Host 192.0.2.1, and the other end of its wire, which has the addresses 192.0.2.2 to 192.0.2.9.
+    /// Host 192.0.2.1, which has another address that the kernel would rather use, and the other end of
+    /// its wire, which has the addresses 192.0.2.2 to 192.0.2.9.
     pub(super) fn alone(hook: Hook) -> (Self, Namespace) {
         let (host, wire) = (Namespace::new(), Namespace::new());
         host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.netns()));
+        host.ip("address add 192.0.2.99/24 dev under0");
         for number in 2..10 {
             wire.ip(&format!("address add 192.0.2.{number}/24 dev under0"));
         }

@@ -209,7 +209,7 @@ mod from_port {
             let frame = saying(to, scene.a.mac, "hello");
             a.send(&frame);
             assert_eq!(b.next(), frame);
-            assert_eq!(other.next(), (scene.vni, frame));
+            assert_eq!(other.next(scene.host.vtep), (scene.vni, frame));
         }
         // Whoever should have heard nothing has heard nothing before this.
         let frame = saying(scene.a.mac, scene.b.mac, "only this");
@@ -219,7 +219,7 @@ mod from_port {
         scene.host.apply(&NetOp::AddVtep { vni: other_vni(), vtep: STRANGE_VTEP.into() }).expect("added");
         let frame = saying(BROADCAST, scene.d.mac, "only this");
         d.send(&frame);
-        assert_eq!(strange.next(), (other_vni(), frame));
+        assert_eq!(strange.next(scene.host.vtep), (other_vni(), frame));
     }
 
     #[test]
@@ -240,6 +240,9 @@ mod from_port {
         let _other = Vtep::at(&scene.wire, OTHER_VTEP);
         let (hosts_address, device) = (Ipv4Addr::new(10, 0, 0, 77), port_device(scene.a.mac));
         scene.host.namespace.ip(&format!("address add {hosts_address}/24 dev {device}"));
+        let shown = scene.host.namespace.ip(&format!("link show dev {device}"));
+        let hosts_mac = shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("shown");
+        let hosts_mac = hosts_mac.parse().expect("a MAC address");
         let before = packets_received(&scene.host.namespace);
         let tap = Tap::on(&scene.a.namespace, "net0");
         let sent = [
@@ -249,6 +252,8 @@ mod from_port {
             scene.asks(scene.arp(hosts_address)),
             ethernet(BROADCAST, scene.a.mac, IPV4, &udp(9, 9, 10)),
             ethernet(scene.b.mac, scene.a.mac, IPV4, &udp(9, 9, 10)),
+            ethernet(hosts_mac, scene.a.mac, IPV4, &udp(9, 9, 10)),
+            ethernet(BROADCAST, scene.a.mac, IPV4, &udp(67, 68, 300)),
             scene.dhcp(),
         ];
         sent.iter().for_each(|frame| tap.send(frame));
@@ -406,6 +411,7 @@ mod arp {
             ("an unknown address", scene.arp(Ipv4Addr::new(10, 0, 0, 99))),
             ("a probe (RFC 5227)", Arp::request((scene.a.mac, nobody), scene.b.address)),
             ("an announcement", scene.arp(scene.a.address)),
+            ("a claim of somebody's address", Arp::request((scene.a.mac, scene.b.address), scene.b.address)),
             ("an address that is its own by the leases", Arp::request((scene.a.mac, scene.c.address), scene.a.address)),
             ("an answer", Arp::reply((scene.a.mac, scene.a.address), (scene.b.mac, scene.b.address))),
         ];
@@ -554,8 +560,8 @@ mod from_overlay {
         // Had it gone to the other host, it would have come there before this.
         let later = saying(BROADCAST, wire.scene.a.mac, "later");
         a.send(&later);
-        assert_eq!(third.next(), (vni, later.clone()));
-        assert_eq!(wire.other.next(), (vni, later));
+        assert_eq!(third.next(wire.scene.host.vtep), (vni, later.clone()));
+        assert_eq!(wire.other.next(wire.scene.host.vtep), (vni, later));
         assert_eq!(wire.scene.host.counters(wire.scene.d.mac).received_frames, 0);
     }
 

@@ -1,5 +1,7 @@
 //! What is in the kernel: made, read back, kept, repaired and removed.
 
+use std::collections::BTreeSet;
+
 use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
 use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, plan};
@@ -123,6 +125,23 @@ mod damage {
             assert_eq!(ports.len(), 2);
             assert!(ports.iter().any(|(ifindex, _)| *ifindex == index));
         });
+    }
+
+    #[test]
+    fn what_a_removed_device_leaves_is_removed_when_the_port_is_plugged_in_anew() {
+        let mut scene = Scene::new(Hook::Tcx);
+        scene.one.namespace.ip(&format!("link delete {}", port_device(scene.a.mac)));
+        let only_a = KernelNetwork { ports: [(scene.a.mac, scene.a.port())].into(), ..KernelNetwork::default() };
+        for op in plan(vni(), &only_a, &KernelNetwork::default()) {
+            scene.one.apply(&op).expect("applied");
+        }
+        let indexes = [scene.a.mac, scene.b.mac].map(|mac| scene.one.index_of(mac));
+        scene.by_hand(move |datapath| {
+            let ports = datapath.tables.ports.entries().expect("read");
+            assert_eq!(ports.into_iter().map(|(index, _)| index).collect::<BTreeSet<_>>(), indexes.into());
+        });
+        // The FDB entry is for the plan to put right.
+        scene.is_repaired("an FDB entry for a device that is gone");
     }
 
     #[test]
@@ -315,6 +334,19 @@ mod damage {
     }
 }
 
+#[test]
+fn maps_of_another_layout_are_not_kept() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let pins = &scene.one.pins.0;
+    let [mine, other, theirs] = ["v1", "v0", "void"].map(|name| pins.join(name));
+    for dir in [&other, &theirs] {
+        std::fs::create_dir(dir).expect("made");
+    }
+    scene.one.reopen();
+    assert_eq!([mine, other, theirs].map(|dir| dir.exists()), [true, false, true]);
+    assert!(scene.is_as_wanted());
+}
+
 mod refusals {
     use super::*;
 
@@ -340,6 +372,17 @@ mod refusals {
             refused(&mut host, &op, &format!("network namespace {name} does not exist on this host"));
             assert!(host.apply(&op).expect_err("refused").is_not_found());
         }
+    }
+
+    /// Frames are handed over from one namespace to another (bpf_redirect_peer).
+    #[test]
+    fn the_hosts_own_namespace() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let netns = host.namespace.netns();
+        let mut spec = Instance::new(1).port().spec;
+        spec.placement = Placement::Netns(netns.clone());
+        let op = NetOp::Plug { vni: vni(), mac: MacAddr::for_port([1; 5]), spec };
+        refused(&mut host, &op, &format!("network namespace {netns} is the host's own, where no instance is"));
     }
 
     #[test]
@@ -461,7 +504,7 @@ fn changes_of_devices_are_told() {
 fn the_default_route_says_which_address_to_use() {
     let (host, _wire) = Host::alone(Hook::Tcx);
     host.namespace.within(crate::default_vtep).expect_err("no default route");
-    host.namespace.ip("route add default via 192.0.2.2");
+    host.namespace.ip(&format!("route add default via 192.0.2.2 src {}", host.vtep));
     assert_eq!(host.namespace.within(crate::default_vtep).expect("chosen"), host.vtep);
 }
 
