@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use privnet_lab::{Host, Lab};
 use serde_json::Value;
 
-use crate::support::{OVERLAY_MTU_BYTES, items, text, wait_for};
+use crate::bpf::Map;
+use crate::support::{OVERLAY_MTU_BYTES, items, octets, text, wait_for};
 
 /// Waits until each host's kernel has what the API says (7), and holds what the API says against the
 /// rules that nothing may ever break (1).
@@ -53,13 +54,17 @@ struct Placement {
     netns: String,
 }
 
-/// One port, as a host is to have it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// One port, as its host is to have it.
+#[derive(Debug)]
 struct Port {
     mac: String,
-    vni: u64,
+    vni: u32,
+    host: String,
     netns: String,
 }
+
+/// A map's keys.
+type Keys = BTreeSet<Vec<u8>>;
 
 impl Said {
     /// Asks a lab's API.
@@ -86,11 +91,11 @@ impl Said {
             let holders: BTreeSet<_> = leases.iter().map(|lease| text(lease, "instance-id")).collect();
             let members = self.ports().filter(|(_, port)| port["id"] == network["id"]);
             let members: BTreeSet<_> = members.map(|(instance, _)| text(instance, "id")).collect();
-            match text(network, "netmask") {
-                "" => ensure!(holders.is_empty(), "an unmanaged network leases addresses: {network}"),
-                netmask => {
+            match subnet(network)? {
+                None => ensure!(holders.is_empty(), "an unmanaged network leases addresses: {network}"),
+                Some(subnet) => {
                     ensure!(holders == members, "leases are not those of its members {members:?}: {network}");
-                    check_addresses(network, netmask)?;
+                    check_leases(network, &subnet)?;
                 }
             }
         }
@@ -108,15 +113,17 @@ impl Said {
     fn differences(&self, lab: &Lab) -> Result<Vec<String>> {
         let mut differences = Vec::new();
         for host in lab.hosts().iter().filter(|host| host.agent().is_some()) {
-            self.compare_host(host, &mut differences)?;
+            self.compare_devices(host, &mut differences)?;
+            self.compare_tables(lab, host, &mut differences)?;
         }
         self.compare_instances(lab, &mut differences)?;
         Ok(differences)
     }
 
-    fn compare_host(&self, host: &Host, differences: &mut Vec<String>) -> Result<()> {
-        let mut wanted: BTreeMap<String, Port> =
-            self.ports_of(&host.name)?.into_iter().map(|port| (device_of(&port.mac), port)).collect();
+    /// On the host: one device per port, and none besides.
+    fn compare_devices(&self, host: &Host, differences: &mut Vec<String>) -> Result<()> {
+        let ports = self.all_ports()?.into_iter().filter(|port| port.host == host.name);
+        let mut wanted: BTreeMap<String, Port> = ports.map(|port| (device_of(&port.mac), port)).collect();
         for link in host.namespace.links()? {
             let device = text(&link, "ifname");
             if !is_port(device) {
@@ -155,17 +162,53 @@ impl Said {
         Ok(())
     }
 
-    fn ports_of(&self, host: &str) -> Result<Vec<Port>> {
-        let mut ports = Vec::new();
-        for (instance, port) in self.ports() {
-            let placement = self.placement(instance)?;
-            if placement.host == host {
-                let network = self.networks.iter().find(|network| network["id"] == port["id"]);
-                let vni = network.and_then(|network| network["vni"].as_u64()).context("a port's network has a VNI")?;
-                ports.push(Port { mac: text(port, "mac-address").into(), vni, netns: placement.netns.clone() });
+    /// In the host's maps: of the networks that it has, every member, every address and every other
+    /// host that has it too; and nothing besides.
+    fn compare_tables(&self, lab: &Lab, host: &Host, differences: &mut Vec<String>) -> Result<()> {
+        let ports = self.all_ports()?;
+        let carried: BTreeSet<_> = ports.iter().filter(|port| port.host == host.name).map(|port| port.vni).collect();
+        let members = || ports.iter().filter(|port| carried.contains(&port.vni));
+        let fdb = members().map(|port| [&port.vni.to_ne_bytes()[..], &octets(&port.mac), &[0; 2]].concat());
+        let elsewhere = members().filter(|port| port.host != host.name);
+        let vteps = elsewhere.map(|port| {
+            let other = lab.hosts().iter().find(|other| other.name == port.host).context("a host of the lab")?;
+            Ok([&port.vni.to_ne_bytes()[..], &other.vtep.to_ipv6_mapped().octets()].concat())
+        });
+        let vteps = vteps.collect::<Result<Keys>>()?;
+        let neighbors = self.neighbors(&carried)?;
+        for (name, wanted) in [("fdb", fdb.collect()), ("vteps", vteps), ("neighbors", neighbors)] {
+            let there: Keys = Map::of_host(host, name)?.keys()?.into_iter().collect();
+            if there != wanted {
+                let (missing, extra) = (&wanted - &there, &there - &wanted);
+                differences.push(format!("{name} of {}: missing {missing:02x?}, too much {extra:02x?}", host.name));
             }
         }
-        Ok(ports)
+        Ok(())
+    }
+
+    /// The leased addresses of these networks, and the DHCP server's.
+    fn neighbors(&self, vnis: &BTreeSet<u32>) -> Result<Keys> {
+        let mut neighbors = Keys::new();
+        for network in &self.networks {
+            let vni = vni_of(network)?;
+            let leased = items(network, "leases").iter().map(|lease| text(lease, "ip").parse());
+            let mut addresses = leased.collect::<Result<Vec<Ipv4Addr>, _>>()?;
+            if vnis.contains(&vni) {
+                addresses.extend(subnet(network)?.map(|subnet| subnet.server));
+                neighbors.extend(addresses.iter().map(|one| [vni.to_ne_bytes(), one.octets()].concat()));
+            }
+        }
+        Ok(neighbors)
+    }
+
+    fn all_ports(&self) -> Result<Vec<Port>> {
+        let port = |(instance, port): (&Value, &Value)| {
+            let Placement { host, netns } = self.placement(instance)?;
+            let network = self.networks.iter().find(|network| network["id"] == port["id"]);
+            let vni = vni_of(network.context("a port's network is there")?)?;
+            Ok(Port { mac: text(port, "mac-address").to_owned(), vni, host: host.clone(), netns: netns.clone() })
+        };
+        self.ports().map(port).collect()
     }
 
     fn placement(&self, instance: &Value) -> Result<&Placement> {
@@ -183,16 +226,37 @@ fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-fn check_addresses(network: &Value, netmask: &str) -> Result<()> {
-    let number = |text: &str| Ok::<_, anyhow::Error>(u32::from(text.parse::<Ipv4Addr>()?));
-    let mask = number(netmask)?;
-    let subnet = number(text(network, "start-ip"))? & mask;
-    let server = (subnet | !mask) - 1;
+/// Where a managed network's addresses are.
+struct Subnet {
+    first: Ipv4Addr,
+    mask: u32,
+    /// The last usable host address.
+    server: Ipv4Addr,
+}
+
+/// `None` for an unmanaged network.
+fn subnet(network: &Value) -> Result<Option<Subnet>> {
+    if text(network, "netmask").is_empty() {
+        return Ok(None);
+    }
+    let number = |key| Ok::<_, anyhow::Error>(u32::from(text(network, key).parse::<Ipv4Addr>()?));
+    let mask = number("netmask")?;
+    let first = number("start-ip")? & mask;
+    Ok(Some(Subnet { first: first.into(), mask, server: ((first | !mask) - 1).into() }))
+}
+
+fn check_leases(network: &Value, subnet: &Subnet) -> Result<()> {
     for lease in items(network, "leases") {
-        let address = number(text(lease, "ip"))?;
-        ensure!(address & mask == subnet && address != server, "lease {lease} does not fit {network}");
+        let address: Ipv4Addr = text(lease, "ip").parse()?;
+        let is_inside = u32::from(address) & subnet.mask == u32::from(subnet.first);
+        ensure!(is_inside && address != subnet.server, "lease {lease} does not fit {network}");
     }
     Ok(())
+}
+
+fn vni_of(network: &Value) -> Result<u32> {
+    let vni = network["vni"].as_u64().with_context(|| format!("no VNI: {network}"))?;
+    Ok(u32::try_from(vni)?)
 }
 
 /// What the host side of a port is called.
