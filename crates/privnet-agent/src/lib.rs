@@ -1,1 +1,21 @@
 //! The per-host loop: follow the server, plan, apply, answer DHCP, report.
+//!
+//! `follow` is the loop: it waits for whatever there is to do and has `agent` do it, one
+//! short step at a time. `carried` is what the agent knows of one network: what is wanted of it, what the kernel
+//! has, what the server was told. `pass` carries out a plan; `copies` keeps what is wanted on disk; `client`
+//! keeps the connection to the server.
+
+mod agent;
+mod backoff;
+mod carried;
+mod client;
+mod config;
+mod copies;
+mod follow;
+mod leases;
+mod pass;
+#[cfg(test)]
+mod tests;
+
+pub use config::{AgentConfig, ServerAddress, ServerAddressError};
+pub use copies::StateDirError;

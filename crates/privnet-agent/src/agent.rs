@@ -1,0 +1,425 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use privnet_datapath::{DumpError, Kernel, KernelDump};
+use privnet_model::{HostFacts, HostName, MacAddr, NetworkDelta, NetworkId, NetworkState, Vni};
+use privnet_plan::{KernelNetwork, NetOp, plan};
+use privnet_sync::{FromAgent, FromServer, Hello, PROTOCOL_VERSION};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::carried::{Carried, CopyState};
+use crate::client::Event;
+use crate::copies::{Copies, Found, Saved};
+use crate::leases::Leases;
+use crate::pass::{Outcome, carry_out};
+
+/// How long somebody else's change may go unnoticed when no link event tells of it.
+const VERIFY_EVERY: Duration = Duration::from_millis(500);
+
+/// Link events come in bursts, most of them from the agent's own operations: one look serves them all.
+const VERIFY_AFTER_LINK_EVENT: Duration = Duration::from_millis(20);
+
+/// What an agent knows, and what it does at each event. It waits for nothing but the kernel.
+pub(crate) struct Agent<K> {
+    identity: Identity,
+    kernel: K,
+    copies: Copies,
+    leases: Arc<Leases>,
+    networks: BTreeMap<NetworkId, Carried>,
+    not_held: BTreeMap<NetworkId, NotHeld>,
+    /// What the kernel has of networks that nobody has told this agent about.
+    unknown: BTreeMap<Vni, KernelNetwork>,
+    /// Whether `networks` is all that this host shall carry, so that `unknown` is to be removed.
+    knows_all: bool,
+    is_copy_complete: bool,
+    passes: VecDeque<NetworkId>,
+    verify_at: Instant,
+    retries: BTreeMap<NetworkId, Instant>,
+    /// Networks of which there may be something to tell the server.
+    news: BTreeSet<NetworkId>,
+    outbox: Option<mpsc::Sender<FromAgent>>,
+}
+
+/// Who the agent is.
+pub(crate) struct Identity {
+    pub(crate) host: HostName,
+    pub(crate) facts: HostFacts,
+    pub(crate) overlay_mtu_bytes: u32,
+}
+
+/// What the server is to be told about a network of which this agent holds nothing.
+enum NotHeld {
+    /// A delta has come: the full state is needed.
+    Needed,
+    /// The host shall not carry it. That it does not is certain only when nothing unknown is left.
+    Unwanted { removal: u64 },
+}
+
+impl<K: Kernel> Agent<K> {
+    /// An agent that starts from its own copy; the first [`verify`](Self::verify) finds out what the kernel has.
+    pub(crate) fn new(identity: Identity, kernel: K, copies: Copies, found: Found, leases: Arc<Leases>) -> Self {
+        let mut agent = Self {
+            identity,
+            kernel,
+            copies,
+            leases,
+            networks: BTreeMap::new(),
+            not_held: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            knows_all: found.is_complete,
+            is_copy_complete: found.is_complete,
+            passes: VecDeque::new(),
+            verify_at: Instant::now(),
+            retries: BTreeMap::new(),
+            news: BTreeSet::new(),
+            outbox: None,
+        };
+        for state in found.states {
+            agent.restore(state);
+        }
+        agent
+    }
+
+    fn restore(&mut self, state: NetworkState) {
+        let id = state.id;
+        self.networks.insert(id, Carried::restored(state));
+        self.changed(id);
+    }
+
+    pub(crate) async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected(outbox) => self.on_connected(outbox),
+            Event::Lost => self.outbox = None,
+            Event::Message(message) => self.on_message(message).await,
+        }
+    }
+
+    fn on_connected(&mut self, outbox: mpsc::Sender<FromAgent>) {
+        let held = self.networks.iter().filter_map(|(id, carried)| Some((*id, carried.wanted()?.generation)));
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            host: self.identity.host.clone(),
+            facts: self.identity.facts.clone(),
+            held: held.collect(),
+        };
+        if outbox.try_send(FromAgent::Hello(hello)).is_err() {
+            debug!("the connection was gone before the Hello");
+            return;
+        }
+        self.outbox = Some(outbox);
+        self.not_held.clear();
+        self.networks.values_mut().for_each(Carried::forget_what_was_told);
+        self.news = self.networks.keys().copied().collect();
+    }
+
+    async fn on_message(&mut self, message: FromServer) {
+        match message {
+            FromServer::Welcome { protocol, host } => info!(%host, protocol, "welcomed by the server"),
+            FromServer::Full(state) => self.on_full(state),
+            FromServer::Delta(delta) => self.on_delta(delta),
+            FromServer::Remove { network, removal } => self.on_remove(network, removal),
+            FromServer::Current => self.on_current().await,
+        }
+    }
+
+    fn on_full(&mut self, state: NetworkState) {
+        let id = state.id;
+        match self.networks.get_mut(&id) {
+            Some(carried) if carried.vni() != state.vni => {
+                error!(network = %id, held = %carried.vni(), sent = %state.vni,
+                    "a network's VNI never changes; what the server sent is ignored");
+                return;
+            }
+            Some(carried) => {
+                let generation = state.generation;
+                if !carried.want(state) {
+                    error!(network = %id, %generation, "the server has sent an older generation, which is ignored");
+                    return;
+                }
+            }
+            None => {
+                let actual = self.take_over(state.vni);
+                self.networks.insert(id, Carried::new(state, actual));
+                self.not_held.remove(&id);
+            }
+        }
+        self.changed(id);
+    }
+
+    /// What the kernel has under this VNI, which belongs to another network from now on. The next
+    /// pass of that one takes the old away before it adds anything.
+    fn take_over(&mut self, vni: Vni) -> KernelNetwork {
+        if let Some((id, carried)) = self.networks.iter_mut().find(|(_, carried)| carried.vni() == vni) {
+            let id = *id;
+            let actual = std::mem::take(&mut carried.actual);
+            if carried.wanted().is_some() {
+                warn!(network = %id, %vni, "the server has given this network's VNI to another one");
+                carried.unwant(None);
+            }
+            self.changed(id);
+            return actual;
+        }
+        self.unknown.remove(&vni).unwrap_or_default()
+    }
+
+    fn on_delta(&mut self, delta: NetworkDelta) {
+        let id = delta.id;
+        match self.networks.get_mut(&id) {
+            Some(carried) => {
+                if carried.follow(delta) {
+                    self.changed(id);
+                } else {
+                    self.news.insert(id);
+                }
+            }
+            None => drop(self.not_held.insert(id, NotHeld::Needed)),
+        }
+    }
+
+    fn on_remove(&mut self, id: NetworkId, removal: u64) {
+        match self.networks.get_mut(&id) {
+            Some(carried) => {
+                carried.unwant(Some(removal));
+                self.changed(id);
+            }
+            None => drop(self.not_held.insert(id, NotHeld::Unwanted { removal })),
+        }
+    }
+
+    async fn on_current(&mut self) {
+        self.knows_all = true;
+        self.complete_copy();
+        info!(networks = self.networks.len(), "everything that this host shall carry is known");
+        self.remove_unknown().await;
+    }
+
+    /// Notes in the own copy that it is complete, as soon as it is.
+    fn complete_copy(&mut self) {
+        let is_durable = |carried: &Carried| carried.copy == CopyState::Durable;
+        if self.knows_all && !self.is_copy_complete && self.networks.values().all(is_durable) {
+            self.is_copy_complete = true;
+            self.copies.complete();
+        }
+    }
+
+    /// Something else is wanted of the network.
+    fn changed(&mut self, id: NetworkId) {
+        match self.networks.get(&id).and_then(Carried::wanted) {
+            Some(state) => self.leases.set(state),
+            None => self.leases.remove(id),
+        }
+        self.queue(id);
+    }
+
+    fn queue(&mut self, id: NetworkId) {
+        if let Some(carried) = self.networks.get_mut(&id)
+            && !std::mem::replace(&mut carried.is_queued, true)
+        {
+            self.passes.push_back(id);
+        }
+    }
+
+    pub(crate) fn on_saved(&mut self, saved: Saved) {
+        let Saved { network, change, outcome } = saved;
+        // Another change is on its way when something else is wanted by now.
+        let Some(carried) = self.networks.get_mut(&network).filter(|carried| carried.awaits(change)) else { return };
+        match outcome {
+            Ok(survives) => {
+                carried.copy_survives(change, survives);
+                self.complete_copy();
+            }
+            Err(error) => {
+                warn!(%network, error = &error as &dyn Error, "cannot write the own copy; trying again");
+                carried.copy = CopyState::Failed;
+                self.retry_later(network);
+            }
+        }
+        self.news.insert(network);
+    }
+
+    fn retry_later(&mut self, id: NetworkId) {
+        if let Some(carried) = self.networks.get_mut(&id) {
+            self.retries.insert(id, Instant::now() + carried.backoff.next());
+        }
+    }
+
+    /// When the next retry is due, if something has failed.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.retries.values().min().copied()
+    }
+
+    /// Queues what is due by now.
+    pub(crate) fn queue_retries(&mut self, now: Instant) {
+        let due: Vec<_> = self.retries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.retries.remove(&id);
+            self.queue(id);
+        }
+    }
+
+    pub(crate) fn has_passes(&self) -> bool {
+        !self.passes.is_empty()
+    }
+
+    /// Brings the network that has waited longest to where it shall be.
+    pub(crate) async fn pass(&mut self) {
+        let Some(id) = self.passes.pop_front() else { return };
+        let Some(carried) = self.networks.get_mut(&id) else { return };
+        carried.is_queued = false;
+        if matches!(carried.copy, CopyState::Outdated | CopyState::Failed) {
+            let change = match carried.wanted() {
+                Some(state) => self.copies.save(state),
+                None => self.copies.remove(id),
+            };
+            carried.copy_is_being_written(change);
+        }
+        let wanted = carried.wanted_kernel(self.identity.overlay_mtu_bytes);
+        let plan = plan(carried.vni(), &wanted, &carried.actual);
+        let outcome = carry_out(&mut self.kernel, plan, &mut carried.actual).await;
+        log_outcome(id, carried, &outcome);
+        let is_success = outcome.is_success();
+        carried.finish(outcome);
+        if carried.is_gone_unseen() {
+            // The server gives the VNI to another network once this one's removal is confirmed.
+            self.verify_at = Instant::now();
+        }
+        self.retries.remove(&id);
+        if !is_success {
+            self.retry_later(id);
+        }
+        self.news.insert(id);
+    }
+
+    /// When to read what the kernel has.
+    pub(crate) fn next_verification(&self) -> Instant {
+        self.verify_at
+    }
+
+    /// Some link of the host has changed.
+    pub(crate) fn on_link_event(&mut self) {
+        self.verify_at = self.verify_at.min(Instant::now() + VERIFY_AFTER_LINK_EVENT);
+    }
+
+    /// Reads what the kernel has, and queues the networks in which somebody else has changed it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read; nothing is changed then.
+    pub(crate) async fn verify(&mut self) -> Result<(), DumpError> {
+        self.verify_at = Instant::now() + VERIFY_EVERY;
+        let KernelDump { mut networks, strays } = self.kernel.dump().await?;
+        self.unplug(strays).await;
+        // A network that has taken over another one's VNI comes before that one, which is unwanted.
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            self.networks.iter().map(|(id, carried)| (*id, carried.vni())).partition(|(id, _)| self.is_wanted(*id));
+        for (id, vni) in wanted.into_iter().chain(unwanted) {
+            self.compare(id, networks.remove(&vni).unwrap_or_default());
+        }
+        self.unknown = networks;
+        self.remove_unknown().await;
+        Ok(())
+    }
+
+    fn is_wanted(&self, id: NetworkId) -> bool {
+        self.networks.get(&id).is_some_and(|carried| carried.wanted().is_some())
+    }
+
+    fn compare(&mut self, id: NetworkId, found: KernelNetwork) {
+        let Some(carried) = self.networks.get_mut(&id) else { return };
+        if carried.compare(found) {
+            warn!(network = %id, vni = %carried.vni(), "somebody else has changed this network on this host");
+            self.queue(id);
+        } else if carried.wanted().is_none() {
+            self.news.insert(id);
+        }
+    }
+
+    /// Devices of ours that belong to no network pass no frames; they only are in the way.
+    async fn unplug(&mut self, strays: BTreeSet<MacAddr>) {
+        for mac in strays {
+            match self.kernel.apply(&NetOp::Unplug { mac }).await {
+                Ok(()) => warn!(%mac, "a port's device that belongs to no network is removed"),
+                Err(error) => error!(%mac, error = &error as &dyn Error, "cannot remove a device of no network"),
+            }
+        }
+    }
+
+    /// Takes away what the kernel has of networks that nobody wants, once it is known that nobody does.
+    async fn remove_unknown(&mut self) {
+        if !self.knows_all {
+            return;
+        }
+        for (vni, mut actual) in std::mem::take(&mut self.unknown) {
+            warn!(%vni, "a network that nobody wants is removed from this host");
+            let plan = plan(vni, &KernelNetwork::default(), &actual);
+            let outcome = carry_out(&mut self.kernel, plan, &mut actual).await;
+            for failure in outcome.messages() {
+                error!(%vni, failure, "cannot remove all of it");
+            }
+            if !actual.is_empty() {
+                self.unknown.insert(vni, actual);
+            }
+        }
+    }
+
+    /// Where to tell the news, if there is any and a server to tell it to.
+    pub(crate) fn outbox(&self) -> Option<mpsc::Sender<FromAgent>> {
+        let is_removed = |not_held: &NotHeld| matches!(not_held, NotHeld::Needed) || self.unknown.is_empty();
+        let has_news = !self.news.is_empty() || self.not_held.values().any(is_removed);
+        self.outbox.clone().filter(|_| has_news)
+    }
+
+    /// The next thing that the server does not know yet.
+    pub(crate) fn tell(&mut self) -> Option<FromAgent> {
+        while let Some(id) = self.news.first().copied() {
+            let Some(carried) = self.networks.get_mut(&id) else {
+                self.news.remove(&id);
+                continue;
+            };
+            let message = carried.tell();
+            let is_last = matches!(message, None | Some(FromAgent::Removed { .. }));
+            if is_last && carried.is_gone() {
+                self.networks.remove(&id);
+            }
+            if message.is_some() {
+                return message;
+            }
+            self.news.remove(&id);
+        }
+        self.tell_not_held()
+    }
+
+    fn tell_not_held(&mut self) -> Option<FromAgent> {
+        let is_clean = self.unknown.is_empty();
+        let mut ready = self.not_held.iter().filter(|(_, what)| matches!(what, NotHeld::Needed) || is_clean);
+        let network = *ready.next()?.0;
+        Some(match self.not_held.remove(&network)? {
+            NotHeld::Needed => FromAgent::NeedFull { network },
+            NotHeld::Unwanted { removal } => FromAgent::Removed { network, removal },
+        })
+    }
+}
+
+/// Says what a pass has done, and what it could not do unless the one before said the same.
+fn log_outcome(network: NetworkId, carried: &Carried, outcome: &Outcome) {
+    let vni = carried.vni();
+    for op in &outcome.done {
+        if carried.has_drifted() {
+            warn!(%network, %vni, %op, "repaired");
+        } else {
+            debug!(%network, %vni, %op, "done");
+        }
+    }
+    let last = carried.last_outcome();
+    for failure in outcome.messages().filter(|failure| !last.is_some_and(|last| last.messages().any(|m| m == *failure)))
+    {
+        warn!(%network, %vni, failure, "not as wanted; trying again");
+    }
+    if !outcome.done.is_empty() {
+        let generation = carried.wanted_generation().map(|generation| generation.0);
+        info!(%network, %vni, generation, operations = outcome.done.len(), "network brought to what is wanted");
+    }
+}

@@ -1,0 +1,69 @@
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use privnet_model::{DhcpSettings, MacAddr, NetworkId, NetworkState, Vni};
+
+/// What DHCP answers with, for this host's own ports. Whoever answers reads it at any time and never
+/// waits for a pass.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    by_port: RwLock<ByPort>,
+}
+
+#[derive(Debug, Default)]
+struct ByPort {
+    leases: HashMap<MacAddr, PortLease>,
+    ports: HashMap<NetworkId, Vec<MacAddr>>,
+}
+
+/// What the server decided about one port of a managed network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PortLease {
+    /// Its network's.
+    pub(crate) vni: Vni,
+    /// `None` for a port that has leased nothing.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Its network's.
+    pub(crate) settings: Arc<DhcpSettings>,
+}
+
+impl Leases {
+    pub(crate) fn of_port(&self, port: MacAddr) -> Option<PortLease> {
+        self.by_port.read().unwrap_or_else(PoisonError::into_inner).leases.get(&port).cloned()
+    }
+
+    /// From now on the network's ports have these leases and no others.
+    pub(crate) fn set(&self, state: &NetworkState) {
+        let leases = leases_of(state);
+        self.change(|by_port| {
+            by_port.forget(state.id);
+            if !leases.is_empty() {
+                by_port.ports.insert(state.id, leases.iter().map(|(mac, _)| *mac).collect());
+                by_port.leases.extend(leases);
+            }
+        });
+    }
+
+    pub(crate) fn remove(&self, network: NetworkId) {
+        self.change(|by_port| by_port.forget(network));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ByPort)) {
+        change(&mut self.by_port.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl ByPort {
+    fn forget(&mut self, network: NetworkId) {
+        for mac in self.ports.remove(&network).unwrap_or_default() {
+            self.leases.remove(&mac);
+        }
+    }
+}
+
+fn leases_of(state: &NetworkState) -> Vec<(MacAddr, PortLease)> {
+    let Some(settings) = state.dhcp.clone().map(Arc::new) else { return Vec::new() };
+    let lease = |address| PortLease { vni: state.vni, address, settings: Arc::clone(&settings) };
+    state.local_ports().map(|(member, _)| (member.mac, lease(member.address))).collect()
+}

@@ -1,0 +1,546 @@
+//! An agent with a kernel in memory, against a server that says what the test says.
+
+mod server;
+mod simulation;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use privnet_datapath::Simulated;
+use privnet_model::{
+    AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, HostFacts, HostName, InstanceId, LocalPort,
+    Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement, Reason, Vni,
+};
+use privnet_plan::{FdbTarget, KernelNetwork, PortStage, wanted_kernel_network};
+use privnet_sync::{FromAgent, FromServer, PortFailure};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use self::server::{Connection, FakeServer, in_time};
+use crate::ServerAddress;
+use crate::agent::{Agent, Identity};
+use crate::client::{Event, keep_connected};
+use crate::copies::{ChangeNumber, Copies, Survives};
+use crate::follow::{Sources, follow};
+use crate::leases::Leases;
+
+const MTU: u32 = 1450;
+
+#[tokio::test]
+async fn a_change_is_applied_kept_and_acknowledged() {
+    let mut host = Host::new();
+    let (mut connection, hello) = host.start().await;
+    assert_eq!(hello.held, BTreeMap::new());
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    host.carries(&[&network(1, 1, &[local(1)])]);
+    connection.say(FromServer::Delta(delta(1, 1, 2, &[remote(2)], &[]))).await;
+    assert_eq!(connection.hear().await, applied(1, 2));
+    host.carries(&[&network(1, 2, &[local(1), remote(2)])]);
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_as_what_is_lacking() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    for number in [1, 2, 3] {
+        connection.say(FromServer::Full(network(number, 1, &[local(number)]))).await;
+        connection.hear().await;
+    }
+    drop(connection);
+    let (mut connection, hello) = host.server.welcome().await;
+    assert_eq!(hello.held, [1, 2, 3].map(|number| (id(number), Generation(1))).into());
+    connection.say(FromServer::Delta(delta(1, 1, 1000, &[remote(9)], &[]))).await;
+    connection.say(remove(2)).await;
+    connection.say(FromServer::Current).await;
+    // What was applied before is said again: the server may not have heard it.
+    hear_all(&mut connection, &[applied(1, 1000), removed(2), applied(3, 1)]).await;
+    host.carries(&[&network(1, 1000, &[local(1), remote(9)]), &network(3, 1, &[local(3)])]);
+}
+
+#[tokio::test]
+async fn a_delta_that_does_not_fit_asks_once_for_the_full_state() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.say(FromServer::Delta(delta(1, 4, 5, &[remote(2)], &[]))).await;
+    assert_eq!(connection.hear().await, FromAgent::NeedFull { network: id(1) });
+    connection.say(FromServer::Delta(delta(1, 5, 6, &[remote(3)], &[]))).await;
+    host.carries(&[&network(1, 1, &[local(1)])]);
+    connection.say(FromServer::Full(network(1, 6, &[local(1), remote(2), remote(3)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 6));
+    connection.say(FromServer::Delta(delta(7, 1, 2, &[remote(2)], &[]))).await;
+    assert_eq!(connection.hear().await, FromAgent::NeedFull { network: id(7) });
+}
+
+#[tokio::test]
+async fn an_older_generation_is_never_applied_over_a_newer_one() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let newer = network(1, 6, &[local(1), remote(2)]);
+    connection.say(FromServer::Full(newer.clone())).await;
+    assert_eq!(connection.hear().await, applied(1, 6));
+    connection.say(FromServer::Full(network(1, 5, &[local(1)]))).await;
+    connection.nothing_more_to_hear().await;
+    host.carries(&[&newer]);
+    connection.say(FromServer::Delta(delta(1, 6, 5, &[], &[mac(2)]))).await;
+    assert_eq!(connection.hear().await, FromAgent::NeedFull { network: id(1) });
+    host.carries(&[&newer]);
+    connection.say(FromServer::Delta(delta(1, 6, 7, &[], &[mac(2)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 7));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_keeps_no_port_from_its_network() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let folder = host.copy_of(1).parent().expect("folder").to_owned();
+    fs::remove_dir(&folder).expect("removed");
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.say(remove(1)).await;
+    connection.nothing_more_to_hear().await;
+    host.carries(&[]);
+    fs::create_dir(&folder).expect("made");
+    assert_eq!(connection.hear().await, removed(1), "only now it cannot come back");
+}
+
+#[tokio::test]
+async fn a_rebooted_host_comes_back_from_its_own_copy_while_the_server_is_away() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 5, &[local(1), remote(2)]))).await;
+    connection.hear().await;
+    connection.current().await;
+    host.stop().await;
+    host.server.close();
+    drop(connection);
+    host.kernel.reboot();
+    host.start_alone();
+    host.until_carries(&[&network(1, 5, &[local(1), remote(2)])]).await;
+    host.server = FakeServer::listen(&host.socket());
+    let (mut connection, hello) = host.server.welcome().await;
+    assert_eq!(hello.held, [(id(1), Generation(5))].into());
+    assert_eq!(connection.hear().await, applied(1, 5));
+}
+
+#[tokio::test]
+async fn a_restarted_agent_touches_nothing_that_is_as_wanted() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 5, &[local(1), remote(2)]))).await;
+    connection.hear().await;
+    host.stop().await;
+    host.kernel.take_applied();
+    let (mut connection, _) = host.start().await;
+    assert_eq!(connection.hear().await, applied(1, 5));
+    assert_eq!(host.kernel.take_applied(), []);
+}
+
+#[tokio::test]
+async fn what_somebody_removes_by_hand_is_repaired_and_reported() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let wanted = network(1, 1, &[local(1), remote(2)]);
+    connection.say(FromServer::Full(wanted.clone())).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    host.kernel.by_hand(vni(1), |network| {
+        network.fdb.insert(mac(2), FdbTarget::Stray);
+    });
+    host.until_carries(&[&wanted]).await;
+    let repair = ["- fdb vni 1 0a:00:00:00:00:02", "+ fdb vni 1 0a:00:00:00:00:02 via 192.0.2.2"];
+    assert_eq!(connection.hear().await, repaired(1, &repair));
+    host.kernel.by_hand(vni(1), |network| network.ports.clear());
+    host.link_event();
+    host.until_carries(&[&wanted]).await;
+    let FromAgent::Repaired { what, .. } = connection.hear().await else { panic!("not told") };
+    assert!(what.contains(&"~ port vni 1 0a:00:00:00:00:01 open".to_owned()), "{what:?}");
+}
+
+#[tokio::test]
+async fn a_stray_device_is_removed() {
+    let mut host = Host::new();
+    let (_connection, _) = host.start().await;
+    host.kernel.add_stray(mac(9));
+    host.link_event();
+    in_time(host.kernel.until(|held| held.strays.is_empty())).await;
+}
+
+#[tokio::test]
+async fn a_port_that_fails_is_reported_and_holds_up_no_other_and_is_there_when_its_namespace_is() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    host.kernel.fail(mac(1), Netns::try_from("i1").expect("valid"));
+    connection.say(FromServer::Full(network(1, 1, &[local(1), local(2)]))).await;
+    connection.say(FromServer::Full(network(2, 1, &[local(3)]))).await;
+    let failure = PortFailure {
+        mac: mac(1),
+        reason: Reason::NotFound,
+        message: "network namespace i1 does not exist on this host".to_owned(),
+    };
+    let all_but_one = FromAgent::Applied { network: id(1), generation: Generation(1), failures: vec![failure] };
+    hear_all(&mut connection, &[all_but_one, applied(2, 1)]).await;
+    let stage = |number| Some(host.kernel.held().networks.get(&vni(1))?.ports.get(&mac(number))?.stage);
+    assert_eq!((stage(1), stage(2)), (None, Some(PortStage::Open)));
+    host.kernel.heal(mac(1));
+    assert_eq!(connection.hear().await, applied(1, 1));
+    host.carries(&[&network(1, 1, &[local(1), local(2)]), &network(2, 1, &[local(3)])]);
+}
+
+#[tokio::test]
+async fn a_network_is_not_acknowledged_while_something_that_is_no_port_fails() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    host.kernel.refuse("+ vtep vni 1 192.0.2.2");
+    connection.say(FromServer::Full(network(1, 1, &[local(1), remote(2)]))).await;
+    connection.say(FromServer::Full(network(2, 1, &[local(2)]))).await;
+    assert_eq!(connection.hear().await, applied(2, 1));
+    connection.nothing_more_to_hear().await;
+    host.kernel.heal_all();
+    assert_eq!(connection.hear().await, applied(1, 1));
+}
+
+#[tokio::test]
+async fn a_removed_network_is_confirmed_when_nothing_is_left() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1), remote(2)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.say(remove(1)).await;
+    assert_eq!(connection.hear().await, removed(1));
+    host.carries(&[]);
+    assert!(!host.copy_of(1).exists());
+    connection.say(remove(1)).await;
+    assert_eq!(connection.hear().await, removed(1), "it is gone already");
+}
+
+#[tokio::test]
+async fn a_removal_is_not_confirmed_while_a_port_cannot_be_unplugged() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    connection.hear().await;
+    host.kernel.refuse("- port 0a:00:00:00:00:01");
+    connection.say(remove(1)).await;
+    connection.say(FromServer::Full(network(2, 1, &[]))).await;
+    assert_eq!(connection.hear().await, applied(2, 1));
+    connection.nothing_more_to_hear().await;
+    host.kernel.heal_all();
+    assert_eq!(connection.hear().await, removed(1));
+}
+
+#[tokio::test]
+async fn a_removal_is_confirmed_after_a_repair_that_nobody_was_told_of() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (copies, found, mut saved) = Copies::open(dir.path()).expect("state folder");
+    let kernel = Simulated::new();
+    let mut agent = Agent::new(identity(), kernel.clone(), copies, found, Arc::default());
+    agent.on_event(Event::Message(FromServer::Full(network(1, 1, &[])))).await;
+    agent.pass().await;
+    kernel.by_hand(vni(1), |network| network.settings = None);
+    agent.verify().await.expect("read");
+    agent.pass().await;
+    let (outbox, _server) = mpsc::channel(1);
+    agent.on_event(Event::Connected(outbox)).await;
+    agent.on_event(Event::Message(remove(1))).await;
+    agent.pass().await;
+    let mut is_durable = false;
+    while !is_durable {
+        let step = saved.recv().await.expect("the writer goes on");
+        is_durable = step.change == ChangeNumber(2) && matches!(step.outcome, Ok(Survives::PowerCut));
+        agent.on_saved(step);
+    }
+    agent.verify().await.expect("read");
+    assert_eq!(agent.tell(), Some(repaired(1, &["~ network vni 1 unmanaged mtu 1450"])));
+    assert_eq!(agent.tell(), Some(removed(1)));
+    assert_eq!(agent.tell(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_replaced_by_the_server() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    for number in [1, 2] {
+        connection.say(FromServer::Full(network(number, 1, &[local(number)]))).await;
+        connection.hear().await;
+    }
+    connection.current().await;
+    host.stop().await;
+    fs::write(host.copy_of(1), b"nonsense").expect("damage");
+    let (mut connection, hello) = host.start().await;
+    assert_eq!(hello.held, [(id(2), Generation(1))].into());
+    assert!(host.copy_of(1).with_extension("corrupt").exists());
+    assert_eq!(connection.hear().await, applied(2, 1));
+    host.carries(&[&network(1, 1, &[local(1)]), &network(2, 1, &[local(2)])]);
+    host.kernel.take_applied();
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    assert_eq!(host.kernel.take_applied(), [], "nothing was taken down for it");
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_removed_once_the_server_has_sent_all() {
+    let mut host = Host::new();
+    host.kernel.by_hand(vni(7), |held| *held = wanted(&network(7, 1, &[local(7)])));
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.say(remove(7)).await;
+    host.carries(&[&network(1, 1, &[local(1)]), &network(7, 1, &[local(7)])]);
+    connection.say(FromServer::Current).await;
+    assert_eq!(connection.hear().await, removed(7), "only now it is certain");
+    host.carries(&[&network(1, 1, &[local(1)])]);
+}
+
+#[tokio::test]
+async fn what_a_complete_own_copy_does_not_know_is_removed_without_the_server() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    connection.hear().await;
+    connection.current().await;
+    host.stop().await;
+    host.server.close();
+    host.kernel.by_hand(vni(7), |held| *held = wanted(&network(7, 1, &[local(7)])));
+    host.start_alone();
+    host.until_carries(&[&network(1, 1, &[local(1)])]).await;
+}
+
+#[tokio::test]
+async fn a_vni_that_belongs_to_another_network_now_carries_nothing_of_the_old_one() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1), remote(2)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    let heir = NetworkState { vni: vni(1), ..network(3, 1, &[local(3)]) };
+    connection.say(FromServer::Full(heir.clone())).await;
+    assert_eq!(connection.hear().await, applied(3, 1));
+    host.carries(&[&heir]);
+    connection.say(remove(1)).await;
+    assert_eq!(connection.hear().await, removed(1));
+}
+
+#[tokio::test]
+async fn a_refused_agent_tries_again() {
+    let mut host = Host::new();
+    host.start_alone();
+    let mut refused = host.server.accept().await;
+    refused.hello().await;
+    tokio::time::pause();
+    refused.refuse(Status::already_exists("host h1 is connected already")).await;
+    let mut connection = host.server.accept().await;
+    tokio::time::resume();
+    let hello = connection.hello().await;
+    assert_eq!(hello.host.as_str(), "h1");
+}
+
+#[tokio::test]
+async fn dhcp_knows_the_leases_of_this_hosts_ports_only() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let state = NetworkState { dhcp: Some(dhcp()), ..network(1, 1, &[local(1), remote(2)]) };
+    connection.say(FromServer::Full(state)).await;
+    connection.hear().await;
+    let lease = host.leases.of_port(mac(1)).expect("a lease");
+    assert_eq!((lease.vni, lease.address), (vni(1), Some(Ipv4Addr::new(10, 0, 0, 1))));
+    assert_eq!(host.leases.of_port(mac(2)), None);
+    connection.say(remove(1)).await;
+    connection.hear().await;
+    assert_eq!(host.leases.of_port(mac(1)), None);
+}
+
+/// A host whose kernel and state folder outlive its agent.
+struct Host {
+    dir: tempfile::TempDir,
+    kernel: Simulated,
+    server: FakeServer,
+    leases: Arc<Leases>,
+    agent: Option<RunningAgent>,
+}
+
+struct RunningAgent {
+    shutdown: oneshot::Sender<()>,
+    link_events: mpsc::Sender<()>,
+    running: JoinHandle<()>,
+    connecting: JoinHandle<()>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let server = FakeServer::listen(&socket_in(dir.path()));
+        Self { dir, kernel: Simulated::new(), server, leases: Arc::default(), agent: None }
+    }
+
+    fn socket(&self) -> PathBuf {
+        socket_in(self.dir.path())
+    }
+
+    fn copy_of(&self, number: u8) -> PathBuf {
+        self.dir.path().join("state/networks").join(id(number).to_string())
+    }
+
+    /// Starts an agent and welcomes it.
+    async fn start(&mut self) -> (Connection, privnet_sync::Hello) {
+        self.start_alone();
+        self.server.welcome().await
+    }
+
+    fn start_alone(&mut self) {
+        let (copies, found, saved) = Copies::open(&self.dir.path().join("state")).expect("state folder");
+        let agent = Agent::new(identity(), self.kernel.clone(), copies, found, Arc::clone(&self.leases));
+        let (events, server) = mpsc::channel(16);
+        let (link_events, links) = mpsc::channel(16);
+        let (shutdown, stopped) = oneshot::channel::<()>();
+        let sources = Sources { server, saved, link_events: ReceiverStream::new(links) };
+        let running = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            follow(agent, sources, stopped).await.expect("starts");
+        });
+        let connecting = tokio::spawn(keep_connected(ServerAddress::Unix(self.socket()), events));
+        self.agent = Some(RunningAgent { shutdown, link_events, running, connecting });
+    }
+
+    async fn stop(&mut self) {
+        let agent = self.agent.take().expect("running");
+        drop(agent.shutdown);
+        agent.running.await.expect("no panic");
+        agent.connecting.abort();
+    }
+
+    fn link_event(&self) {
+        let agent = self.agent.as_ref().expect("running");
+        agent.link_events.try_send(()).expect("room");
+    }
+
+    /// The kernel holds exactly what these states want.
+    fn carries(&self, states: &[&NetworkState]) {
+        assert_eq!(self.kernel.held().networks, by_vni(states));
+    }
+
+    async fn until_carries(&self, states: &[&NetworkState]) {
+        let wanted = by_vni(states);
+        in_time(self.kernel.until(|held| held.networks == wanted)).await;
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(agent) = &self.agent {
+            agent.running.abort();
+            agent.connecting.abort();
+        }
+    }
+}
+
+/// Hears messages until these have all come, in whatever order; no others may come between.
+async fn hear_all(connection: &mut Connection, expected: &[FromAgent]) {
+    let mut missing = expected.to_vec();
+    while !missing.is_empty() {
+        let heard = connection.hear().await;
+        match missing.iter().position(|message| *message == heard) {
+            Some(at) => drop(missing.remove(at)),
+            // What is applied may be told before the last change of it has arrived.
+            None => assert!(matches!(heard, FromAgent::Applied { .. }), "{heard:?}"),
+        }
+    }
+}
+
+fn identity() -> Identity {
+    let facts = HostFacts { vtep: vtep(1), underlay_mtu_bytes: 1500, version: "0".to_owned() };
+    Identity { host: HostName::try_from("h1").expect("valid"), facts, overlay_mtu_bytes: MTU }
+}
+
+fn socket_in(dir: &Path) -> PathBuf {
+    dir.join("server.sock")
+}
+
+fn by_vni(states: &[&NetworkState]) -> BTreeMap<Vni, KernelNetwork> {
+    states.iter().map(|state| (state.vni, wanted(state))).collect()
+}
+
+fn wanted(state: &NetworkState) -> KernelNetwork {
+    wanted_kernel_network(state, MTU)
+}
+
+fn network(number: u8, generation: u64, members: &[Member]) -> NetworkState {
+    NetworkState {
+        id: id(number),
+        vni: vni(number),
+        generation: Generation(generation),
+        dhcp: None,
+        members: members.iter().map(|member| (member.mac, member.clone())).collect(),
+    }
+}
+
+fn delta(number: u8, base: u64, generation: u64, set: &[Member], removed: &[MacAddr]) -> NetworkDelta {
+    NetworkDelta {
+        id: id(number),
+        base: Generation(base),
+        generation: Generation(generation),
+        dhcp: None,
+        set: set.to_vec(),
+        removed: removed.iter().copied().collect(),
+    }
+}
+
+fn local(number: u8) -> Member {
+    let port = LocalPort {
+        instance: InstanceId::from_bytes([number; 16]),
+        instance_name: Name::try_from("web").expect("valid"),
+        placement: Placement::Netns(Netns::try_from(format!("i{number}").as_str()).expect("valid")),
+        device: DeviceName::of_port(0),
+    };
+    member(number, Location::Local(port))
+}
+
+fn remote(number: u8) -> Member {
+    member(number, Location::Remote { vtep: vtep(number) })
+}
+
+fn member(number: u8, location: Location) -> Member {
+    Member { mac: mac(number), address: Some(Ipv4Addr::new(10, 0, 0, number)), location }
+}
+
+fn dhcp() -> DhcpSettings {
+    let [start, end, netmask] = [[10, 0, 0, 1], [10, 0, 0, 9], [255, 255, 255, 0]].map(Ipv4Addr::from);
+    DhcpSettings { range: AddressRange::new(start, end, netmask).expect("valid"), options: DhcpOptions::default() }
+}
+
+fn applied(number: u8, generation: u64) -> FromAgent {
+    FromAgent::Applied { network: id(number), generation: Generation(generation), failures: vec![] }
+}
+
+fn remove(number: u8) -> FromServer {
+    FromServer::Remove { network: id(number), removal: u64::from(number) }
+}
+
+fn removed(number: u8) -> FromAgent {
+    FromAgent::Removed { network: id(number), removal: u64::from(number) }
+}
+
+fn repaired(number: u8, what: &[&str]) -> FromAgent {
+    FromAgent::Repaired { network: id(number), what: what.iter().map(ToString::to_string).collect() }
+}
+
+fn id(number: u8) -> NetworkId {
+    NetworkId::from_bytes([number; 16])
+}
+
+fn vni(number: u8) -> Vni {
+    Vni::try_from(u32::from(number)).expect("valid")
+}
+
+fn mac(number: u8) -> MacAddr {
+    MacAddr::for_port([0, 0, 0, 0, number])
+}
+
+fn vtep(number: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, number])
+}
