@@ -1,9 +1,9 @@
 //! The per-host loop: follow the server, plan, apply, answer DHCP, report.
 //!
-//! `follow` is the loop: it waits for whatever there is to do and has `agent` do it, one
+//! [`run`] starts it. `follow` is the loop: it waits for whatever there is to do and has `agent` do it, one
 //! short step at a time. `carried` is what the agent knows of one network: what is wanted of it, what the kernel
 //! has, what the server was told. `pass` carries out a plan; `copies` keeps what is wanted on disk; `client`
-//! keeps the connection to the server.
+//! keeps the connection to the server. `dhcp` runs beside all that and reads `leases` alone.
 
 mod agent;
 mod backoff;
@@ -11,11 +11,14 @@ mod carried;
 mod client;
 mod config;
 mod copies;
+mod dhcp;
 mod follow;
 mod leases;
 mod pass;
+mod run;
 #[cfg(test)]
 mod tests;
 
 pub use config::{AgentConfig, ServerAddress, ServerAddressError};
 pub use copies::StateDirError;
+pub use run::{AgentError, purge, run};

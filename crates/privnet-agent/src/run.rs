@@ -1,0 +1,95 @@
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use privnet_datapath::{Datapath, DatapathConfig, DumpError, KernelError, OpenError, Opened, default_vtep};
+use privnet_model::{HostFacts, overlay_mtu_bytes};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::agent::{Agent, Identity};
+use crate::client::keep_connected;
+use crate::copies::{Copies, IdleStateDir};
+use crate::follow::{Sources, follow};
+use crate::leases::Leases;
+use crate::{AgentConfig, StateDirError, dhcp};
+
+/// Events of the connection that wait for the loop; beyond them the stream's flow control holds the server up.
+const EVENTS_MAX: usize = 64;
+
+/// The agent cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its state folder cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The host does not say which of its addresses the other hosts know.
+    #[error("cannot choose the VTEP's address")]
+    DefaultVtep(#[source] OpenError),
+    /// The data plane cannot be set up.
+    #[error("cannot set up the data plane")]
+    Open(#[source] OpenError),
+    /// What the kernel has cannot be read.
+    #[error("cannot start from what the kernel has")]
+    Dump(#[source] DumpError),
+    /// DHCP requests cannot be read.
+    #[error("cannot read DHCP requests")]
+    DhcpRequests(#[source] io::Error),
+    /// The data plane cannot be removed.
+    #[error("cannot remove the data plane")]
+    Purge(#[source] KernelError),
+}
+
+/// Makes this host carry what the server wants, until `shutdown`; what is plugged in then goes on without
+/// the agent.
+///
+/// It starts from its own copy: what the kernel has is brought to that first, so that a host whose server is
+/// away has its ports back, and the server is asked for the rest.
+///
+/// # Errors
+/// [`AgentError`], in the order of its variants but for the last.
+pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let (copies, found, saved) = Copies::open(&config.state_dir)?;
+    let vtep = match config.vtep {
+        Some(vtep) => vtep,
+        None => default_vtep().map_err(AgentError::DefaultVtep)?,
+    };
+    let datapath = DatapathConfig { vtep, vxlan_port: config.vxlan_port, pin_dir: config.pin_dir };
+    let Opened { datapath, dhcp_requests, sender, link_events, underlay_mtu_bytes } =
+        Datapath::open(&datapath).map_err(AgentError::Open)?;
+    let overlay_mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
+    info!(host = %config.host, %vtep, underlay_mtu_bytes, server = %config.server, "agent starts");
+
+    let facts = HostFacts { vtep, underlay_mtu_bytes, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let identity = Identity { host: config.host, facts, overlay_mtu_bytes };
+    let leases = Arc::new(Leases::default());
+    let agent = Agent::new(identity, datapath, copies, found, Arc::clone(&leases));
+    let (events, server) = mpsc::channel(EVENTS_MAX);
+    let sources = Sources { server, saved, link_events };
+
+    // A task of its own, so that no client waits for a pass; it ends with this function.
+    let mut answering = JoinSet::new();
+    answering.spawn(dhcp::serve(dhcp_requests, sender, leases, overlay_mtu_bytes));
+    tokio::select! {
+        ended = follow(agent, sources, shutdown) => ended.map_err(AgentError::Dump),
+        () = keep_connected(config.server, events) => unreachable!("the loop receives its events"),
+        Some(ended) = answering.join_next() => Err(AgentError::DhcpRequests(ended.unwrap_or_else(io::Error::from))),
+    }
+}
+
+/// Takes everything of ours off this host, and nothing else: devices, pins and the own copy. Returns what
+/// was there, for people.
+///
+/// # Errors
+/// [`StateDirError::Locked`] while an agent runs, and nothing is removed then; [`AgentError::Purge`] and
+/// [`StateDirError::Io`] when something cannot be removed.
+pub fn purge(pin_dir: &Path, state_dir: &Path) -> Result<Vec<String>, AgentError> {
+    let state = IdleStateDir::take(state_dir)?;
+    let mut removed = privnet_datapath::purge(pin_dir).map_err(AgentError::Purge)?;
+    match state.remove()? {
+        0 => {}
+        networks => removed.push(format!("the own copy of {networks} networks in {}", state_dir.display())),
+    }
+    Ok(removed)
+}
