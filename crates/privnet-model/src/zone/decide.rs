@@ -333,7 +333,9 @@ impl Zone {
         }
         let after = Arc::new(Operation { state: state.clone(), ..Operation::clone(before) });
         let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&after)) };
-        Ok(Decision { changes: vec![Change::Operation(row)], outcome: Outcome::Operation(after) })
+        let mut changes = vec![Change::Operation(row)];
+        changes.extend(self.forget_oldest_operation());
+        Ok(Decision { changes, outcome: Outcome::Operation(after) })
     }
 
     /// Adds the operation that tells how far the changes are. Where no host has to do anything, it
@@ -345,7 +347,8 @@ impl Zone {
         wait: Wait,
         world: &mut Circumstances<'_>,
     ) -> Decision {
-        let state = if wait.port.is_none() && self.carriers(wait.network).next().is_none() {
+        let is_final = wait.port.is_none() && self.carriers(wait.network).next().is_none();
+        let state = if is_final {
             OperationState::Success
         } else {
             OperationState::Pending { wait, deadline: world.now.plus(world.operation_timeout) }
@@ -358,16 +361,19 @@ impl Zone {
             state,
         });
         changes.push(Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) }));
-        changes.extend(self.oldest_finished_operation().map(|oldest| Change::Operation(Row::remove(oldest))));
+        if is_final {
+            changes.extend(self.forget_oldest_operation());
+        }
         Decision { changes, outcome: Outcome::Operation(operation) }
     }
 
-    /// The final operation to forget, where one more would be too many.
-    fn oldest_finished_operation(&self) -> Option<Arc<Operation>> {
+    /// Forgets the oldest final operation, where one more would be too many.
+    fn forget_oldest_operation(&self) -> Option<Change> {
         if self.operations.len() - self.pending.len() < FINISHED_OPERATIONS_MAX {
             return None;
         }
-        self.operations.values().find(|operation| !self.pending.contains(&operation.id)).cloned()
+        let oldest = self.operations.values().find(|operation| !self.pending.contains(&operation.id));
+        oldest.map(|oldest| Change::Operation(Row::remove(Arc::clone(oldest))))
     }
 
     fn segment(&self, id: NetworkId) -> Result<&Segment, Refusal> {

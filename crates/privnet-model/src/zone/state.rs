@@ -10,13 +10,13 @@ use crate::{
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
 /// is sent a delta. One that missed more is sent the full state.
-const REMOVALS_MAX: usize = 1024;
+pub(super) const REMOVALS_MAX: usize = 1024;
 
 /// Every record of a zone, with the indexes that decisions need.
 ///
 /// The records are shared by reference count: two zones that hold the same records cost little more
 /// than one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     pub(super) segments: BTreeMap<NetworkId, Segment>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
@@ -33,7 +33,7 @@ pub struct Zone {
 }
 
 /// One network with its ports.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) network: Arc<Network>,
     pub(super) ports: BTreeMap<InstanceId, Arc<Port>>,
@@ -188,7 +188,10 @@ impl Zone {
     fn apply_network(&mut self, row: &Row<Network>) {
         match (&row.before, &row.after) {
             (_, Some(after)) => match self.segments.get_mut(&after.id) {
-                Some(segment) => segment.network = Arc::clone(after),
+                Some(segment) => {
+                    segment.network = Arc::clone(after);
+                    segment.forget_removals_after(after.generation);
+                }
                 None => {
                     self.hold_vni(after.vni);
                     self.segments.insert(after.id, Segment::new(Arc::clone(after)));
@@ -278,7 +281,6 @@ impl Segment {
 
     fn insert(&mut self, port: &Arc<Port>, host: HostId) {
         *self.ports_per_host.entry(host).or_default() += 1;
-        self.removals.retain(|(_, mac)| *mac != port.mac);
         if let Some(lease) = port.lease {
             self.holders.insert(lease.address, port.instance);
         }
@@ -293,9 +295,7 @@ impl Segment {
                 self.ports_per_host.remove(&host);
             }
         }
-        if let Some(lease) = port.lease
-            && self.holders.get(&lease.address) == Some(&port.instance)
-        {
+        if let Some(lease) = port.lease {
             self.holders.remove(&lease.address);
         }
         self.ports.remove(&port.instance);
@@ -306,6 +306,13 @@ impl Segment {
             if let Some((generation, _)) = self.removals.pop_front() {
                 self.removals_from = generation;
             }
+        }
+    }
+
+    /// A network whose generation falls is one whose last change is undone, and so are its removals.
+    fn forget_removals_after(&mut self, generation: Generation) {
+        while self.removals.back().is_some_and(|(removed, _)| *removed > generation) {
+            self.removals.pop_back();
         }
     }
 }
