@@ -19,7 +19,7 @@ use crate::names::{OVERLAY_DEVICE, alias, port_device, port_of_device, read_alia
 use crate::netlink::{Link, Socket, Veth};
 use crate::overlay::Overlay;
 use crate::pins::Pins;
-use crate::programs::{Hook, Programs, Which};
+use crate::programs::{Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
 use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
@@ -105,12 +105,21 @@ impl Datapath {
 
     /// Puts the loaded program in the place of earlier versions.
     fn upgrade_ports(&mut self) -> Result<(), KernelError> {
-        for link in self.links()?.iter().filter(|link| port_of_device(&link.name).is_some()) {
-            if self.programs.has_any(&mut self.netlink, Which::FromPort, link)? {
+        let links = self.links()?;
+        for (link, _, version) in self.ports(&links)? {
+            if version == Version::Other {
                 self.programs.attach(&mut self.netlink, Which::FromPort, link)?;
             }
         }
         Ok(())
+    }
+
+    /// The host sides of ports among these devices, and which version of from_port they have.
+    fn ports<'a>(&mut self, links: &'a [Link]) -> Result<Vec<(&'a Link, MacAddr, Version)>, KernelError> {
+        let ports = links.iter().filter_map(|link| Some((link, port_of_device(&link.name)?)));
+        let (devices, macs): (Vec<_>, Vec<_>) = ports.unzip();
+        let versions = self.programs.on_ports(&mut self.netlink, &devices)?;
+        Ok(devices.into_iter().zip(macs).zip(versions).map(|((link, mac), version)| (link, mac, version)).collect())
     }
 
     fn links(&mut self) -> Result<Vec<Link>, KernelError> {
@@ -143,15 +152,15 @@ impl Datapath {
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         let links = self.links()?;
         self.repair_overlay(&links)?;
-        let mut devices = Vec::new();
-        for link in &links {
-            let Some(mac) = port_of_device(&link.name) else { continue };
-            let is_filtered = self.programs.is_attached(&mut self.netlink, Which::FromPort, link)?;
-            let plugged = read_alias(&link.alias, link.mtu_bytes);
-            devices.push(PortDevice { index: link.index, mac, plugged, is_up: link.is_up, is_filtered });
-        }
+        let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
+            index: link.index,
+            mac,
+            plugged: read_alias(&link.alias, link.mtu_bytes),
+            is_up: link.is_up,
+            is_filtered: version == Version::Loaded,
+        });
         Ok(Snapshot {
-            devices,
+            devices: ports.collect(),
             ports: self.tables.ports.entries()?,
             networks: self.tables.networks.entries()?,
             fdb: self.tables.fdb.entries()?,

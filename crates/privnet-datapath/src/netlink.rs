@@ -66,10 +66,7 @@ impl Socket {
         send(self.fd.as_raw_fd(), message.finish(self.sequence), MsgFlags::empty())?;
         let mut interrupted = false;
         loop {
-            let octets = match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
-                Err(nix::Error::EINTR) => continue,
-                received => received?,
-            };
+            let octets = receive(&self.fd, &mut self.buffer)?;
             for part in Messages::new(&self.buffer[..octets]).filter(|part| part.sequence == self.sequence) {
                 interrupted |= part.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
                 match i32::from(part.kind) {
@@ -80,6 +77,38 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Makes requests of which each has one answer, and hands that to `on_answer` with the number of its
+    /// request. They must be so few that their answers find place in the socket's buffer.
+    fn transact_each(
+        &mut self,
+        requests: impl Iterator<Item = Message>,
+        mut on_answer: impl FnMut(usize, Result<&[u8], NetlinkError>),
+    ) -> Result<(), NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut octets = Vec::new();
+        for mut request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            octets.extend_from_slice(request.finish(self.sequence));
+        }
+        let count = self.sequence.wrapping_sub(first).wrapping_add(1);
+        send(self.fd.as_raw_fd(), &octets, MsgFlags::empty())?;
+        let mut answers = 0;
+        while answers < count {
+            let octets = receive(&self.fd, &mut self.buffer)?;
+            for part in Messages::new(&self.buffer[..octets]) {
+                let number = part.sequence.wrapping_sub(first);
+                if number < count {
+                    answers += 1;
+                    let is_error = i32::from(part.kind) == libc::NLMSG_ERROR;
+                    let answer =
+                        if is_error { outcome(part.flags, part.body).map(|()| part.body) } else { Ok(part.body) };
+                    on_answer(number as usize, answer);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes a request for all of something, again if it changed meanwhile.
@@ -105,6 +134,15 @@ pub(crate) fn open(flags: SockFlag, groups: u32) -> nix::Result<OwnedFd> {
     let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(fd)
+}
+
+fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> nix::Result<usize> {
+    loop {
+        match recv(fd.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Err(nix::Error::EINTR) => {}
+            received => return received,
+        }
+    }
 }
 
 fn enable(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {

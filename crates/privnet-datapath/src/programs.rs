@@ -13,7 +13,6 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
-use nix::Error as Errno;
 
 use crate::KernelError;
 use crate::error::Step;
@@ -37,6 +36,17 @@ pub(crate) enum Hook {
 pub(crate) enum Which {
     FromPort,
     FromOverlay,
+}
+
+/// Which version of a program a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// No program of ours.
+    None,
+    /// One that an earlier agent has loaded.
+    Other,
+    /// The one that this agent has loaded.
+    Loaded,
 }
 
 /// The loaded programs.
@@ -109,12 +119,24 @@ impl Programs {
 
     /// Whether this version of a program is attached to a device.
     pub(crate) fn is_attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
-        Ok(self.attached(netlink, which, device)?.contains(&self.id(which)))
+        let ids = match self.hook(which) {
+            Hook::Tcx => links_on(device.index),
+            Hook::Clsact => filters_on(netlink, &[device.index]),
+        };
+        let ids = ids.step(format_args!("ask for the eBPF programs of device {}", device.name))?;
+        Ok(ids.contains(&Some(self.id(which))))
     }
 
-    /// Whether any version of a program is attached to a device.
-    pub(crate) fn has_any(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
-        Ok(!self.attached(netlink, which, device)?.is_empty())
+    /// Which version of from_port each of these ports' devices has.
+    pub(crate) fn on_ports(&self, netlink: &mut Socket, devices: &[&Link]) -> Result<Vec<Version>, KernelError> {
+        let indexes: Vec<_> = devices.iter().map(|device| device.index).collect();
+        let ids = filters_on(netlink, &indexes).step(format_args!("ask for the eBPF programs of the ports"))?;
+        let version = |id| match id {
+            Some(id) if id == self.from_port => Version::Loaded,
+            Some(_) => Version::Other,
+            None => Version::None,
+        };
+        Ok(ids.into_iter().map(version).collect())
     }
 
     fn id(&self, which: Which) -> u32 {
@@ -129,21 +151,6 @@ impl Programs {
             Which::FromPort => Hook::Clsact,
             Which::FromOverlay => self.overlay_hook,
         }
-    }
-
-    /// The ids of the programs that are where this one should be; none on a device that has just gone.
-    fn attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<Vec<u32>, KernelError> {
-        let found: Result<_, BoxError> = match self.hook(which) {
-            Hook::Tcx => match sys::tcx_programs(device.index) {
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
-                other => other.map_err(Into::into),
-            },
-            Hook::Clsact => match netlink.filter_program(device.index) {
-                Err(error) if matches!(error.errno, Errno::ENODEV | Errno::EINVAL) => Ok(Vec::new()),
-                other => other.map(|program| program.into_iter().collect()).map_err(Into::into),
-            },
-        };
-        found.step(format_args!("ask for the eBPF programs of device {}", device.name))
     }
 
     fn attach_link(&mut self, which: Which, device: &Link) -> Result<(), BoxError> {
@@ -175,6 +182,19 @@ impl Programs {
         let program = program(&mut self.object, which)?;
         Ok(netlink.set_filter(device.index, program.fd()?.as_fd())?)
     }
+}
+
+/// The ids of the programs that a device has by links; none if it has just gone.
+fn links_on(ifindex: u32) -> Result<Vec<Option<u32>>, BoxError> {
+    match sys::tcx_programs(ifindex) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+        other => Ok(other?.into_iter().map(Some).collect()),
+    }
+}
+
+/// The id of the program that each of these devices has by our filter.
+fn filters_on(netlink: &mut Socket, indexes: &[u32]) -> Result<Vec<Option<u32>>, BoxError> {
+    Ok(netlink.filter_programs(indexes)?)
 }
 
 fn load(object: &mut Ebpf, which: Which) -> Result<u32, KernelError> {

@@ -21,6 +21,8 @@ const NAME: &str = "privnet";
 const HANDLE: u32 = 1;
 /// Before any other filter.
 const PRIORITY: u32 = 1;
+/// The kernel counts a page or two for each answer, and by default 208 KiB for a socket.
+const REQUESTS_AT_ONCE: usize = 24;
 
 impl Socket {
     /// Attaches a program to a device's ingress as a filter, or puts it in our earlier filter's place.
@@ -36,15 +38,21 @@ impl Socket {
         self.request(request)
     }
 
-    /// The id of the program in our filter on a device's ingress, if there is one.
-    pub(crate) fn filter_program(&mut self, index: u32) -> Result<Option<u32>, NetlinkError> {
-        let request = || Message::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &[&header(index, 0, TC_H_INGRESS, 0)]);
-        let found = self.dump(request, |body| {
-            let options = Attributes::new(body.get(TC_HEADER_OCTETS..)?).within(TCA_OPTIONS);
-            let ours = options.get(TCA_BPF_NAME).map(text)? == NAME;
-            ours.then(|| u32_at(options.get(TCA_BPF_ID)?, 0)).flatten()
-        })?;
-        Ok(found.first().copied())
+    /// The id of the program in our filter on each of these devices' ingress; none where there is no
+    /// such filter, or no such device.
+    pub(crate) fn filter_programs(&mut self, indexes: &[u32]) -> Result<Vec<Option<u32>>, NetlinkError> {
+        let mut programs = vec![None; indexes.len()];
+        for (programs, indexes) in programs.chunks_mut(REQUESTS_AT_ONCE).zip(indexes.chunks(REQUESTS_AT_ONCE)) {
+            let mut refusal = Ok(());
+            let requests = indexes.iter().map(|index| filter(libc::RTM_GETTFILTER, 0, *index));
+            self.transact_each(requests, |number, answer| match answer {
+                Ok(body) => programs[number] = read_program(body),
+                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EINVAL | Errno::ENODEV) => {}
+                Err(error) => refusal = Err(error),
+            })?;
+            refusal?;
+        }
+        Ok(programs)
     }
 
     fn add_clsact(&mut self, index: u32) -> Result<(), NetlinkError> {
@@ -55,6 +63,12 @@ impl Socket {
             other => other,
         }
     }
+}
+
+fn read_program(body: &[u8]) -> Option<u32> {
+    let options = Attributes::new(body.get(TC_HEADER_OCTETS..)?).within(TCA_OPTIONS);
+    let ours = options.get(TCA_BPF_NAME).map(text)? == NAME;
+    ours.then(|| u32_at(options.get(TCA_BPF_ID)?, 0)).flatten()
 }
 
 fn filter(kind: u16, flags: libc::c_int, index: u32) -> Message {
