@@ -4,7 +4,6 @@
 BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler
 # To run labs: namespaces, DHCP clients and tools that look at frames.
 LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump
-BENCH_PACKAGES := iperf3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench deps fmt lint doc root
@@ -31,7 +30,6 @@ test: root deps
 	fi
 
 bench: root deps
-	@scripts/install-packages $(BENCH_PACKAGES)
 	cargo build --release --package privnet
 	cargo run --release --package privnet-lab --bin privnet-bench
 
