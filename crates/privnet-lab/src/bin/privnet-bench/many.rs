@@ -24,7 +24,7 @@ const INSTANCES: usize = NETWORKS;
 const FILLING_CLIENTS: usize = 128;
 
 /// How many networks one run of `create_at_100k` creates: few, as the empty server is not to fill up.
-const CREATED_PER_RUN: usize = 500;
+const CREATED_PER_RUN: usize = 1_000;
 
 /// Measures those of the benchmarks of a full server that are wanted.
 pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
