@@ -1,10 +1,11 @@
 //! Where eBPF objects outlive the agent: `links/DEVICE` for what is attached, `vN/MAP` for the maps of
 //! layout version N, in a folder of the BPF file system.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -92,17 +93,15 @@ impl Pins {
     }
 }
 
-fn mount_bpf() -> nix::Result<()> {
+fn mount_bpf() -> io::Result<()> {
+    // A second one would hide what others have pinned meanwhile.
+    let sys_fs = File::open("/sys/fs")?;
+    let _alone = Flock::lock(sys_fs, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     if statfs(BPF_DIR)?.filesystem_type() == BPF_FS_MAGIC {
         return Ok(());
     }
-    mount(
-        Some("bpf"),
-        BPF_DIR,
-        Some("bpf"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        Some("mode=700"),
-    )
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    Ok(mount(Some("bpf"), BPF_DIR, Some("bpf"), flags, Some("mode=700"))?)
 }
 
 /// Whether a folder, which need not be there, is or would be on a BPF file system.
@@ -126,5 +125,48 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use nix::mount::umount;
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    const AGENTS: usize = 16;
+    /// Every sixth one fails without the lock.
+    const ROUNDS: usize = 32;
+
+    #[test]
+    fn agents_that_start_together_mount_the_bpf_file_system_once() {
+        within_a_mount_namespace(|| {
+            for _ in 0..ROUNDS {
+                while umount(BPF_DIR).is_ok() {}
+                let together = Barrier::new(AGENTS);
+                let start = || {
+                    together.wait();
+                    mount_bpf().expect("mounted");
+                };
+                thread::scope(|scope| (0..AGENTS).for_each(|_| drop(scope.spawn(start))));
+                let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("read");
+                assert_eq!(mounts.lines().filter(|line| line.split(' ').nth(4) == Some(BPF_DIR)).count(), 1);
+            }
+        });
+    }
+
+    /// Runs `work` on a thread whose mounts, and those of the threads that it starts, are its own.
+    fn within_a_mount_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+        let entered = || {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; these tests need root");
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private");
+            work()
+        };
+        thread::scope(|scope| scope.spawn(entered).join()).expect("no panic")
     }
 }
