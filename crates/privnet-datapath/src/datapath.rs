@@ -1,33 +1,23 @@
-use std::fs::{self, File};
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use nix::Error as Errno;
-use privnet_model::{MacAddr, Netns, Placement, Vni};
-use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
+use privnet_model::{MacAddr, Vni};
+use privnet_plan::{FdbTarget, NetOp, NetworkSettings};
 use tracing::warn;
 
 use crate::dhcp::DhcpRequests;
 use crate::dump::{PortDevice, Snapshot};
 use crate::error::Step;
 use crate::events::LinkEvents;
-use crate::layout::{self, FdbKey, Neighbor, NeighborKey, Network, Port, VtepKey, vtep_octets};
-use crate::names::{OVERLAY_DEVICE, alias, port_device, port_of_device, read_alias};
-use crate::netlink::{Link, Socket, Veth};
+use crate::layout::{self, FdbKey, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
+use crate::names::{OVERLAY_DEVICE, port_of_device, read_alias};
+use crate::netlink::{Link, Socket};
 use crate::overlay::Overlay;
 use crate::pins::Pins;
 use crate::programs::{Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
-use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
-
-/// How often an instance's end is looked at, and how long not, until it can send. The kernel works off
-/// what is urgent at once and the rest once in a second; to look makes it do so since Linux 6.8.
-const LINKWATCH_TRIES: u32 = 1000;
-const LINKWATCH_PAUSE: Duration = Duration::from_millis(1);
+use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, underlay};
 
 /// How this host's data plane is set up.
 #[derive(Debug, Clone)]
@@ -56,7 +46,7 @@ pub struct Opened {
 
 /// One host's data plane in its kernel. It stays there when this is dropped.
 pub struct Datapath {
-    netlink: Socket,
+    pub(crate) netlink: Socket,
     pub(crate) tables: Tables,
     pub(crate) programs: Programs,
     overlay: Overlay,
@@ -65,8 +55,7 @@ pub struct Datapath {
 
 impl Datapath {
     /// Sets the data plane up in the thread's network namespace, or takes over what an earlier agent
-    /// has left there. Frames of open ports flow all the time. Needs a tokio runtime
-    /// with I/O and time.
+    /// has left there. Frames of open ports flow all the time. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// The VTEP's address is not this host's, or the kernel refuses a step; the message says which.
@@ -126,7 +115,7 @@ impl Datapath {
         self.netlink.links().step(format_args!("read this host's devices"))
     }
 
-    fn set_up(&mut self, link: &Link) -> Result<(), KernelError> {
+    pub(crate) fn set_up(&mut self, link: &Link) -> Result<(), KernelError> {
         if link.is_up {
             return Ok(());
         }
@@ -216,79 +205,6 @@ impl Datapath {
         Ok(self.tables.vteps.remove(&VtepKey { vni: vni.get(), address })?)
     }
 
-    fn plug(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec) -> Result<(), ApplyError> {
-        let Placement::Netns(netns) = &spec.placement;
-        let peer_netns = netns::open(netns)?;
-        let alias = alias(vni, spec).step(format_args!("plug in port {mac}"))?;
-        if let Some(link) = self.device(mac)? {
-            if read_alias(&link.alias, link.mtu_bytes).is_some_and(|(held, plugged)| (held, &plugged) == (vni, spec)) {
-                return Ok(());
-            }
-            self.unplug(mac)?;
-        }
-        let name = port_device(mac);
-        let veth = Veth {
-            name: &name,
-            mtu_bytes: spec.mtu_bytes,
-            peer_name: spec.device.as_str(),
-            peer_mac: mac,
-            peer_netns: peer_netns.as_fd(),
-        };
-        match self.netlink.add_veth(&veth) {
-            Err(error) if error.errno == Errno::EEXIST => return Err(device_taken(netns, spec)),
-            made => made.step(format_args!("make device {name}"))?,
-        }
-        silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
-        set_peer_up(&peer_netns, spec)?;
-        let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
-        // Last, since it says that the device is complete.
-        let described = self.netlink.set_alias(made.index, &alias);
-        Ok(described.step(format_args!("set the alias of device {name}"))?)
-    }
-
-    fn unplug(&mut self, mac: MacAddr) -> Result<(), ApplyError> {
-        for (ifindex, port) in self.entries_of(mac)? {
-            self.shut(ifindex, port)?;
-        }
-        // With its filter, so that it filters as long as there is something to filter.
-        if let Some(link) = self.device(mac)? {
-            self.netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
-        }
-        Ok(self.forget_devices(mac, None)?)
-    }
-
-    /// Removes the entries of a port but for those of that device.
-    fn forget_devices(&mut self, mac: MacAddr, but: Option<u32>) -> Result<(), KernelError> {
-        for (ifindex, port) in self.entries_of(mac)?.into_iter().filter(|(ifindex, _)| Some(*ifindex) != but) {
-            self.shut(ifindex, port)?;
-            self.tables.ports.remove(&ifindex)?;
-            self.tables.counters.remove(ifindex)?;
-        }
-        Ok(())
-    }
-
-    /// A port's entries, with the indexes of its device and of earlier ones that were removed by hand.
-    fn entries_of(&self, mac: MacAddr) -> Result<Vec<(u32, Port)>, KernelError> {
-        let entries = self.tables.ports.entries()?;
-        Ok(entries.into_iter().filter(|(_, port)| port.mac == mac.octets()).collect())
-    }
-
-    fn filter(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
-        let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
-        self.forget_devices(mac, Some(link.index))?;
-        let entry = self.tables.ports.get(&link.index)?;
-        self.tables.counters.add(link.index)?;
-        let is_attached = self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)?;
-        if is_attached && entry.is_some_and(|entry| entry.is_of(vni, mac)) {
-            return Ok(());
-        }
-        if let Some(entry) = entry {
-            self.shut(link.index, entry)?;
-        }
-        self.tables.ports.set(link.index, Port::closed(vni, mac))?;
-        Ok(self.programs.attach(&mut self.netlink, Which::FromPort, &link)?)
-    }
-
     fn set_fdb(&mut self, vni: Vni, mac: MacAddr, target: &FdbTarget) -> Result<(), ApplyError> {
         let entry = match target {
             FdbTarget::Remote(vtep) if vtep.is_ipv4() => layout::FdbTarget { ifindex: 0, vtep: vtep_octets(*vtep) },
@@ -301,57 +217,6 @@ impl Datapath {
             FdbTarget::Stray => return Ok(self.tables.fdb.remove(&FdbKey::new(vni, mac))?),
         };
         Ok(self.tables.fdb.set(FdbKey::new(vni, mac), entry)?)
-    }
-
-    fn open_port(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
-        let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
-        let entry = self.tables.ports.get(&link.index)?.filter(|entry| entry.is_of(vni, mac));
-        let entry = entry.ok_or(ApplyError::NotFiltered(mac))?;
-        if !self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)? {
-            return Err(ApplyError::NotFiltered(mac));
-        }
-        self.tables.ports.set(link.index, Port { open: 1, ..entry })?;
-        let joined = self.tables.change_members(vni, |members| members.local.insert(link.index))?;
-        joined.ok_or(ApplyError::NoSettings(vni))?;
-        Ok(self.set_up(&link)?)
-    }
-
-    fn close(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
-        let Some(link) = self.device(mac)? else { return Ok(()) };
-        match self.tables.ports.get(&link.index)? {
-            Some(entry) if entry.is_of(vni, mac) => Ok(self.shut(link.index, entry)?),
-            _ => Ok(()),
-        }
-    }
-
-    /// From now on that entry's port passes nothing, and no BUM frames are sent to it.
-    fn shut(&mut self, ifindex: u32, entry: Port) -> Result<(), KernelError> {
-        self.tables.ports.set(ifindex, Port { open: 0, ..entry })?;
-        let Ok(vni) = Vni::try_from(entry.vni) else { return Ok(()) };
-        self.tables.change_members(vni, |members| members.local.remove(&ifindex)).map(drop)
-    }
-
-    /// Waits until the instance's end can send, which the kernel sees to in the background when the
-    /// host's end comes up (linkwatch). What is sent earlier is lost.
-    async fn until_instance_can_send(&mut self, mac: MacAddr) -> Result<(), KernelError> {
-        let Some(peer) = self.device(mac)?.and_then(|link| link.peer) else { return Ok(()) };
-        for _ in 0..LINKWATCH_TRIES {
-            let found = self.netlink.peer(peer).step(format_args!("look at the instance's end of port {mac}"))?;
-            if found.is_none_or(|link| link.is_operational || !link.is_up) {
-                break;
-            }
-            tokio::time::sleep(LINKWATCH_PAUSE).await;
-        }
-        Ok(())
-    }
-
-    /// The host side of a port.
-    pub(crate) fn device(&mut self, mac: MacAddr) -> Result<Option<Link>, KernelError> {
-        let name = port_device(mac);
-        if port_of_device(&name) != Some(mac) {
-            return Ok(None);
-        }
-        self.netlink.link(&name).step(format_args!("look for device {name}"))
     }
 }
 
@@ -367,25 +232,4 @@ impl Kernel for Datapath {
             _ => Ok(()),
         }
     }
-}
-
-/// Keeps the host's IPv6 from speaking to an instance: of its own addresses, and as a router.
-fn silence(device: &str) -> io::Result<()> {
-    match fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "1") {
-        // It does not care for devices of a small MTU, or is not in this kernel.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Sets the instance's end up; a pair cannot be made so.
-fn set_peer_up(netns: &File, spec: &PortSpec) -> Result<(), KernelError> {
-    let mut netlink = netns::netlink(netns)?;
-    let name = spec.device.as_str();
-    let link = netlink.link(name).and_then(|link| link.ok_or(Errno::ENODEV.into()));
-    link.and_then(|link| netlink.set_up(link.index)).step(format_args!("set the instance's device {name} up"))
-}
-
-fn device_taken(netns: &Netns, spec: &PortSpec) -> ApplyError {
-    ApplyError::DeviceTaken { netns: netns.clone(), device: spec.device.clone() }
 }

@@ -2,6 +2,10 @@
 //!
 //! [`Kernel`] is what the agent's loop needs of a host: read what is there, carry out one operation.
 //! [`Datapath`] is the real one, [`Simulated`] one in memory. Neither knows where wanted state comes from.
+//!
+//! The programs (`bpf/`) judge each frame by their maps alone; devices, filters and maps stay when the
+//! agent goes. Nothing is remembered here that the kernel knows: each operation looks at what is there,
+//! so one that was cut short is completed by doing it again.
 
 mod counters;
 mod datapath;
@@ -17,6 +21,7 @@ mod netlink;
 mod netns;
 mod overlay;
 mod pins;
+mod ports;
 mod programs;
 mod purge;
 mod sender;

@@ -1,0 +1,169 @@
+//! A port's way: absent, plugged in, filtered, open, and back.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::Error as Errno;
+use privnet_model::{MacAddr, Netns, Placement, Vni};
+use privnet_plan::PortSpec;
+
+use crate::error::Step;
+use crate::layout::Port;
+use crate::names::{alias, port_device, port_of_device, read_alias};
+use crate::netlink::{Link, Veth};
+use crate::programs::Which;
+use crate::{ApplyError, Datapath, KernelError, netns};
+
+/// How often an instance's end is looked at, and how long not, until it can send. The kernel works off
+/// what is urgent at once and the rest once in a second; to look makes it do so since Linux 6.8.
+const LINKWATCH_TRIES: u32 = 1000;
+const LINKWATCH_PAUSE: Duration = Duration::from_millis(1);
+
+impl Datapath {
+    pub(crate) fn plug(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec) -> Result<(), ApplyError> {
+        let Placement::Netns(netns) = &spec.placement;
+        let peer_netns = netns::open(netns)?;
+        let alias = alias(vni, spec).step(format_args!("plug in port {mac}"))?;
+        if let Some(link) = self.device(mac)? {
+            if read_alias(&link.alias, link.mtu_bytes).is_some_and(|(held, plugged)| (held, &plugged) == (vni, spec)) {
+                return Ok(());
+            }
+            self.unplug(mac)?;
+        }
+        let name = port_device(mac);
+        let veth = Veth {
+            name: &name,
+            mtu_bytes: spec.mtu_bytes,
+            peer_name: spec.device.as_str(),
+            peer_mac: mac,
+            peer_netns: peer_netns.as_fd(),
+        };
+        match self.netlink.add_veth(&veth) {
+            Err(error) if error.errno == Errno::EEXIST => return Err(device_taken(netns, spec)),
+            made => made.step(format_args!("make device {name}"))?,
+        }
+        silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
+        set_peer_up(&peer_netns, spec)?;
+        let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        // Last, since it says that the device is complete.
+        let described = self.netlink.set_alias(made.index, &alias);
+        Ok(described.step(format_args!("set the alias of device {name}"))?)
+    }
+
+    pub(crate) fn unplug(&mut self, mac: MacAddr) -> Result<(), ApplyError> {
+        for (ifindex, port) in self.entries_of(mac)? {
+            self.shut(ifindex, port)?;
+        }
+        // With its filter, so that it filters as long as there is something to filter.
+        if let Some(link) = self.device(mac)? {
+            self.netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
+        }
+        Ok(self.forget_devices(mac, None)?)
+    }
+
+    /// Removes the entries of a port but for those of that device.
+    fn forget_devices(&mut self, mac: MacAddr, but: Option<u32>) -> Result<(), KernelError> {
+        for (ifindex, port) in self.entries_of(mac)?.into_iter().filter(|(ifindex, _)| Some(*ifindex) != but) {
+            self.shut(ifindex, port)?;
+            self.tables.ports.remove(&ifindex)?;
+            self.tables.counters.remove(ifindex)?;
+        }
+        Ok(())
+    }
+
+    /// A port's entries, with the indexes of its device and of earlier ones that were removed by hand.
+    fn entries_of(&self, mac: MacAddr) -> Result<Vec<(u32, Port)>, KernelError> {
+        let entries = self.tables.ports.entries()?;
+        Ok(entries.into_iter().filter(|(_, port)| port.mac == mac.octets()).collect())
+    }
+
+    pub(crate) fn filter(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
+        let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        self.forget_devices(mac, Some(link.index))?;
+        let entry = self.tables.ports.get(&link.index)?;
+        self.tables.counters.add(link.index)?;
+        let is_attached = self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)?;
+        if is_attached && entry.is_some_and(|entry| entry.is_of(vni, mac)) {
+            return Ok(());
+        }
+        if let Some(entry) = entry {
+            self.shut(link.index, entry)?;
+        }
+        self.tables.ports.set(link.index, Port::closed(vni, mac))?;
+        Ok(self.programs.attach(&mut self.netlink, Which::FromPort, &link)?)
+    }
+
+    pub(crate) fn open_port(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
+        let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        let entry = self.tables.ports.get(&link.index)?.filter(|entry| entry.is_of(vni, mac));
+        let entry = entry.ok_or(ApplyError::NotFiltered(mac))?;
+        if !self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)? {
+            return Err(ApplyError::NotFiltered(mac));
+        }
+        let joined = self.tables.change_members(vni, |members| members.local.insert(link.index))?;
+        joined.ok_or(ApplyError::NoSettings(vni))?;
+        self.tables.ports.set(link.index, Port { open: 1, ..entry })?;
+        Ok(self.set_up(&link)?)
+    }
+
+    pub(crate) fn close(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
+        let Some(link) = self.device(mac)? else { return Ok(()) };
+        match self.tables.ports.get(&link.index)? {
+            Some(entry) if entry.is_of(vni, mac) => Ok(self.shut(link.index, entry)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on that entry's port passes nothing, and no BUM frames are sent to it.
+    fn shut(&mut self, ifindex: u32, entry: Port) -> Result<(), KernelError> {
+        self.tables.ports.set(ifindex, Port { open: 0, ..entry })?;
+        let Ok(vni) = Vni::try_from(entry.vni) else { return Ok(()) };
+        self.tables.change_members(vni, |members| members.local.remove(&ifindex)).map(drop)
+    }
+
+    /// Waits until the instance's end can send, which the kernel sees to in the background when the
+    /// host's end comes up (linkwatch). What is sent earlier is lost.
+    pub(crate) async fn until_instance_can_send(&mut self, mac: MacAddr) -> Result<(), KernelError> {
+        let Some(peer) = self.device(mac)?.and_then(|link| link.peer) else { return Ok(()) };
+        for _ in 0..LINKWATCH_TRIES {
+            let found = self.netlink.peer(peer).step(format_args!("look at the instance's end of port {mac}"))?;
+            if found.is_none_or(|link| link.is_operational || !link.is_up) {
+                break;
+            }
+            tokio::time::sleep(LINKWATCH_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// The host side of a port.
+    pub(crate) fn device(&mut self, mac: MacAddr) -> Result<Option<Link>, KernelError> {
+        let name = port_device(mac);
+        if port_of_device(&name) != Some(mac) {
+            return Ok(None);
+        }
+        self.netlink.link(&name).step(format_args!("look for device {name}"))
+    }
+}
+
+/// Keeps the host's IPv6 from speaking to an instance: of its own addresses, and as a router.
+fn silence(device: &str) -> io::Result<()> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "1") {
+        // It does not care for devices of a small MTU, or is not in this kernel.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Sets the instance's end up; a pair cannot be made so.
+fn set_peer_up(netns: &File, spec: &PortSpec) -> Result<(), KernelError> {
+    let mut netlink = netns::netlink(netns)?;
+    let name = spec.device.as_str();
+    let link = netlink.link(name).and_then(|link| link.ok_or(Errno::ENODEV.into()));
+    link.and_then(|link| netlink.set_up(link.index)).step(format_args!("set the instance's device {name} up"))
+}
+
+fn device_taken(netns: &Netns, spec: &PortSpec) -> ApplyError {
+    ApplyError::DeviceTaken { netns: netns.clone(), device: spec.device.clone() }
+}
