@@ -21,7 +21,7 @@ use crate::pass::{Outcome, carry_out};
 const VERIFY_EVERY: Duration = Duration::from_millis(500);
 
 /// Link events come in bursts, most of them from the agent's own operations: one look serves them all.
-const VERIFY_AFTER_LINK_EVENT: Duration = Duration::from_millis(20);
+const VERIFY_AFTER_LINK_EVENT: Duration = Duration::from_millis(100);
 
 /// What an agent knows, and what it does at each event. It waits for nothing but the kernel.
 pub(crate) struct Agent<K> {

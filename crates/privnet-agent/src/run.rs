@@ -87,9 +87,9 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
 pub fn purge(pin_dir: &Path, state_dir: &Path) -> Result<Vec<String>, AgentError> {
     let state = IdleStateDir::take(state_dir)?;
     let mut removed = privnet_datapath::purge(pin_dir).map_err(AgentError::Purge)?;
-    match state.remove()? {
-        0 => {}
-        networks => removed.push(format!("the own copy of {networks} networks in {}", state_dir.display())),
+    let networks = state.remove()?;
+    if networks > 0 {
+        removed.push(format!("own copy of what is wanted in {} ({networks} networks)", state_dir.display()));
     }
     Ok(removed)
 }
