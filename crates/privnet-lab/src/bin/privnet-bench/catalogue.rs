@@ -34,7 +34,7 @@ use Target::{AtLeast, AtMost};
 ///
 /// The targets of `rtt` and `udp_64` are those of the offload lane alone; that of `rtt_veth` needs the
 /// fast lane.
-pub(crate) const BENCHMARKS: [Benchmark; 11] = [
+pub(crate) const BENCHMARKS: [Benchmark; 13] = [
     Benchmark {
         name: "attach_p50",
         unit: "ms",
@@ -83,6 +83,20 @@ pub(crate) const BENCHMARKS: [Benchmark; 11] = [
         what: "64-octet UDP messages received per second, one sender as fast as it can",
         against: "bridge and VXLAN, hand-built",
         target: Some(AtLeast(1.0)),
+    },
+    Benchmark {
+        name: "rtt_unfiltered",
+        unit: "us",
+        what: "as rtt",
+        against: "bridge and VXLAN, hand-built, past the packet filter",
+        target: None,
+    },
+    Benchmark {
+        name: "udp_64_unfiltered",
+        unit: "1/s",
+        what: "as udp_64",
+        against: "bridge and VXLAN, hand-built, past the packet filter",
+        target: None,
     },
     Benchmark {
         name: "create_per_second",

@@ -82,7 +82,7 @@ type Group<'a> = (&'a [&'a str], &'a dyn Fn() -> Result<Vec<Measurement>>);
 fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
     let groups: [Group; 4] = [
         (&["attach_p50", "attach_p99"], &attach::measure),
-        (&["tcp_stream", "tcp_stream_cpu", "rtt", "rtt_veth", "udp_64"], &|| overlay::measure(&wants)),
+        (&overlay::NAMES, &|| overlay::measure(&wants)),
         (&["create_per_second"], &create::measure),
         (&["create_at_100k", "list_100k", "server_rss_100k"], &|| many::measure(&wants)),
     ];

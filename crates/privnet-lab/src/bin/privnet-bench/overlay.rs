@@ -13,6 +13,10 @@ use crate::stats::Pairs;
 use crate::traffic::{End, Stream, round_trip, tcp_stream, udp_per_second};
 use crate::wire::two_wired_hosts;
 
+/// What is measured here.
+pub(crate) const NAMES: [&str; 7] =
+    ["tcp_stream", "tcp_stream_cpu", "rtt", "rtt_veth", "udp_64", "rtt_unfiltered", "udp_64_unfiltered"];
+
 /// Measures those of the benchmarks of traffic that are wanted.
 pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
     let mut lab = two_wired_hosts()?;
@@ -47,6 +51,13 @@ pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> 
     }
     if wants("udp_64") {
         measured.push(compared("udp_64", udp_per_second, bridge_vxlan)?);
+    }
+    reference.bypass_packet_filter()?;
+    if wants("rtt_unfiltered") {
+        measured.push(compared("rtt_unfiltered", round_trip, bridge_vxlan)?);
+    }
+    if wants("udp_64_unfiltered") {
+        measured.push(compared("udp_64_unfiltered", udp_per_second, bridge_vxlan)?);
     }
     Ok(measured)
 }

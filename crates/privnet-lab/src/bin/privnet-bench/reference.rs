@@ -21,13 +21,12 @@ pub(crate) struct Reference {
     /// Built as one who knows would build it for this very purpose: the kernel's own devices, hosts
     /// and wire as privnet's (a lab without server and agents), one network, and nothing on the path
     /// that is not needed. No learning, no flooding and no ARP across the overlay: FDB entries and the
-    /// instances' neighbours are static. No spanning tree, no multicast snooping, no packet filter in
-    /// the bridge, no UDP checksum on the outside (RFC 7348 §5 wants zero). GSO and GRO are on, as
-    /// they are by default.
+    /// instances' neighbours are static. No spanning tree, no multicast snooping, no UDP checksum on the
+    /// outside (RFC 7348 §5 wants zero). GSO and GRO are on, as they are by default.
     pub(crate) bridge_vxlan: [End; 2],
     /// Joined by a veth pair and nothing else.
     pub(crate) veth: [End; 2],
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Reference {
@@ -40,7 +39,13 @@ impl Reference {
             plug(&lab.host(own).namespace, &bridge_vxlan[own - 1].namespace, own, other)?;
         }
         join(&veth)?;
-        Ok(Self { bridge_vxlan, veth, _lab: lab })
+        Ok(Self { bridge_vxlan, veth, lab })
+    }
+
+    /// From now on bridged frames go past the packet filter. Where br_netfilter is there, built into the
+    /// kernel or loaded by somebody, they pass it unless told otherwise.
+    pub(crate) fn bypass_packet_filter(&self) -> Result<()> {
+        self.lab.hosts().iter().try_for_each(|host| host.namespace.within(bypass_packet_filter))
     }
 }
 
@@ -51,7 +56,6 @@ fn end(lab: &mut Lab, number: usize) -> Result<End> {
 /// The bridge and the vxlan device of a host. The bridge knows where the other host's instance is.
 fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
     let (ns, local, device) = (&host.namespace, host.vtep, host.underlay_device);
-    ns.within(bypass_packet_filter)?;
     ns.ip("link add br0 up type bridge stp_state 0 mcast_snooping 0")?;
     let options = format!("id 4097 local {local} dev {device} dstport 4789 nolearning noudpcsum");
     ns.ip(&format!("link add vx0 mtu {OVERLAY_MTU_BYTES} type vxlan {options}"))?;
@@ -61,7 +65,6 @@ fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
     ns.run("bridge", &["fdb", "replace", &mac, "dev", "vx0", "self", "permanent", "dst", &remote]).map(drop)
 }
 
-/// Where br_netfilter is there, it has bridged frames pass the packet filter unless told otherwise.
 fn bypass_packet_filter() -> Result<()> {
     for table in ["iptables", "ip6tables", "arptables"] {
         let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
