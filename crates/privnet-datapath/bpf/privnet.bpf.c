@@ -67,6 +67,12 @@ static __always_inline int drop(struct counters *row, enum drop_reason reason)
 	return TC_ACT_SHOT;
 }
 
+/* For whoever has not needed the row so far: a lookup is a large part of what a small frame costs. */
+static __always_inline int drop_from(__u32 ifindex, enum drop_reason reason)
+{
+	return drop(bpf_map_lookup_elem(&counters, &ifindex), reason);
+}
+
 static __always_inline void count_sent(struct counters *row, struct __sk_buff *skb)
 {
 	if (row) {
@@ -104,13 +110,13 @@ static __always_inline struct port *open_port(__u32 ifindex, __u32 vni)
 	return port && port->open && port->vni == vni ? port : NULL;
 }
 
-/* Hands the frame to one of this host's ports. */
-static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 vni, struct counters *row)
+/* Hands the frame to one of this host's ports. `from` is the sender's device, or the overlay's row. */
+static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 vni, __u32 from)
 {
 	struct port *port = open_port(ifindex, vni);
 
 	if (!port)
-		return drop(row, DROP_TARGET_CLOSED);
+		return drop_from(from, DROP_TARGET_CLOSED);
 	count_received(ifindex, skb);
 	if (port->kind == PORT_TAP)
 		return bpf_redirect(ifindex, 0);
@@ -332,7 +338,7 @@ int from_port(struct __sk_buff *skb)
 	if (!target || target->ifindex == ifindex)
 		return drop(row, DROP_UNKNOWN_UNICAST);
 	if (target->ifindex) {
-		int verdict = to_port(skb, target->ifindex, key.vni, row);
+		int verdict = to_port(skb, target->ifindex, key.vni, ifindex);
 
 		if (verdict != TC_ACT_SHOT)
 			count_sent(row, skb);
@@ -349,8 +355,6 @@ int from_port(struct __sk_buff *skb)
 SEC("classifier")
 int from_overlay(struct __sk_buff *skb)
 {
-	__u32 overlay_row = OVERLAY_ROW;
-	struct counters *row = bpf_map_lookup_elem(&counters, &overlay_row);
 	struct bpf_tunnel_key tunnel = {};
 	struct vtep_key source = { .address = { [10] = 0xff, [11] = 0xff } };
 	struct fdb_key key = {};
@@ -359,17 +363,17 @@ int from_overlay(struct __sk_buff *skb)
 	struct ethhdr ethernet;
 
 	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
-		return drop(row, DROP_NO_TUNNEL);
+		return drop_from(OVERLAY_ROW, DROP_NO_TUNNEL);
 	source.vni = tunnel.tunnel_id;
 	source.address[12] = tunnel.remote_ipv4 >> 24;
 	source.address[13] = tunnel.remote_ipv4 >> 16;
 	source.address[14] = tunnel.remote_ipv4 >> 8;
 	source.address[15] = tunnel.remote_ipv4;
 	if (!bpf_map_lookup_elem(&vteps, &source))
-		return drop(row, DROP_UNKNOWN_VTEP);
+		return drop_from(OVERLAY_ROW, DROP_UNKNOWN_VTEP);
 
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
-		return drop(row, DROP_TOO_SHORT);
+		return drop_from(OVERLAY_ROW, DROP_TOO_SHORT);
 	key.vni = source.vni;
 	__builtin_memcpy(key.mac, ethernet.h_dest, ETH_ALEN);
 
@@ -378,13 +382,13 @@ int from_overlay(struct __sk_buff *skb)
 
 		network = bpf_map_lookup_elem(&networks, &key.vni);
 		if (!network)
-			return drop(row, DROP_CLOSED);
+			return drop_from(OVERLAY_ROW, DROP_CLOSED);
 		bpf_loop(network->local_members, flood_to_port, &flood, 0);
 		return TC_ACT_SHOT;
 	}
 
 	target = bpf_map_lookup_elem(&fdb, &key);
 	if (!target || !target->ifindex)
-		return drop(row, DROP_UNKNOWN_UNICAST);
-	return to_port(skb, target->ifindex, key.vni, row);
+		return drop_from(OVERLAY_ROW, DROP_UNKNOWN_UNICAST);
+	return to_port(skb, target->ifindex, key.vni, OVERLAY_ROW);
 }
