@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use privnet_model::zone::Zone;
-use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Timestamp, Wait};
+use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Timestamp, Wait};
 
 use super::hosts::Hosts;
 
@@ -32,7 +32,7 @@ impl Tracker {
         zone: &Zone,
         hosts: &Hosts,
     ) -> Vec<(OperationId, OperationState)> {
-        self.take_out(network, |operation, wait, _| verdict(operation.kind, &wait, zone, hosts))
+        self.take_out(network, |wait, _| verdict(&wait, zone, hosts))
     }
 
     /// The operations whose deadline has passed; they are followed no more. While the store takes
@@ -40,9 +40,9 @@ impl Tracker {
     pub(super) fn expire(&mut self, now: Timestamp, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
         let is_retry = self.failed_at.is_some();
         let networks: Vec<_> = self.pending.keys().copied().collect();
-        let end = |operation: &Operation, wait: Wait, deadline: Timestamp| {
+        let end = |wait: Wait, deadline: Timestamp| {
             let is_late = deadline <= now;
-            let verdict = (is_late || is_retry).then(|| verdict(operation.kind, &wait, zone, hosts)).flatten();
+            let verdict = (is_late || is_retry).then(|| verdict(&wait, zone, hosts)).flatten();
             verdict.or_else(|| is_late.then(|| OperationState::Timeout { message: overdue(&wait, zone, hosts) }))
         };
         networks.into_iter().flat_map(|network| self.take_out(network, end)).collect()
@@ -51,13 +51,13 @@ impl Tracker {
     fn take_out(
         &mut self,
         network: NetworkId,
-        end: impl Fn(&Operation, Wait, Timestamp) -> Option<OperationState>,
+        end: impl Fn(Wait, Timestamp) -> Option<OperationState>,
     ) -> Vec<(OperationId, OperationState)> {
         let Some(operations) = self.pending.get_mut(&network) else { return Vec::new() };
         let mut ended = Vec::new();
         operations.retain(|id, operation| {
             let state = match operation.state {
-                OperationState::Pending { wait, deadline } => end(operation, wait, deadline),
+                OperationState::Pending { wait, deadline } => end(wait, deadline),
                 _ => return false,
             };
             let goes_on = state.is_none();
@@ -72,9 +72,9 @@ impl Tracker {
 }
 
 /// How an operation ends, if it does now: when the port's own host and every connected host that
-/// may carry the network have applied the generation, or when the port's own host cannot.
-fn verdict(kind: OperationKind, wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
-    if let Some(failure) = own_failure(kind, wait, hosts) {
+/// may carry the network have applied the generation, or when one of them cannot.
+fn verdict(wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
+    if let Some(failure) = failure(wait, zone, hosts) {
         return Some(failure);
     }
     let all_applied = zone.carriers(wait.network).all(|host| {
@@ -84,15 +84,17 @@ fn verdict(kind: OperationKind, wait: &Wait, zone: &Zone, hosts: &Hosts) -> Opti
     all_applied.then_some(OperationState::Success)
 }
 
-fn own_failure(kind: OperationKind, wait: &Wait, hosts: &Hosts) -> Option<OperationState> {
-    let port = wait.port.filter(|_| kind != OperationKind::Detach)?;
-    let acknowledgement = hosts.acknowledged(port.host, wait.network)?;
-    if acknowledgement.generation < wait.generation {
-        return None;
-    }
-    let failure = acknowledgement.failures.iter().find(|failure| failure.mac == port.mac)?;
-    let message = format!("{}; the attachment stays wanted and is tried again", failure.message);
-    Some(OperationState::Failure { reason: failure.reason, message })
+/// What a host that has reached the generation could not do for the port that the operation is about.
+fn failure(wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
+    let port = wait.port?;
+    zone.carriers(wait.network).find_map(|host| {
+        let acknowledgement = hosts.acknowledged(host, wait.network)?;
+        let is_recent = acknowledgement.generation >= wait.generation;
+        let failure = acknowledgement.failures.iter().find(|failure| is_recent && failure.mac == port.mac)?;
+        let message =
+            format!("host {}: {}; the change stays wanted and is tried again", name(host, zone), failure.message);
+        Some(OperationState::Failure { reason: failure.reason, message })
+    })
 }
 
 /// A host without ports in the network has applied their absence when its carriage is gone, and
@@ -113,10 +115,13 @@ fn overdue(wait: &Wait, zone: &Zone, hosts: &Hosts) -> String {
         .filter(|host| (hosts.is_connected(*host) || is_own(wait, *host)) && !has_applied(wait, *host, zone, hosts));
     let names: Vec<_> = late
         .map(|host| {
-            let name = zone.host(host).map_or_else(|| host.to_string(), |host| host.name.to_string());
             let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
-            format!("host {name} {state}")
+            format!("host {} {state}", name(host, zone))
         })
         .collect();
     format!("{}; the change stays wanted and is applied when it can be", names.join(", "))
+}
+
+fn name(host: HostId, zone: &Zone) -> String {
+    zone.host(host).map_or_else(|| host.to_string(), |host| host.name.to_string())
 }

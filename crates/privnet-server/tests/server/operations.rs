@@ -2,23 +2,30 @@
 
 use std::time::Duration;
 
-use privnet_model::Reason;
+use privnet_model::{Generation, MacAddr, Reason};
 use privnet_sync::{FromAgent, FromServer, PortFailure};
 use serde_json::json;
 
 use crate::support::agent::{acknowledge, silent};
 use crate::support::{Agent, PATIENCE, Setup, TestServer, id_of, managed, wait_until};
 
-/// Says that no port of the host can be plugged in.
+/// Says that the first port it hears of cannot be plugged in, nor unplugged.
 fn fail(message: &FromServer) -> Option<FromAgent> {
-    let FromServer::Full(state) = message else { return acknowledge(message) };
-    let failure = |(member, _): (&privnet_model::Member, _)| PortFailure {
-        mac: member.mac,
-        reason: Reason::NotFound,
-        message: "there is no network namespace web".to_owned(),
+    let (network, generation, members) = match message {
+        FromServer::Full(state) => (state.id, state.generation, state.members.keys().copied().collect::<Vec<_>>()),
+        FromServer::Delta(delta) => (delta.id, delta.generation, delta.removed.iter().copied().collect()),
+        other => return acknowledge(other),
     };
-    let failures = state.local_ports().map(failure).collect();
-    Some(FromAgent::Applied { network: state.id, generation: state.generation, failures })
+    let failure = |mac| PortFailure { mac, reason: Reason::NotFound, message: NO_NAMESPACE.to_owned() };
+    Some(FromAgent::Applied { network, generation, failures: members.into_iter().map(failure).collect() })
+}
+
+const NO_NAMESPACE: &str = "there is no network namespace web";
+
+/// Waits until the server has heard all that an agent has said.
+fn flush(agent: &Agent, network: &str) {
+    agent.say(FromAgent::NeedFull { network: id_of(network) });
+    while !matches!(agent.hear(), FromServer::Full(state) if state.generation == Generation(3)) {}
 }
 
 #[test]
@@ -31,11 +38,19 @@ fn an_attachment_succeeds_when_every_connected_host_has_applied_it() {
     server.attach(&network, &db);
     let operation = server.attach(&network, &web);
     assert_eq!(operation["state"], "pending");
-    let generation = privnet_model::Generation(3);
-    let applied = || FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() };
-    own.say(applied());
+    let applied = |generation| FromAgent::Applied {
+        network: id_of(&network),
+        generation: Generation(generation),
+        failures: Vec::new(),
+    };
+    own.say(applied(3));
+    flush(&own, &network);
     assert_eq!(server.operation(&operation)["state"], "pending");
-    other.say(applied());
+    // What it has applied is older than the attachment.
+    other.say(applied(2));
+    flush(&other, &network);
+    assert_eq!(server.operation(&operation)["state"], "pending");
+    other.say(applied(3));
     assert_eq!(server.ended(&operation)["state"], "success");
 }
 
@@ -143,7 +158,7 @@ fn a_port_that_cannot_be_plugged_in_fails_its_operation() {
     let network = server.network(managed(9));
     let web = server.instance("web", "h1");
     let operation = server.attach(&network, &web);
-    let message = "there is no network namespace web; the attachment stays wanted and is tried again";
+    let message = "host h1: there is no network namespace web; the change stays wanted and is tried again";
     assert_eq!(
         (&operation["state"], &operation["reason"], &operation["message"]),
         (&json!("failure"), &json!("not-found"), &json!(message))
@@ -155,13 +170,49 @@ fn a_port_that_cannot_be_plugged_in_fails_its_operation() {
 
 #[test]
 fn the_failure_of_another_port_does_not_fail_an_operation() {
-    let server = TestServer::start(Setup::WAITING);
-    let _failing = Agent::connect(&server, "h1", fail);
-    let _own = Agent::connect(&server, "h2", acknowledge);
+    let server = TestServer::start(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let [web, db] = ["web", "db"].map(|name| server.instance(name, "h1"));
+    let [of_web, of_db] = [&web, &db].map(|instance| server.attach(&network, instance));
+    let failures = vec![PortFailure { mac: mac_of(&server, &web), reason: Reason::Fault, message: "no".to_owned() }];
+    agent.say(FromAgent::Applied { network: id_of(&network), generation: Generation(3), failures });
+    assert_eq!(server.ended(&of_web)["state"], "failure");
+    assert_eq!(server.ended(&of_db)["state"], "success");
+}
+
+/// The MAC address of an instance that is attached to one network.
+fn mac_of(server: &TestServer, instance: &str) -> MacAddr {
+    let shown = server.get(&format!("/v2/instance/{instance}"));
+    shown["private-networks"][0]["mac-address"].as_str().expect("a text").parse().expect("a MAC address")
+}
+
+#[test]
+fn another_host_that_cannot_reach_a_port_fails_its_operation() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let _own = Agent::connect(&server, "h1", acknowledge);
+    let other = Agent::connect(&server, "h2", silent);
     let network = server.network(managed(9));
     let (web, db) = (server.instance("web", "h1"), server.instance("db", "h2"));
-    assert_eq!(server.attach(&network, &web)["state"], "failure");
-    assert_eq!(server.attach(&network, &db)["state"], "success");
+    server.attach(&network, &db);
+    let operation = server.attach(&network, &web);
+    let failure =
+        PortFailure { mac: mac_of(&server, &web), reason: Reason::Fault, message: "the map is full".to_owned() };
+    other.say(FromAgent::Applied { network: id_of(&network), generation: Generation(3), failures: vec![failure] });
+    let ended = server.ended(&operation);
+    assert_eq!(ended["state"], "failure");
+    assert_eq!(ended["message"], "host h2: the map is full; the change stays wanted and is tried again");
+}
+
+#[test]
+fn a_port_that_cannot_be_unplugged_fails_its_detachment() {
+    let server = TestServer::start(Setup::WAITING);
+    let _agent = Agent::connect(&server, "h1", fail);
+    let network = server.network(managed(9));
+    let (web, db) = (server.instance("web", "h1"), server.instance("db", "h1"));
+    server.attach(&network, &web);
+    server.attach(&network, &db);
+    assert_eq!(server.detach(&network, &db)["state"], "failure");
 }
 
 #[test]
@@ -173,17 +224,23 @@ fn a_detachment_waits_until_the_host_has_confirmed_the_removal() {
     server.attach(&network, &web);
     let detachment = server.detach(&network, &web);
     let deletion = server.delete(&network);
-    let removal = loop {
+    let network = id_of(&network);
+    let next_removal = || loop {
         if let FromServer::Remove { network: removed, removal } = agent.hear() {
-            assert_eq!(removed, id_of(&network));
-            break removal;
+            assert_eq!(removed, network);
+            return removal;
         }
     };
+    let earlier = next_removal();
+    agent.say(FromAgent::NeedFull { network });
+    next_removal();
+    // An answer to an earlier removal confirms nothing.
+    agent.say(FromAgent::Removed { network, removal: earlier });
+    agent.say(FromAgent::NeedFull { network });
+    let removal = next_removal();
     assert_eq!(server.operation(&detachment)["state"], "pending");
-    // An answer to another removal confirms nothing.
-    agent.say(FromAgent::Removed { network: id_of(&network), removal: removal + 1 });
-    assert_eq!(server.operation(&detachment)["state"], "pending");
-    agent.say(FromAgent::Removed { network: id_of(&network), removal });
+    assert_eq!(server.operation(&deletion)["state"], "pending");
+    agent.say(FromAgent::Removed { network, removal });
     assert_eq!(server.ended(&detachment)["state"], "success");
     assert_eq!(server.ended(&deletion)["state"], "success");
 }

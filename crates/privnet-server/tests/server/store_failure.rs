@@ -32,6 +32,28 @@ impl Store for Flaky {
     }
 }
 
+/// A store that refuses every commit with a network of this name.
+struct Picky(SqliteStore);
+
+const REFUSED: &str = "refused";
+
+impl Store for Picky {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let is_refused = |change: &Change| match change {
+            Change::Network(row) => row.after.as_ref().is_some_and(|network| network.name.as_str() == REFUSED),
+            _ => false,
+        };
+        if changes.iter().any(is_refused) {
+            return Err(StoreError::Constraint { record: "the network".to_owned(), source: "by its name".into() });
+        }
+        self.0.commit(changes)
+    }
+}
+
 /// A store with a fault that nobody has foreseen.
 struct Faulty(SqliteStore);
 
@@ -131,27 +153,45 @@ fn a_server_whose_store_has_a_fault_ends_rather_than_going_on_without_it() {
 
 #[test]
 fn one_command_that_the_store_refuses_does_not_harm_the_others() {
-    let (server, is_full) = server(Setup::WAITING);
+    let server = TestServer::start_on(|store| Box::new(Picky(store)), Setup::WAITING);
+    // Commands that come at the same time are committed together.
     std::thread::scope(|scope| {
         for client in 0..8 {
             let server = &server;
             scope.spawn(move || {
-                for round in 0..10 {
-                    let body = json!({"name": format!("n{client}-{round}")});
-                    let status = server.ask("POST", "/v2/private-network", body).status;
-                    assert!(status == 200 || status == 503, "{status}");
+                let (name, expected) = if client == 0 { (REFUSED, 503) } else { ("kept", 200) };
+                for _ in 0..50 {
+                    assert_eq!(server.ask("POST", "/v2/private-network", json!({"name": name})).status, expected);
                 }
             });
         }
+    });
+    assert_eq!(count_networks(&server), 7 * 50);
+}
+
+#[test]
+fn what_was_answered_while_the_disk_filled_up_and_emptied_is_what_there_is() {
+    let (mut server, is_full) = server(Setup::WAITING);
+    let created: usize = std::thread::scope(|scope| {
+        let create = |_| {
+            let server = &server;
+            let statuses =
+                move || (0..20).map(|_| server.ask("POST", "/v2/private-network", json!({"name": "n"})).status);
+            scope.spawn(move || statuses().filter(|status| *status == 200).count())
+        };
+        let clients: Vec<_> = (0..8).map(create).collect();
         for round in 0..20 {
             is_full.store(round % 2 == 0, Ordering::Relaxed);
             server.send("GET", "/readyz", b"");
         }
         is_full.store(false, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().expect("answers")).sum()
     });
-    let listed = server.get("/v2/private-network")["private-networks"].as_array().expect("a list").len();
-    let (mut server, before) = (server, listed);
+    assert_eq!(count_networks(&server), created);
     server.restart();
-    let kept = server.get("/v2/private-network")["private-networks"].as_array().expect("a list").len();
-    assert_eq!(kept, before);
+    assert_eq!(count_networks(&server), created);
+}
+
+fn count_networks(server: &TestServer) -> usize {
+    server.get("/v2/private-network")["private-networks"].as_array().expect("a list").len()
 }

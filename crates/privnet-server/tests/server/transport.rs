@@ -7,7 +7,7 @@ use serde_json::json;
 
 use privnet_server::{Server, ServerConfig, ServerError};
 
-use crate::support::{PATIENCE, Setup, TestServer, config};
+use crate::support::{PATIENCE, Setup, TestServer, config, folder};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -123,7 +123,7 @@ fn what_is_no_request_ends_only_its_own_connection() {
 
 /// Has a server refuse to start, with this message.
 async fn refused(change: impl FnOnce(&mut ServerConfig), message: &str) {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut config = config(Setup::WAITING, &dir);
     change(&mut config);
     let error: ServerError = Server::bind(config).await.err().expect("refused");
@@ -147,7 +147,7 @@ async fn nobody_is_served_beyond_loopback() {
 
 #[tokio::test]
 async fn two_servers_do_not_share_a_folder() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let first = Server::bind(config(Setup::WAITING, &dir)).await.expect("a server");
     let error = Server::bind(config(Setup::WAITING, &dir)).await.err().expect("refused");
     let expected = format!("cannot open the database {}", dir.path().join("privnet.db").display());

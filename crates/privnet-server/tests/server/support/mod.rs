@@ -22,7 +22,7 @@ pub(crate) use self::client::id_of;
 use self::client::{Client, Reply};
 
 /// How long anything may take that is bound to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A free port of loopback.
 const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -65,13 +65,13 @@ struct Running {
 
 impl TestServer {
     pub(crate) fn start(setup: Setup) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = folder();
         let (running, address) = run(setup, &dir, None);
         Self { running: Some(running), client: Client::of(address), setup, dir }
     }
 
     pub(crate) fn start_on(store: impl FnOnce(SqliteStore) -> Box<dyn Store>, setup: Setup) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = folder();
         let store = store(open_store(&dir));
         let (running, address) = run(setup, &dir, Some(store));
         Self { running: Some(running), client: Client::of(address), setup, dir }
@@ -158,6 +158,11 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         sync_socket: sync_socket(dir),
         sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
     }
+}
+
+/// A folder in memory where there is one: what else keeps the disk busy shall not slow the tests down.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
 
 fn open_store(dir: &TempDir) -> SqliteStore {
