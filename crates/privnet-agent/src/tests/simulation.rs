@@ -211,7 +211,7 @@ impl Zone {
         let mut zone = Self {
             kernel: Guarded::default(),
             // What is durable is not the point here, and thousands of fsyncs would take minutes.
-            dir: tempfile::tempdir_in("/dev/shm").expect("temporary folder"),
+            dir: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("temporary folder"),
             wanted: BTreeMap::new(),
             outdated: BTreeMap::new(),
             carriages: BTreeSet::new(),
