@@ -15,6 +15,12 @@ macro_rules! typed_id {
         pub struct $name(Uuid);
 
         impl $name {
+            /// The lowest id, which is nobody's.
+            pub const MIN: Self = Self(Uuid::nil());
+
+            /// The highest id, which is nobody's.
+            pub const MAX: Self = Self(Uuid::max());
+
             /// An id of UUID version 7: sorted by `unix_ms` first, so that listings come in the
             /// order of creation and an index grows at its end; `random` fills the other 74 bits.
             pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {

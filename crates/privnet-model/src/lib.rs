@@ -16,6 +16,7 @@ mod network;
 mod operation;
 mod options;
 mod port;
+mod sorted_map;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
@@ -34,6 +35,7 @@ pub use network::{Carriage, Generation, Network};
 pub use operation::{Operation, OperationKind, OperationState, Reason, Wait, WaitPort};
 pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameError, OptionsError};
 pub use port::{DeviceName, DeviceNameError, Port};
+pub use sorted_map::SortedMap;
 pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};
 pub use time::Timestamp;
 pub use vni::{Vni, VniOutOfRange};

@@ -1,11 +1,12 @@
-use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::SortedMap;
 
 /// The most characters a name or description has (official OpenAPI document: `maxLength` 255).
 pub const TEXT_CHARS_MAX: usize = 255;
 
 /// Labels of a resource: any keys, any values (official OpenAPI document: `additionalProperties: string`).
-pub type Labels = BTreeMap<String, String>;
+pub type Labels = SortedMap<String, String>;
 
 /// A text breaks its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,5 @@
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{DhcpOptions, DomainName, InstanceId, Labels, Network, NetworkId, Port, Vni};
@@ -46,7 +47,8 @@ pub struct PrivateNetwork<'a> {
     #[schemars(with = "crate::body::Options")]
     options: Option<Options<'a>>,
     /// The user's own; absent when there are none.
-    #[serde(skip_serializing_if = "labels_is_empty")]
+    #[serde(skip_serializing_if = "labels_is_empty", serialize_with = "label_texts")]
+    #[schemars(with = "BTreeMap<String, String>")]
     labels: &'a Labels,
     /// The addresses of attached instances; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,6 +127,10 @@ fn number<S: Serializer>(vni: &Vni, serializer: S) -> Result<S::Ok, S::Error> {
 
 fn domain_names<S: Serializer>(names: &&[DomainName], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(names.iter().map(DomainName::as_str))
+}
+
+fn label_texts<S: Serializer>(labels: &&Labels, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter())
 }
 
 fn labels_is_empty(labels: &&Labels) -> bool {

@@ -70,7 +70,7 @@ fn a_creation_takes_everything_at_once() {
     assert_eq!(wish.options.dns_servers(), [ip("10.0.0.2")]);
     assert_eq!(wish.options.ntp_servers(), [ip("10.0.0.3")]);
     assert_eq!(wish.options.domain_search()[0].as_str(), "a.example");
-    assert_eq!(wish.labels["team"], "db");
+    assert_eq!(wish.labels.get("team").map(String::as_str), Some("db"));
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl Zone {
 
     fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
         let instance = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
-        match self.networks_of_instance.get(&id).map_or(0, BTreeSet::len) {
+        match self.ports_of_instance(id).count() {
             0 => Ok(done(vec![Change::Instance(Row::remove(Arc::clone(instance)))])),
             count => Err(Refusal::InstanceInUse { instance: id, count }),
         }
@@ -388,7 +388,7 @@ impl Zone {
     }
 
     fn carriage(&self, host: HostId, network: NetworkId) -> Option<&Arc<Carriage>> {
-        self.carriages.get(&network)?.get(&host)
+        self.carriages.get(&(network, host))
     }
 
     fn free_vni(&self, world: &mut Circumstances<'_>) -> Result<Vni, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Change, Row, Snapshot};
 use crate::{
     Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId, Operation,
-    OperationId, OperationState, Port, Vni,
+    OperationId, OperationState, Port, SortedMap, Vni,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -22,9 +22,9 @@ pub struct Zone {
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
     pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
-    pub(super) carriages: BTreeMap<NetworkId, BTreeMap<HostId, Arc<Carriage>>>,
+    pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
     pub(super) pending: BTreeSet<OperationId>,
-    pub(super) networks_of_instance: HashMap<InstanceId, BTreeSet<NetworkId>>,
+    pub(super) networks_of_instance: BTreeSet<(InstanceId, NetworkId)>,
     pub(super) networks_of_host: HashMap<HostId, BTreeSet<NetworkId>>,
     pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
     pub(super) macs: HashSet<MacAddr>,
@@ -36,10 +36,10 @@ pub struct Zone {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) network: Arc<Network>,
-    pub(super) ports: BTreeMap<InstanceId, Arc<Port>>,
-    pub(super) holders: BTreeMap<Ipv4Addr, InstanceId>,
+    pub(super) ports: SortedMap<InstanceId, Arc<Port>>,
+    pub(super) holders: SortedMap<Ipv4Addr, InstanceId>,
     /// How many of the ports each host has.
-    pub(super) ports_per_host: BTreeMap<HostId, usize>,
+    pub(super) ports_per_host: SortedMap<HostId, usize>,
     /// Ports removed since `removals_from`, with the generation that removed them.
     pub(super) removals: VecDeque<(Generation, MacAddr)>,
     /// Removals at or before this generation are not remembered.
@@ -64,7 +64,7 @@ impl Zone {
     /// Every record, each kind in the order of its key: what [`Zone::new`] makes this zone of.
     pub fn snapshot(&self) -> Snapshot {
         let ports = self.segments.values().flat_map(|segment| segment.ports.values());
-        let mut carriages: Vec<_> = self.carriages.values().flat_map(BTreeMap::values).map(|record| **record).collect();
+        let mut carriages: Vec<_> = self.carriages.values().map(|record| **record).collect();
         carriages.sort_by_key(|carriage| (carriage.host, carriage.network));
         Snapshot {
             networks: self.networks().map(|record| Network::clone(record)).collect(),
@@ -103,8 +103,8 @@ impl Zone {
 
     /// The ports of an instance.
     pub fn ports_of_instance(&self, id: InstanceId) -> impl Iterator<Item = &Arc<Port>> {
-        let networks = self.networks_of_instance.get(&id).into_iter().flatten();
-        networks.filter_map(move |network| self.port(*network, id))
+        let networks = self.networks_of_instance.range((id, NetworkId::MIN)..=(id, NetworkId::MAX));
+        networks.filter_map(move |(_, network)| self.port(*network, id))
     }
 
     /// An instance by id.
@@ -154,7 +154,7 @@ impl Zone {
 
     /// The hosts that may carry a network, which may have been deleted.
     pub fn carriers(&self, network: NetworkId) -> impl Iterator<Item = HostId> {
-        self.carriages.get(&network).into_iter().flat_map(|hosts| hosts.keys().copied())
+        self.carriages.range((network, HostId::MIN)..=(network, HostId::MAX)).map(|((_, host), _)| *host)
     }
 
     /// The networks that a host may carry, deleted ones among them.
@@ -218,7 +218,7 @@ impl Zone {
     fn apply_port(&mut self, row: &Row<Port>) {
         if let Some(before) = &row.before {
             self.macs.remove(&before.mac);
-            remove_from(&mut self.networks_of_instance, before.instance, before.network);
+            self.networks_of_instance.remove(&(before.instance, before.network));
             let host = self.instances.get(&before.instance).map(|instance| instance.host);
             if let (Some(segment), Some(host)) = (self.segments.get_mut(&before.network), host) {
                 segment.remove(before, host, row.after.is_none());
@@ -226,7 +226,7 @@ impl Zone {
         }
         if let Some(after) = &row.after {
             self.macs.insert(after.mac);
-            self.networks_of_instance.entry(after.instance).or_default().insert(after.network);
+            self.networks_of_instance.insert((after.instance, after.network));
             let host = self.instances.get(&after.instance).map(|instance| instance.host);
             if let (Some(segment), Some(host)) = (self.segments.get_mut(&after.network), host) {
                 segment.insert(after, host);
@@ -238,18 +238,12 @@ impl Zone {
         if let Some(before) = &row.before {
             self.release_vni(before.vni);
             remove_from(&mut self.networks_of_host, before.host, before.network);
-            if let Some(hosts) = self.carriages.get_mut(&before.network) {
-                hosts.remove(&before.host);
-                if hosts.is_empty() {
-                    self.carriages.remove(&before.network);
-                }
-            }
         }
         if let Some(after) = &row.after {
             self.hold_vni(after.vni);
             self.networks_of_host.entry(after.host).or_default().insert(after.network);
-            self.carriages.entry(after.network).or_default().insert(after.host, Arc::clone(after));
         }
+        replace(&mut self.carriages, row, |carriage| (carriage.network, carriage.host));
     }
 
     fn hold_vni(&mut self, vni: Vni) {
@@ -271,16 +265,19 @@ impl Segment {
         let removals_from = network.generation;
         Self {
             network,
-            ports: BTreeMap::new(),
-            holders: BTreeMap::new(),
-            ports_per_host: BTreeMap::new(),
+            ports: SortedMap::new(),
+            holders: SortedMap::new(),
+            ports_per_host: SortedMap::new(),
             removals: VecDeque::new(),
             removals_from,
         }
     }
 
     fn insert(&mut self, port: &Arc<Port>, host: HostId) {
-        *self.ports_per_host.entry(host).or_default() += 1;
+        match self.ports_per_host.get_mut(&host) {
+            Some(count) => *count += 1,
+            None => drop(self.ports_per_host.insert(host, 1)),
+        }
         if let Some(lease) = port.lease {
             self.holders.insert(lease.address, port.instance);
         }

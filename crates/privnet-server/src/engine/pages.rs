@@ -25,7 +25,7 @@ pub(crate) struct Page<Id> {
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { pages: BTreeMap::from([(NetworkId::from_bytes([0; 16]), None)]) }
+        Self { pages: BTreeMap::from([(NetworkId::MIN, None)]) }
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     fn listed(zone: &Zone, pages: &mut Pages) -> String {
         let mut json = Vec::new();
-        let mut coming = Some(NetworkId::from_bytes([0; 16]));
+        let mut coming = Some(NetworkId::MIN);
         while let Some(from) = coming {
             let page = pages.page(from, zone);
             json.extend_from_slice(&page.json);

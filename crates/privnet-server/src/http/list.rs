@@ -15,7 +15,7 @@ use crate::engine::{Engine, Page};
 const INSTANCES_MAX: usize = 256;
 
 pub(super) fn networks(engine: Engine) -> Body {
-    list("private-networks", NetworkId::from_bytes([0; 16]), move |from| engine.page(from))
+    list("private-networks", NetworkId::MIN, move |from| engine.page(from))
 }
 
 pub(super) fn instances(engine: Engine) -> Body {
@@ -32,7 +32,7 @@ pub(super) fn placed_instances(engine: Engine) -> Body {
 }
 
 fn list_instances(engine: Engine, write: fn(&mut Vec<u8>, &Zone, &Instance)) -> Body {
-    list("instances", InstanceId::from_bytes([0; 16]), move |from| {
+    list("instances", InstanceId::MIN, move |from| {
         let zone = engine.view();
         let mut instances = zone.instances_from(from);
         let mut json = Vec::new();

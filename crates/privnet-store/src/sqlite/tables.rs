@@ -1,6 +1,7 @@
 //! Each kind of record as a row. In each table, the columns, what is written and what is read stand
 //! in the same order.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
@@ -87,7 +88,7 @@ impl Table for Network {
             list(self.options.dns_servers()),
             list(self.options.ntp_servers()),
             list(&domains),
-            optional((!self.labels.is_empty()).then(|| json(&self.labels))),
+            labels_json(&self.labels),
             Value::from(self.vni.get()),
             number(self.generation.0),
             optional(self.last_address.map(Ipv4Addr::to_bits)),
@@ -102,7 +103,7 @@ impl Table for Network {
             description: fields.text(Description::try_from)?,
             range: range(fields)?,
             options: options(fields)?,
-            labels: fields.optional_text(serde_json::from_str::<Labels>)?.unwrap_or_default(),
+            labels: labels(fields)?,
             vni: fields.number(Vni::try_from)?,
             generation: generation(fields)?,
             last_address: address(fields)?,
@@ -286,6 +287,10 @@ fn list<T: Serialize>(items: &[T]) -> Value<'static> {
     optional((!items.is_empty()).then(|| json(items)))
 }
 
+fn labels_json(labels: &Labels) -> Value<'static> {
+    optional((!labels.is_empty()).then(|| json(&labels.iter().collect::<BTreeMap<_, _>>())))
+}
+
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and addresses have a JSON form")
 }
@@ -320,6 +325,11 @@ fn options(fields: &mut Fields<'_>) -> Result<DhcpOptions, StoreError> {
     let names = names.iter().map(|name| DomainName::try_from(name.as_str())).collect::<Result<_, _>>();
     let domain_search = names.map_err(|cause| fields.invalid(cause))?;
     DhcpOptions::new(routers, dns_servers, ntp_servers, domain_search).map_err(|cause| fields.invalid(cause))
+}
+
+fn labels(fields: &mut Fields<'_>) -> Result<Labels, StoreError> {
+    let labels = fields.optional_text(serde_json::from_str::<BTreeMap<String, String>>)?;
+    Ok(labels.into_iter().flatten().collect())
 }
 
 fn addresses(fields: &mut Fields<'_>) -> Result<Vec<Ipv4Addr>, StoreError> {

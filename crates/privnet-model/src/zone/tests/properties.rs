@@ -72,6 +72,17 @@ proptest! {
     }
 
     #[test]
+    fn every_port_is_found_by_its_instance(seed: u64, commands in 0..COMMANDS_MAX) {
+        live(seed, commands, |_, zone| {
+            let ports = zone.snapshot().ports;
+            for instance in zone.instances() {
+                let own = ports.iter().filter(|port| port.instance == instance.id);
+                assert!(zone.ports_of_instance(instance.id).map(AsRef::as_ref).eq(own), "{instance:?}");
+            }
+        });
+    }
+
+    #[test]
     fn a_refused_command_is_no_change_and_an_accepted_one_answers_with_what_is_there(
         seed: u64,
         commands in 0..COMMANDS_MAX,
