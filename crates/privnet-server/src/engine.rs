@@ -14,13 +14,13 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use privnet_model::zone::{Change, Command, Outcome, Refusal, Zone};
-use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Timestamp};
+use privnet_model::zone::{Change, Command, Outcome, Refusal, Row, Zone};
+use privnet_model::{HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Timestamp};
 use privnet_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use self::hosts::Hosts;
-pub(crate) use self::hosts::{Acknowledgement, HostBusy, Link};
+pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link};
 pub(crate) use self::pages::Page;
 use self::pages::Pages;
 use self::tracker::Tracker;
@@ -159,16 +159,25 @@ impl Engine {
         self.submissions.closed().await;
     }
 
-    /// Takes a host's agent as connected until the link is dropped.
-    pub(crate) fn connect(&self, host: HostId) -> Result<Link, HostBusy> {
-        let link = lock(&self.shared.hosts).connect(host, self)?;
-        Ok(link)
+    /// Lets nobody else be the agent of the host with this name until the claim, and the link that it
+    /// becomes, is dropped.
+    pub(crate) fn claim(&self, name: HostName) -> Result<Claim, HostBusy> {
+        lock(&self.shared.hosts).claim(name, self)
     }
 
-    /// A host has reported how far it is with a network.
+    /// Takes a host's agent as connected until the link is dropped.
+    pub(crate) fn connect(&self, host: HostId, claim: Claim) -> Link {
+        lock(&self.shared.hosts).connect(host, claim)
+    }
+
+    /// A host has reported how far it is with a network. A generation that the network has not is one that
+    /// it had before these records were put in the place of newer ones, and says nothing about theirs.
     pub(crate) fn acknowledge(&self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
-        lock(&self.shared.hosts).acknowledge(host, network, acknowledgement);
-        self.settle(network);
+        let has_been = |present: &Arc<Network>| acknowledgement.generation <= present.generation;
+        if self.view().network(network).is_some_and(has_been) {
+            lock(&self.shared.hosts).acknowledge(host, network, acknowledgement);
+            self.settle(network);
+        }
     }
 
     /// The link of a host is gone: nobody waits for it any more but operations on its own ports.
@@ -183,6 +192,9 @@ impl Engine {
         lock(&self.shared.pages).outdate(&networks);
         self.mark_carriers(&networks);
         for change in changes {
+            if let Change::Carriage(Row { before: Some(gone), after: None }) = change {
+                lock(&self.shared.hosts).forget(gone.host, gone.network);
+            }
             if let Change::Operation(row) = change
                 && let Some(operation) = &row.after
             {

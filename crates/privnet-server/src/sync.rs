@@ -86,26 +86,33 @@ impl Sync for Service {
     ) -> Result<Response<Self::FollowStream>, Status> {
         let mut incoming = request.into_inner();
         let hello = expect_hello(&mut incoming).await?;
-        let host = register(&self.engine, &hello).await?;
-        let link = self.engine.connect(host).map_err(|HostBusy| {
+        // Before it is registered: who is refused must not change what is known of the host.
+        let claim = self.engine.claim(hello.host.clone()).map_err(|HostBusy| {
             warn!(host = %hello.host, "refused a second agent for a host that is connected");
             Status::already_exists(format!(
                 "an agent for host {} is connected already; two agents cannot be one host",
                 hello.host
             ))
         })?;
+        let host = register(&self.engine, &hello).await?;
+        let link = self.engine.connect(host, claim);
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
-        let conversation = Conversation {
-            engine: self.engine.clone(),
-            link,
-            sent: Mutex::new(
-                hello.held.iter().map(|(network, generation)| (*network, Sent::State(*generation))).collect(),
-            ),
-            outgoing,
-        };
+        let conversation =
+            Conversation { engine: self.engine.clone(), link, sent: Mutex::new(self.held(&hello)), outgoing };
         let span = info_span!("agent", host = %hello.host);
         tokio::spawn(conversation.run(hello, incoming, self.stopped.clone()).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok))))
+    }
+}
+
+impl Service {
+    /// What the agent need not be told. A generation ahead of its network's is that of records which these have
+    /// taken the place of: all it says is that the agent must be told all.
+    fn held(&self, hello: &Hello) -> HashMap<NetworkId, Sent> {
+        let zone = self.engine.view();
+        let is_ahead = |network, generation| zone.network(network).is_some_and(|n| n.generation < generation);
+        let held = hello.held.iter().filter(|(network, generation)| !is_ahead(**network, **generation));
+        held.map(|(network, generation)| (*network, Sent::State(*generation))).collect()
     }
 }
 
@@ -175,7 +182,21 @@ impl Conversation {
                         self.bring_up_to_date(network, &mut removals).await?;
                     }
                 }
-                _ = comparison.tick() => self.link.mark(self.all_networks()),
+                _ = comparison.tick() => {
+                    self.expect_registered()?;
+                    self.link.mark(self.all_networks());
+                }
+            }
+        }
+    }
+
+    /// An agent whose host was removed registers anew when it connects again.
+    fn expect_registered(&self) -> Result<(), Gone> {
+        match self.engine.view().host(self.link.host()) {
+            Some(_) => Ok(()),
+            None => {
+                warn!("the host was removed, and its agent is connected");
+                Err(Gone)
             }
         }
     }

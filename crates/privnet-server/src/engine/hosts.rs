@@ -1,7 +1,7 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use privnet_model::{Generation, HostId, NetworkId};
+use privnet_model::{Generation, HostId, HostName, NetworkId};
 use privnet_sync::PortFailure;
 use tokio::sync::Notify;
 
@@ -10,6 +10,7 @@ use super::{Engine, lock};
 /// The hosts whose agents are connected, and how far each is.
 #[derive(Default)]
 pub(crate) struct Hosts {
+    claimed: HashSet<HostName>,
     sessions: HashMap<HostId, Session>,
 }
 
@@ -39,21 +40,35 @@ pub(crate) struct Acknowledgement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HostBusy;
 
+/// The right to be a host's only agent, until it is dropped.
+pub(crate) struct Claim {
+    name: HostName,
+    /// Once the agent is connected.
+    host: Option<HostId>,
+    engine: Engine,
+}
+
 /// A host's connection. Dropping it says that the agent is gone.
 pub(crate) struct Link {
     host: HostId,
-    engine: Engine,
     changed: Arc<Changed>,
+    _claim: Claim,
 }
 
 impl Hosts {
-    pub(super) fn connect(&mut self, host: HostId, engine: &Engine) -> Result<Link, HostBusy> {
-        if self.is_connected(host) {
-            return Err(HostBusy);
+    pub(super) fn claim(&mut self, name: HostName, engine: &Engine) -> Result<Claim, HostBusy> {
+        if self.claimed.insert(name.clone()) {
+            Ok(Claim { name, host: None, engine: engine.clone() })
+        } else {
+            Err(HostBusy)
         }
+    }
+
+    pub(super) fn connect(&mut self, host: HostId, mut claim: Claim) -> Link {
         let changed = Arc::<Changed>::default();
         self.sessions.insert(host, Session { acknowledged: HashMap::new(), changed: Arc::clone(&changed) });
-        Ok(Link { host, engine: engine.clone(), changed })
+        claim.host = Some(host);
+        Link { host, changed, _claim: claim }
     }
 
     pub(super) fn is_connected(&self, host: HostId) -> bool {
@@ -69,6 +84,13 @@ impl Hosts {
     /// How far a connected host is with a network.
     pub(super) fn acknowledged(&self, host: HostId, network: NetworkId) -> Option<&Acknowledgement> {
         self.sessions.get(&host)?.acknowledged.get(&network)
+    }
+
+    /// The host carries nothing of the network any more.
+    pub(super) fn forget(&mut self, host: HostId, network: NetworkId) {
+        if let Some(session) = self.sessions.get_mut(&host) {
+            session.acknowledged.remove(&network);
+        }
     }
 
     /// Wakes a host's link, if there is one, to look at a network.
@@ -104,9 +126,14 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Claim {
     fn drop(&mut self) {
-        lock(&self.engine.shared.hosts).sessions.remove(&self.host);
-        self.engine.disconnected(self.host);
+        let mut hosts = lock(&self.engine.shared.hosts);
+        hosts.claimed.remove(&self.name);
+        if let Some(host) = self.host {
+            hosts.sessions.remove(&host);
+            drop(hosts);
+            self.engine.disconnected(host);
+        }
     }
 }

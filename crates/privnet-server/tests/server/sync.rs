@@ -22,6 +22,47 @@ fn a_second_agent_of_one_host_is_refused() {
 }
 
 #[test]
+fn a_refused_agent_changes_nothing_of_the_host() {
+    let server = TestServer::start(Setup::WAITING);
+    let _first = Agent::connect(&server, "h1", acknowledge);
+    let imposter = Hello { facts: hello("h9", Held::new()).facts, ..hello("h1", Held::new()) };
+    let refusal = Agent::try_connect(&server, imposter, "h1", acknowledge).err().expect("refused");
+    assert_eq!(refusal.code(), Code::AlreadyExists);
+    assert_eq!(server.host("h1").expect("a host")["vtep"], "192.0.2.1");
+}
+
+#[test]
+fn an_agent_whose_host_is_removed_registers_anew() {
+    let server = TestServer::start(Setup::WAITING);
+    let removed = Agent::connect(&server, "h1", acknowledge);
+    let host = server.host("h1").expect("a host")["id"].as_str().expect("an id").to_owned();
+    assert_eq!(server.send("DELETE", &format!("/privnet/v1/hosts/{host}"), b"").status, 204);
+    removed.hear_the_end();
+    let _back = Agent::connect(&server, "h1", acknowledge);
+    assert_eq!(server.host("h1").expect("a host")["connected"], true);
+}
+
+/// As when the server's records are those of an earlier day.
+#[test]
+fn an_agent_that_is_ahead_is_told_all_and_what_it_had_applied_counts_for_nothing() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    Agent::connect(&server, "h1", silent).leave(&server);
+    let network = server.network(managed(9));
+    let operation = server.attach(&network, &server.instance("web", "h1"));
+    let ahead = Generation(99);
+    let back = Agent::connect_holding(&server, "h1", Held::from([(id_of(&network), ahead)]), silent);
+    back.say(FromAgent::Applied { network: id_of(&network), generation: ahead, failures: Vec::new() });
+    let lacked = back.hear_what_it_lacked();
+    assert!(matches!(&lacked[..], [FromServer::Full(state)] if state.generation == Generation(2)), "{lacked:?}");
+    // What is asked for afterwards is sent after that has been heard.
+    back.say(FromAgent::NeedFull { network: id_of(&network) });
+    back.hear();
+    assert_eq!(server.operation(&operation)["state"], "pending");
+    back.say(FromAgent::Applied { network: id_of(&network), generation: Generation(2), failures: Vec::new() });
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
 fn two_hosts_are_not_one_vtep() {
     let server = TestServer::start(Setup::WAITING);
     let _first = Agent::connect(&server, "h1", acknowledge);

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use privnet_model::{Generation, HostFacts, HostName, NetworkId};
 use privnet_sync::proto::sync_client::SyncClient;
@@ -95,6 +95,13 @@ impl Agent {
     #[track_caller]
     pub(crate) fn hear(&self) -> FromServer {
         self.heard.recv_timeout(PATIENCE).expect("a message")
+    }
+
+    /// Waits until the server has ended the stream.
+    #[track_caller]
+    pub(crate) fn hear_the_end(&self) {
+        let end = std::iter::repeat_with(|| self.heard.recv_timeout(PATIENCE)).find_map(Result::err);
+        assert_eq!(end, Some(RecvTimeoutError::Disconnected));
     }
 
     /// The messages between Welcome and Current: what the agent lacked.
