@@ -192,6 +192,7 @@ impl<K: Kernel> Agent<K> {
 
     async fn on_current(&mut self) {
         self.knows_all = true;
+        self.networks.values_mut().for_each(Carried::rule_out_older);
         self.complete_copy();
         info!(networks = self.networks.len(), "everything that this host shall carry is known");
         self.remove_unknown().await;

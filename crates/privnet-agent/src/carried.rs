@@ -37,6 +37,8 @@ pub(crate) struct Carried {
     /// Of the last pass towards what is wanted now.
     outcome: Option<Outcome>,
     full: FullState,
+    /// Whether the server has yet to say, on this connection, what it wants: that holds even if it is older.
+    may_go_back: bool,
     /// What was put right and the server does not know of.
     repaired: Vec<String>,
     told: Option<(Generation, Vec<PortFailure>)>,
@@ -91,6 +93,7 @@ impl Carried {
             backoff: Outcome::backoff(),
             outcome: None,
             full: FullState::Fits,
+            may_go_back: false,
             repaired: Vec::new(),
             told: None,
         }
@@ -113,14 +116,18 @@ impl Carried {
         self.wanted.as_ref().map_or_else(KernelNetwork::default, |state| wanted_kernel_network(state, mtu_bytes))
     }
 
-    /// From now on this is wanted, unless it is older than what is wanted already. Returns whether it is not.
+    /// From now on this is wanted, unless it is older than what is wanted already: on one connection the
+    /// server never goes back. Returns whether it is wanted.
+    ///
+    /// From one connection to the next it may, when its records were replaced by a backup of them. What was
+    /// lost with the later ones is nobody's wish any more, and all hosts must agree on what is left.
     pub(crate) fn want(&mut self, state: NetworkState) -> bool {
-        let is_newer = Some(state.generation) >= self.wanted_generation();
-        if is_newer {
+        let is_wanted = self.may_go_back || Some(state.generation) >= self.wanted_generation();
+        if is_wanted {
             self.wanted = Some(state);
             self.something_else_is_wanted();
         }
-        is_newer
+        is_wanted
     }
 
     /// From now on the host shall carry nothing of it. The server waits for the answer to `removal`, if any.
@@ -150,6 +157,7 @@ impl Carried {
     }
 
     fn something_else_is_wanted(&mut self) {
+        self.may_go_back = false;
         self.full = FullState::Fits;
         self.removal = None;
         self.is_seen_gone = false;
@@ -202,9 +210,15 @@ impl Carried {
     /// On a new connection the server may know nothing of what was told on the one before.
     pub(crate) fn forget_what_was_told(&mut self) {
         self.told = None;
+        self.may_go_back = true;
         // The server has seen in the Hello what is held here, and names again what it wants removed.
         self.full = FullState::Fits;
         self.removal = None;
+    }
+
+    /// The server has said on this connection what it wants, even if that was nothing new.
+    pub(crate) fn rule_out_older(&mut self) {
+        self.may_go_back = false;
     }
 
     /// The next thing that the server does not know yet.

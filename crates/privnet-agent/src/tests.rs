@@ -97,6 +97,31 @@ async fn an_older_generation_is_never_applied_over_a_newer_one() {
 }
 
 #[tokio::test]
+async fn a_server_whose_records_are_older_is_followed_from_the_next_connection_on() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 6, &[local(1), remote(2)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 6));
+    drop(connection);
+    let (mut connection, hello) = host.server.welcome().await;
+    assert_eq!(hello.held, [(id(1), Generation(6))].into());
+    let restored = network(1, 4, &[local(1)]);
+    connection.say(FromServer::Full(restored.clone())).await;
+    hear_all(&mut connection, &[applied(1, 4)]).await;
+    host.carries(&[&restored]);
+    connection.say(FromServer::Full(network(1, 3, &[]))).await;
+    connection.nothing_more_to_hear().await;
+    host.carries(&[&restored]);
+    drop(connection);
+    let (mut connection, _) = host.server.welcome().await;
+    assert_eq!(connection.hear().await, applied(1, 4));
+    connection.say(FromServer::Current).await;
+    connection.say(FromServer::Full(network(1, 3, &[]))).await;
+    connection.nothing_more_to_hear().await;
+    host.carries(&[&restored]);
+}
+
+#[tokio::test]
 async fn a_disk_that_fails_keeps_no_port_from_its_network() {
     let mut host = Host::new();
     let (mut connection, _) = host.start().await;
