@@ -91,7 +91,11 @@ pub(crate) async fn keep_connected(server: ServerAddress, events: mpsc::Sender<E
 fn is_refusal(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::AlreadyExists | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+        Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::InvalidArgument
     )
 }
 
