@@ -369,11 +369,11 @@ impl Zone {
 
     /// Forgets the oldest final operation, where one more would be too many.
     fn forget_oldest_operation(&self) -> Option<Change> {
-        if self.operations.len() - self.pending.len() < FINISHED_OPERATIONS_MAX {
+        if self.finished.len() < FINISHED_OPERATIONS_MAX {
             return None;
         }
-        let oldest = self.operations.values().find(|operation| !self.pending.contains(&operation.id));
-        oldest.map(|oldest| Change::Operation(Row::remove(Arc::clone(oldest))))
+        let oldest = self.operations.get(self.finished.first()?)?;
+        Some(Change::Operation(Row::remove(Arc::clone(oldest))))
     }
 
     fn segment(&self, id: NetworkId) -> Result<&Segment, Refusal> {

@@ -23,7 +23,8 @@ pub struct Zone {
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
     pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
     pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
-    pub(super) pending: BTreeSet<OperationId>,
+    /// Those of the operations that are final.
+    pub(super) finished: BTreeSet<OperationId>,
     pub(super) networks_of_instance: BTreeSet<(InstanceId, NetworkId)>,
     pub(super) networks_of_host: HashMap<HostId, BTreeSet<NetworkId>>,
     pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
@@ -149,7 +150,7 @@ impl Zone {
 
     /// The operations that are not final yet, oldest first.
     pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
-        self.pending.iter().filter_map(|id| self.operations.get(id))
+        self.operations.values().filter(|operation| !is_final(operation))
     }
 
     /// The hosts that may carry a network, which may have been deleted.
@@ -171,16 +172,7 @@ impl Zone {
             Change::Host(row) => {
                 replace(&mut self.hosts, row, |host| host.id);
             }
-            Change::Operation(row) => {
-                replace(&mut self.operations, row, |operation| operation.id);
-                for (record, is_there) in [(&row.before, false), (&row.after, true)] {
-                    let Some(record) = record else { continue };
-                    match record.state {
-                        OperationState::Pending { .. } if is_there => self.pending.insert(record.id),
-                        _ => self.pending.remove(&record.id),
-                    };
-                }
-            }
+            Change::Operation(row) => self.apply_operation(row),
             Change::Carriage(row) => self.apply_carriage(row),
         }
     }
@@ -232,6 +224,16 @@ impl Zone {
                 segment.insert(after, host);
             }
         }
+    }
+
+    fn apply_operation(&mut self, row: &Row<Operation>) {
+        if let Some(before) = row.before.as_ref().filter(|before| is_final(before)) {
+            self.finished.remove(&before.id);
+        }
+        if let Some(after) = row.after.as_ref().filter(|after| is_final(after)) {
+            self.finished.insert(after.id);
+        }
+        replace(&mut self.operations, row, |operation| operation.id);
     }
 
     fn apply_carriage(&mut self, row: &Row<Carriage>) {
@@ -312,6 +314,10 @@ impl Segment {
             self.removals.pop_back();
         }
     }
+}
+
+fn is_final(operation: &Operation) -> bool {
+    !matches!(operation.state, OperationState::Pending { .. })
 }
 
 fn replace<K: Ord, T>(records: &mut BTreeMap<K, Arc<T>>, row: &Row<T>, key: impl Fn(&T) -> K) {
