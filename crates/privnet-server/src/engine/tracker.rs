@@ -1,5 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use privnet_model::zone::Zone;
 use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Timestamp, Wait};
@@ -7,22 +6,36 @@ use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, T
 use super::hosts::Hosts;
 
 /// The pending operations, by the network they wait for.
+#[derive(Default)]
 pub(super) struct Tracker {
-    pending: HashMap<NetworkId, BTreeMap<OperationId, Arc<Operation>>>,
+    pending: HashMap<NetworkId, Vec<Pending>>,
+    /// All of them by their deadlines, so that looking for late ones costs no more than what they are.
+    deadlines: BTreeMap<(Timestamp, OperationId), NetworkId>,
     /// When a commit last failed, unless one has succeeded since.
     pub(super) failed_at: Option<Timestamp>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    id: OperationId,
+    wait: Wait,
+    deadline: Timestamp,
+}
+
 impl Tracker {
     pub(super) fn new(zone: &Zone) -> Self {
-        let mut tracker = Self { pending: HashMap::new(), failed_at: None };
+        let mut tracker = Self::default();
         zone.pending_operations().for_each(|operation| tracker.add(operation));
         tracker
     }
 
-    /// Follows a pending operation, or follows it again after its end could not be committed.
-    pub(super) fn add(&mut self, operation: &Arc<Operation>) {
-        self.pending.entry(operation.network).or_default().insert(operation.id, Arc::clone(operation));
+    /// Follows an operation if it is pending, or follows it again after its end could not be committed.
+    pub(super) fn add(&mut self, operation: &Operation) {
+        if let OperationState::Pending { wait, deadline } = operation.state {
+            let pending = Pending { id: operation.id, wait, deadline };
+            self.pending.entry(wait.network).or_default().push(pending);
+            self.deadlines.insert((deadline, operation.id), wait.network);
+        }
     }
 
     /// The operations on a network that have come to their end; they are followed no more.
@@ -32,18 +45,21 @@ impl Tracker {
         zone: &Zone,
         hosts: &Hosts,
     ) -> Vec<(OperationId, OperationState)> {
-        self.take_out(network, |wait, _| verdict(&wait, zone, hosts))
+        self.take_out(network, |pending| verdict(&pending.wait, zone, hosts))
     }
 
     /// The operations whose deadline has passed; they are followed no more. While the store takes
     /// nothing, those that have come to their end otherwise are among them: their end is tried again.
     pub(super) fn expire(&mut self, now: Timestamp, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
         let is_retry = self.failed_at.is_some();
-        let networks: Vec<_> = self.pending.keys().copied().collect();
-        let end = |wait: Wait, deadline: Timestamp| {
-            let is_late = deadline <= now;
-            let verdict = (is_late || is_retry).then(|| verdict(&wait, zone, hosts)).flatten();
-            verdict.or_else(|| is_late.then(|| OperationState::Timeout { message: overdue(&wait, zone, hosts) }))
+        let is_due = |deadline: Timestamp| is_retry || deadline <= now;
+        let due = self.deadlines.iter().take_while(|((deadline, _), _)| is_due(*deadline));
+        let networks: BTreeSet<_> = due.map(|(_, network)| *network).collect();
+        let end = |pending: &Pending| {
+            let is_late = pending.deadline <= now;
+            let verdict = is_due(pending.deadline).then(|| verdict(&pending.wait, zone, hosts)).flatten();
+            verdict
+                .or_else(|| is_late.then(|| OperationState::Timeout { message: overdue(&pending.wait, zone, hosts) }))
         };
         networks.into_iter().flat_map(|network| self.take_out(network, end)).collect()
     }
@@ -51,18 +67,17 @@ impl Tracker {
     fn take_out(
         &mut self,
         network: NetworkId,
-        end: impl Fn(Wait, Timestamp) -> Option<OperationState>,
+        end: impl Fn(&Pending) -> Option<OperationState>,
     ) -> Vec<(OperationId, OperationState)> {
         let Some(operations) = self.pending.get_mut(&network) else { return Vec::new() };
         let mut ended = Vec::new();
-        operations.retain(|id, operation| {
-            let state = match operation.state {
-                OperationState::Pending { wait, deadline } => end(wait, deadline),
-                _ => return false,
-            };
-            let goes_on = state.is_none();
-            ended.extend(state.map(|state| (*id, state)));
-            goes_on
+        operations.retain(|pending| match end(pending) {
+            Some(state) => {
+                self.deadlines.remove(&(pending.deadline, pending.id));
+                ended.push((pending.id, state));
+                false
+            }
+            None => true,
         });
         if operations.is_empty() {
             self.pending.remove(&network);
