@@ -36,7 +36,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many pages the write-ahead log gathers before they go into the database. A page of an index
 /// whose values are random is written there once, however many commits have changed it.
-const LOG_PAGES_MAX: i64 = 4096;
+const LOG_PAGES_MAX: i64 = 8192;
 
 /// What the log is cut back to after a commit that was larger.
 const LOG_BYTES_MAX: i64 = LOG_PAGES_MAX * 4096;
