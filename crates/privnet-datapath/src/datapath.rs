@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use privnet_model::{MacAddr, Vni};
-use privnet_plan::{FdbTarget, NetOp, NetworkSettings};
+use privnet_model::{MacAddr, Placement, Vni};
+use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
 use tracing::warn;
 
 use crate::dhcp::DhcpRequests;
@@ -10,14 +10,14 @@ use crate::dump::{PortDevice, Snapshot};
 use crate::error::Step;
 use crate::events::LinkEvents;
 use crate::layout::{self, FdbKey, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
-use crate::names::{OVERLAY_DEVICE, port_of_device, read_alias};
+use crate::names::{Alias, OVERLAY_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
 use crate::overlay::Overlay;
 use crate::pins::Pins;
 use crate::programs::{Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
-use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, underlay};
+use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
 
 /// How this host's data plane is set up.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ impl Datapath {
         let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
             mac,
-            plugged: read_alias(&link.alias, link.mtu_bytes),
+            plugged: plugged(link),
             is_up: link.is_up,
             is_filtered: version == Version::Loaded,
         });
@@ -218,6 +218,13 @@ impl Datapath {
         };
         Ok(self.tables.fdb.set(FdbKey::new(vni, mac), entry)?)
     }
+}
+
+/// Where the host side of a port says that it is plugged in, unless that is somewhere else by now.
+fn plugged(link: &Link) -> Option<(Vni, PortSpec)> {
+    let Alias { vni, spec, netns_inode } = Alias::read(&link.alias, link.mtu_bytes)?;
+    let Placement::Netns(netns) = &spec.placement;
+    (!netns::is_replaced(netns, netns_inode)).then_some((vni, spec))
 }
 
 impl Kernel for Datapath {

@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct PortDevice {
     pub(crate) index: u32,
     pub(crate) mac: MacAddr,
-    /// What its alias says; `None` if that is unreadable.
+    /// What its alias says; `None` if that is unreadable, or not so any more.
     pub(crate) plugged: Option<(Vni, PortSpec)>,
     pub(crate) is_up: bool,
     /// Whether from_port is attached to it.

@@ -31,29 +31,43 @@ const ALIAS_OCTETS_MAX: usize = 255;
 #[error("the path of network namespace {0} is too long by {1} octets to be noted on a device")]
 pub(crate) struct AliasTooLong(Netns, usize);
 
-/// What the host side of a port says about itself: what a restarted agent needs, in words for an operator.
-pub(crate) fn alias(vni: Vni, spec: &PortSpec) -> Result<String, AliasTooLong> {
-    let PortSpec { instance, placement: Placement::Netns(netns), device, .. } = spec;
-    let alias = format!("privnet vni={vni} instance={instance} netns={netns} device={device}");
-    match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
-        None | Some(0) => Ok(alias),
-        Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
-    }
+/// What the host side of a port says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alias {
+    pub(crate) vni: Vni,
+    pub(crate) spec: PortSpec,
+    /// Tells the namespace that it was plugged into from another one that gets its name.
+    pub(crate) netns_inode: u64,
 }
 
-/// Reads what [`alias`] wrote.
-pub(crate) fn read_alias(alias: &str, mtu_bytes: u32) -> Option<(Vni, PortSpec)> {
-    let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
-    let (instance, rest) = rest.split_once(" netns=")?;
-    // A namespace's path may have spaces; a device's name has none.
-    let (netns, device) = rest.rsplit_once(" device=")?;
-    let spec = PortSpec {
-        instance: instance.parse().ok()?,
-        placement: Placement::Netns(Netns::try_from(netns).ok()?),
-        device: DeviceName::try_from(device).ok()?,
-        mtu_bytes,
-    };
-    Some((Vni::try_from(vni.parse::<u32>().ok()?).ok()?, spec))
+impl Alias {
+    /// What a restarted agent needs, in words for an operator.
+    pub(crate) fn write(&self) -> Result<String, AliasTooLong> {
+        let Self { vni, spec, netns_inode } = self;
+        let PortSpec { instance, placement: Placement::Netns(netns), device, .. } = spec;
+        let alias = format!("privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device}");
+        match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
+            None | Some(0) => Ok(alias),
+            Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote; the MTU is the device's own.
+    pub(crate) fn read(alias: &str, mtu_bytes: u32) -> Option<Self> {
+        let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
+        let (instance, rest) = rest.split_once(" inode=")?;
+        let (netns_inode, rest) = rest.split_once(" netns=")?;
+        // A namespace's path may have spaces; a device's name has none.
+        let (netns, device) = rest.rsplit_once(" device=")?;
+        let spec = PortSpec {
+            instance: instance.parse().ok()?,
+            placement: Placement::Netns(Netns::try_from(netns).ok()?),
+            device: DeviceName::try_from(device).ok()?,
+            mtu_bytes,
+        };
+        let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
+        Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
+    }
 }
 
 #[cfg(test)]
@@ -80,15 +94,15 @@ mod tests {
             device: DeviceName::of_port(0),
             mtu_bytes: 1450,
         };
-        let vni = Vni::from_random(4096);
-        let written = alias(vni, &spec).expect("short");
-        assert_eq!(read_alias(&written, 1450), Some((vni, spec.clone())));
+        let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
+        let written = alias.write().expect("short");
+        assert_eq!(Alias::read(&written, 1450), Some(alias.clone()));
         let path = format!("/{}", "x".repeat(300));
         let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
-        let refusal = alias(vni, &PortSpec { placement, ..spec }).expect_err("too long");
-        assert!(refusal.to_string().ends_with("too long by 127 octets to be noted on a device"), "{refusal}");
-        for other in ["", "privnet", "privnet vni=0 instance=x netns=y device=z", "uplink"] {
-            assert_eq!(read_alias(other, 1450), None, "{other}");
+        let refusal = Alias { spec: PortSpec { placement, ..alias.spec }, ..alias }.write().expect_err("too long");
+        assert!(refusal.to_string().ends_with("too long by 144 octets to be noted on a device"), "{refusal}");
+        for other in ["", "privnet", "privnet vni=0 instance=x inode=1 netns=y device=z", "uplink"] {
+            assert_eq!(Alias::read(other, 1450), None, "{other}");
         }
     }
 }

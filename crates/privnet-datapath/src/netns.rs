@@ -1,6 +1,6 @@
 //! Network namespaces of instances.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +15,9 @@ use crate::{ApplyError, KernelError};
 
 /// NS_GET_NSTYPE (ioctl_ns(2)): which kind of namespace a file is.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
+/// The namespace of this thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 
 /// Opens the file of a network namespace.
 pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
@@ -37,9 +40,25 @@ pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
     Ok(file)
 }
 
+/// What tells it from all other namespaces for as long as it exists.
+pub(crate) fn inode(netns: &File) -> io::Result<u64> {
+    Ok(netns.metadata()?.ino())
+}
+
+/// Whether another namespace has the name of the one with this inode. One whose name is gone may live
+/// on, and a path by a process's number may be another process's by now: those are left as they are.
+pub(crate) fn is_replaced(netns: &Netns, inode: u64) -> bool {
+    let path = netns.path();
+    if path.starts_with("/proc") {
+        return false;
+    }
+    let Ok(named) = fs::metadata(path) else { return false };
+    named.ino() != inode && fs::metadata(OWN).is_ok_and(|own| own.dev() == named.dev())
+}
+
 /// Whether it is the namespace of this thread.
 fn is_own(netns: &File) -> io::Result<bool> {
-    let (one, other) = (netns.metadata()?, std::fs::metadata("/proc/thread-self/ns/net")?);
+    let (one, other) = (netns.metadata()?, fs::metadata(OWN)?);
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 

@@ -11,7 +11,7 @@ use privnet_plan::PortSpec;
 
 use crate::error::Step;
 use crate::layout::Port;
-use crate::names::{alias, port_device, port_of_device, read_alias};
+use crate::names::{Alias, port_device, port_of_device};
 use crate::netlink::{Link, Veth};
 use crate::programs::Which;
 use crate::{ApplyError, Datapath, KernelError, netns};
@@ -25,9 +25,11 @@ impl Datapath {
     pub(crate) fn plug(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec) -> Result<(), ApplyError> {
         let Placement::Netns(netns) = &spec.placement;
         let peer_netns = netns::open(netns)?;
-        let alias = alias(vni, spec).step(format_args!("plug in port {mac}"))?;
+        let netns_inode = netns::inode(&peer_netns).step(format_args!("plug in port {mac}"))?;
+        let alias = Alias { vni, spec: spec.clone(), netns_inode };
+        let written = alias.write().step(format_args!("plug in port {mac}"))?;
         if let Some(link) = self.device(mac)? {
-            if read_alias(&link.alias, link.mtu_bytes).is_some_and(|(held, plugged)| (held, &plugged) == (vni, spec)) {
+            if Alias::read(&link.alias, link.mtu_bytes) == Some(alias) {
                 return Ok(());
             }
             self.unplug(mac)?;
@@ -48,7 +50,7 @@ impl Datapath {
         set_peer_up(&peer_netns, spec)?;
         let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         // Last, since it says that the device is complete.
-        let described = self.netlink.set_alias(made.index, &alias);
+        let described = self.netlink.set_alias(made.index, &written);
         Ok(described.step(format_args!("set the alias of device {name}"))?)
     }
 

@@ -1,6 +1,8 @@
 //! What is in the kernel: made, read back, kept, repaired and removed.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
 
 use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
@@ -458,6 +460,30 @@ fn a_port_whose_namespace_is_gone_shows() {
     scene.one.apply(&NetOp::Unplug { mac }).expect("unplugged");
     let dump = scene.one.dump();
     assert!(dump.strays.is_empty() && !dump.networks[&vni()].ports.contains_key(&mac));
+}
+
+/// As when an instance starts anew while something of the earlier one is still running.
+#[test]
+fn a_port_goes_to_the_namespace_that_has_the_name_now() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = folder.path().join("web");
+    let [earlier, later] = [Namespace::new(), Namespace::new()];
+    let is_named = |namespace: &Namespace| {
+        let _ = fs::remove_file(&name);
+        symlink(namespace.netns().as_str(), &name).expect("named");
+    };
+    let netns = Netns::try_from(name.to_str().expect("a text")).expect("an absolute path");
+    scene.wanted.ports.get_mut(&scene.a.mac).expect("a port").spec.placement = Placement::Netns(netns);
+    is_named(&earlier);
+    scene.one.reach(vni(), &scene.wanted);
+    assert!(scene.is_as_wanted());
+    fs::remove_file(&name).expect("removed");
+    assert!(scene.is_as_wanted(), "a namespace may lose its name and live on");
+    is_named(&later);
+    scene.is_repaired("a namespace that was replaced");
+    assert_eq!(earlier.ip("-brief link show type veth"), "");
+    assert!(later.ip("-brief link show type veth").starts_with("net0@"));
 }
 
 #[test]
