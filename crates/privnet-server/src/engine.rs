@@ -12,7 +12,7 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use privnet_model::zone::{Change, Command, Outcome, Refusal, Row, Zone};
 use privnet_model::{HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Timestamp};
@@ -82,7 +82,7 @@ impl Engine {
         let zone = Zone::new(store.load()?);
         let shared = Arc::new(Shared {
             hosts: Mutex::default(),
-            tracker: Mutex::new(Tracker::new(&zone)),
+            tracker: Mutex::new(Tracker::new(&zone, config.operation_timeout, Moment::now())),
             waiting: Mutex::default(),
             pages: Mutex::default(),
             zone: RwLock::new(zone.clone()),
@@ -142,7 +142,7 @@ impl Engine {
     /// Whether commands can be taken: the writer runs and no commit has failed in the last seconds.
     pub(crate) fn is_ready(&self) -> bool {
         let failed_at = lock(&self.shared.tracker).failed_at;
-        !self.submissions.is_closed() && failed_at.is_none_or(|at| now().since(at) > UNREADY)
+        !self.submissions.is_closed() && failed_at.is_none_or(|at| at.elapsed() > UNREADY)
     }
 
     /// Carries out what has been submitted, takes nothing more, and closes the store.
@@ -199,7 +199,7 @@ impl Engine {
                 && let Some(operation) = &row.after
             {
                 if is_pending(operation) {
-                    lock(&self.shared.tracker).add(operation);
+                    lock(&self.shared.tracker).add(operation, Moment::now());
                 } else {
                     self.shared.wake_waiters(operation.id);
                 }
@@ -229,7 +229,7 @@ impl Engine {
 
     /// Submits the end of each operation whose deadline has passed, and of those whose end could not
     /// be committed before.
-    fn expire(&self, now: Timestamp) {
+    fn expire(&self, now: Instant) {
         let verdicts = {
             let zone = self.view();
             let hosts = lock(&self.shared.hosts);
@@ -291,7 +291,7 @@ async fn watch_deadlines(engine: WeakEngine) {
     loop {
         tick.tick().await;
         match engine.upgrade() {
-            Some(engine) => engine.expire(now()),
+            Some(engine) => engine.expire(Instant::now()),
             None => return,
         }
     }
@@ -311,6 +311,21 @@ fn network_of(change: &Change) -> Option<NetworkId> {
 
 fn is_pending(operation: &Operation) -> bool {
     matches!(operation.state, OperationState::Pending { .. })
+}
+
+/// A moment by two clocks.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// The one on the wall, which somebody may set.
+    wall: Timestamp,
+    /// One that only runs.
+    steady: Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { wall: now(), steady: Instant::now() }
+    }
 }
 
 fn now() -> Timestamp {

@@ -1,37 +1,43 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use privnet_model::zone::Zone;
-use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Timestamp, Wait};
+use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Wait};
 
+use super::Moment;
 use super::hosts::Hosts;
 
 /// The pending operations, by the network they wait for.
-#[derive(Default)]
 pub(super) struct Tracker {
     pending: HashMap<NetworkId, Vec<Pending>>,
     /// All of them by their deadlines, so that looking for late ones costs no more than what they are.
-    deadlines: BTreeMap<(Timestamp, OperationId), NetworkId>,
+    deadlines: BTreeMap<(Instant, OperationId), NetworkId>,
+    /// How long any may be pending.
+    timeout: Duration,
     /// When a commit last failed, unless one has succeeded since.
-    pub(super) failed_at: Option<Timestamp>,
+    pub(super) failed_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     id: OperationId,
     wait: Wait,
-    deadline: Timestamp,
+    deadline: Instant,
 }
 
 impl Tracker {
-    pub(super) fn new(zone: &Zone) -> Self {
-        let mut tracker = Self::default();
-        zone.pending_operations().for_each(|operation| tracker.add(operation));
+    pub(super) fn new(zone: &Zone, timeout: Duration, now: Moment) -> Self {
+        let mut tracker = Self { pending: HashMap::new(), deadlines: BTreeMap::new(), timeout, failed_at: None };
+        zone.pending_operations().for_each(|operation| tracker.add(operation, now));
         tracker
     }
 
     /// Follows an operation if it is pending, or follows it again after its end could not be committed.
-    pub(super) fn add(&mut self, operation: &Operation) {
+    /// From here on setting the clock moves its deadline no more, and what that did before makes it wait
+    /// no longer than any may.
+    pub(super) fn add(&mut self, operation: &Operation, now: Moment) {
         if let OperationState::Pending { wait, deadline } = operation.state {
+            let deadline = now.steady + deadline.since(now.wall).min(self.timeout);
             let pending = Pending { id: operation.id, wait, deadline };
             self.pending.entry(wait.network).or_default().push(pending);
             self.deadlines.insert((deadline, operation.id), wait.network);
@@ -50,9 +56,9 @@ impl Tracker {
 
     /// The operations whose deadline has passed; they are followed no more. While the store takes
     /// nothing, those that have come to their end otherwise are among them: their end is tried again.
-    pub(super) fn expire(&mut self, now: Timestamp, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
+    pub(super) fn expire(&mut self, now: Instant, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
         let is_retry = self.failed_at.is_some();
-        let is_due = |deadline: Timestamp| is_retry || deadline <= now;
+        let is_due = |deadline: Instant| is_retry || deadline <= now;
         let due = self.deadlines.iter().take_while(|((deadline, _), _)| is_due(*deadline));
         let networks: BTreeSet<_> = due.map(|(_, network)| *network).collect();
         let end = |pending: &Pending| {
@@ -139,4 +145,46 @@ fn overdue(wait: &Wait, zone: &Zone, hosts: &Hosts) -> String {
 
 fn name(host: HostId, zone: &Zone) -> String {
     zone.host(host).map_or_else(|| host.to_string(), |host| host.name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use privnet_model::{Generation, OperationKind, Timestamp};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_operation_ends_in_time_though_the_clock_was_set() {
+        let now = Moment { wall: Timestamp::from_unix_ms(1_000_000_000), steady: Instant::now() };
+        let hour = Duration::from_secs(3600);
+        for (deadline, left) in [
+            (now.wall.plus(TIMEOUT), TIMEOUT),
+            (now.wall.plus(TIMEOUT / 2), TIMEOUT / 2),
+            (Timestamp::from_unix_ms(0), Duration::ZERO),
+            (now.wall.plus(hour + TIMEOUT), TIMEOUT),
+        ] {
+            let (zone, hosts) = (Zone::default(), Hosts::default());
+            let mut tracker = Tracker::new(&zone, TIMEOUT, now);
+            tracker.add(&pending_until(deadline), now);
+            let is_due = |tracker: &mut Tracker, at| !tracker.expire(at, &zone, &hosts).is_empty();
+            let shortly_before = (now.steady + left).checked_sub(Duration::from_millis(1)).expect("not at boot");
+            assert!(!is_due(&mut tracker, shortly_before), "{left:?}");
+            assert!(is_due(&mut tracker, now.steady + left), "{left:?}");
+            assert!(tracker.deadlines.is_empty() && tracker.pending.is_empty());
+        }
+    }
+
+    fn pending_until(deadline: Timestamp) -> Operation {
+        let network = NetworkId::new(1, [1; 10]);
+        let wait = Wait { network, generation: Generation::FIRST, port: None };
+        Operation {
+            id: OperationId::new(1, [2; 10]),
+            kind: OperationKind::UpdateNetwork,
+            network,
+            created_at: Timestamp::from_unix_ms(0),
+            state: OperationState::Pending { wait, deadline },
+        }
+    }
 }

@@ -1,5 +1,6 @@
 use std::sync::PoisonError;
 use std::thread;
+use std::time::Instant;
 
 use privnet_model::OperationState;
 use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
@@ -8,7 +9,7 @@ use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::{EngineConfig, SubmitError, WeakEngine, lock, now};
+use super::{EngineConfig, Moment, SubmitError, WeakEngine, lock, now};
 
 /// How many commands are committed together at most.
 const BATCH_MAX: usize = 256;
@@ -137,13 +138,13 @@ impl Writer {
         warn!(%message, "cannot commit");
         if let Some(engine) = self.engine.upgrade() {
             let mut tracker = lock(&engine.shared.tracker);
-            tracker.failed_at = Some(now());
+            tracker.failed_at = Some(Instant::now());
             for (command, _) in &batch {
                 if let Command::FinishOperation(id, _) = command
                     && let Some(operation) = self.zone.operation(*id)
                     && matches!(operation.state, OperationState::Pending { .. })
                 {
-                    tracker.add(operation);
+                    tracker.add(operation, Moment::now());
                 }
             }
         }
