@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use privnet_model::OperationState;
 use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
-use privnet_store::Store;
+use privnet_store::{Store, StoreError, Trouble};
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -78,19 +78,18 @@ impl Writer {
     fn run(&mut self, batch: Vec<Task>) {
         match self.commit_together(&batch) {
             Ok(answers) => reply(batch, answers),
-            Err(_) if batch.len() > 1 => {
-                // One command may be at fault: the others shall not suffer, and those that were
-                // refused because of it are decided anew.
+            Err(cause) if batch.len() > 1 && may_be_one_commands_fault(&cause) => {
+                // The others shall not suffer, and those that were refused because of it are decided anew.
                 for task in batch {
                     self.run(vec![task]);
                 }
             }
-            Err(message) => self.give_up(batch, message),
+            Err(cause) => self.give_up(batch, describe(&cause)),
         }
     }
 
     /// Decides and commits a batch; on failure the zone is as before.
-    fn commit_together(&mut self, batch: &[Task]) -> Result<Vec<Answer>, String> {
+    fn commit_together(&mut self, batch: &[Task]) -> Result<Vec<Answer>, StoreError> {
         let mut changes: Vec<Change> = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
         for (command, _) in batch {
@@ -106,7 +105,7 @@ impl Writer {
         }
         if let Err(cause) = self.store.commit(&changes) {
             changes.into_iter().rev().for_each(|change| self.zone.apply(&change.inverse()));
-            return Err(describe(&cause));
+            return Err(cause);
         }
         self.publish(&changes);
         Ok(answers)
@@ -153,6 +152,12 @@ impl Writer {
     }
 }
 
+/// Whether fewer changes may be taken where many were not. A database that is in use elsewhere takes none,
+/// and says so only after a while.
+fn may_be_one_commands_fault(cause: &StoreError) -> bool {
+    !matches!(cause, StoreError::Database { trouble: Trouble::Busy, .. })
+}
+
 fn reply(batch: Vec<Task>, answers: Vec<Answer>) {
     for ((_, reply), answer) in batch.into_iter().zip(answers) {
         match (reply, answer) {
@@ -173,4 +178,57 @@ fn describe(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use privnet_model::zone::{CreateNetwork, RangeFields, Snapshot};
+    use privnet_model::{Description, DhcpOptions, Labels, Name};
+
+    use super::*;
+
+    static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
+
+    /// A database that another program is using.
+    struct Busy;
+
+    impl Store for Busy {
+        fn load(&mut self) -> Result<Snapshot, StoreError> {
+            Ok(Snapshot::default())
+        }
+
+        fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+            ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+            Err(StoreError::Database { doing: "commit", trouble: Trouble::Busy, source: "database is locked".into() })
+        }
+    }
+
+    #[test]
+    fn a_database_in_use_is_waited_for_once_however_many_commands_wait() {
+        let (sender, _queue) = mpsc::unbounded_channel();
+        let engine = WeakEngine { shared: Weak::new(), submissions: sender.downgrade() };
+        let mut writer =
+            Writer { store: Box::new(Busy), zone: Zone::default(), config: EngineConfig::default(), engine };
+        let create = Command::CreateNetwork(CreateNetwork {
+            name: Name::try_from("n").expect("a name"),
+            description: Description::default(),
+            range: RangeFields::default(),
+            options: DhcpOptions::default(),
+            labels: Labels::new(),
+        });
+        let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+        writer.run(replies.into_iter().map(|reply| (create.clone(), Some(reply))).collect());
+        assert_eq!(ATTEMPTS.load(Ordering::Relaxed), 1);
+        for answer in answers {
+            let refused = answer.blocking_recv().expect("an answer").expect_err("refused");
+            assert_eq!(
+                refused.to_string(),
+                "cannot commit: the database is in use by another program: database is locked"
+            );
+        }
+        assert_eq!(writer.zone, Zone::default());
+    }
 }
