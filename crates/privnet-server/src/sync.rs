@@ -34,20 +34,30 @@ const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
 /// How many messages may wait for a slow agent before its link stops making more.
 const OUTGOING_MAX: usize = 64;
 
-/// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced.
+/// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced,
+/// and nothing else is.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-        _ => {}
-    }
     // Made under a name that no agent opens, so that it is never open to others under its own.
     let private = PathBuf::from(format!("{}.new", path.display()));
-    let _ = std::fs::remove_file(&private);
+    remove_socket(path)?;
+    remove_socket(&private)?;
     let listener = UnixListener::bind(&private)?;
     std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&private, path)?;
     Ok(listener)
+}
+
+fn remove_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there and no socket", path.display())))
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// Serves the agents that connect until `shutdown` resolves, and then ends their streams.

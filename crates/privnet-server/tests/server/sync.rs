@@ -2,12 +2,13 @@
 
 use privnet_model::zone::Snapshot;
 use privnet_model::{Generation, NetworkDelta};
+use privnet_server::Server;
 use privnet_sync::{FromAgent, FromServer, Hello};
 use serde_json::json;
 use tonic::Code;
 
 use crate::support::agent::{Held, acknowledge, hello, silent};
-use crate::support::{Agent, Setup, TestServer, id_of, managed};
+use crate::support::{Agent, Setup, TestServer, config, folder, id_of, managed};
 
 #[test]
 fn a_second_agent_of_one_host_is_refused() {
@@ -60,6 +61,13 @@ fn an_agent_that_is_ahead_is_told_all_and_what_it_had_applied_counts_for_nothing
     assert_eq!(server.operation(&operation)["state"], "pending");
     back.say(FromAgent::Applied { network: id_of(&network), generation: Generation(2), failures: Vec::new() });
     assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
+fn an_agent_that_never_says_hello_does_not_keep_the_server_from_stopping() {
+    let mut server = TestServer::start(Setup::WAITING);
+    let _quiet = Agent::connect_without_hello(&server);
+    server.stop();
 }
 
 #[test]
@@ -253,4 +261,19 @@ fn only_the_owner_may_open_the_socket() {
     let server = TestServer::start(Setup::WAITING);
     let mode = std::fs::metadata(server.sync_socket()).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_where_the_socket_shall_be_is_left_alone() {
+    let dir = folder();
+    let config = config(Setup::WAITING, &dir);
+    let [file, beside] = ["sync.sock", "sync.sock.new"].map(|name| dir.path().join(name));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for path in [file, beside] {
+        std::fs::write(&path, "somebody's").expect("written");
+        let refusal = runtime.block_on(Server::bind(config.clone())).err().expect("refused");
+        assert_eq!(refusal.to_string(), format!("cannot listen on the socket {}", config.sync_socket.display()));
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "somebody's");
+        std::fs::remove_file(&path).expect("removed");
+    }
 }
