@@ -1,6 +1,8 @@
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use nix::fcntl::Flock;
 use privnet_model::{MacAddr, Placement, Vni};
 use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
 use tracing::warn;
@@ -51,6 +53,8 @@ pub struct Datapath {
     pub(crate) programs: Programs,
     overlay: Overlay,
     pub(crate) overlay_ifindex: u32,
+    /// The folder of the pins, which is no other agent's meanwhile.
+    _taken: Flock<File>,
 }
 
 impl Datapath {
@@ -58,7 +62,8 @@ impl Datapath {
     /// has left there. Frames of open ports flow all the time. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// The VTEP's address is not this host's, or the kernel refuses a step; the message says which.
+    /// The VTEP's address is not this host's, another agent has the folder for pins, or the kernel refuses
+    /// a step; the message says which.
     pub fn open(config: &DatapathConfig) -> Result<Opened, OpenError> {
         Self::open_with(config, Hook::of_this_kernel()?)
     }
@@ -69,13 +74,14 @@ impl Datapath {
         let underlay_mtu_bytes = underlay::device(&mut netlink, vtep)?.mtu_bytes;
         let pins = Pins::at(&config.pin_dir);
         pins.make()?;
+        let taken = pins.take()?;
         let mtu_bytes = underlay_mtu_bytes.saturating_sub(underlay::OVERHEAD_BYTES);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes };
         let mut programs = Programs::load(&pins, hook, vtep)?;
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
-        let mut datapath = Self { netlink, tables, programs, overlay, overlay_ifindex: 0 };
+        let mut datapath = Self { netlink, tables, programs, overlay, overlay_ifindex: 0, _taken: taken };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         datapath.set_up_overlay()?;
         datapath.upgrade_ports()?;

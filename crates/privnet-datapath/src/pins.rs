@@ -1,10 +1,12 @@
 //! Where eBPF objects outlive the agent: `links/DEVICE` for what is attached, `vN/MAP` for the maps of
 //! layout version N, in a folder of the BPF file system.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -40,6 +42,17 @@ impl Pins {
             fs::create_dir_all(&dir).step(format_args!("make the folder {}", dir.display()))?;
         }
         Ok(())
+    }
+
+    /// Keeps other agents away from the folder, which must be there, for as long as the result lives.
+    /// Agents with different state folders would each remove what the other has plugged in.
+    pub(crate) fn take(&self) -> Result<Flock<File>, KernelError> {
+        let folder = File::open(&self.0).step(format_args!("open the folder {}", self.0.display()))?;
+        let taken = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            Errno::EWOULDBLOCK => "another agent is running with it; stop that one first".into(),
+            error => Box::<dyn Error + Send + Sync>::from(error),
+        });
+        taken.step(format_args!("take the folder {}", self.0.display()))
     }
 
     /// The folder of the maps.

@@ -10,8 +10,11 @@ use crate::pins::Pins;
 /// its pins in this folder, and says what that was. Where nothing is, nothing is removed.
 ///
 /// # Errors
-/// Something cannot be removed; what was removed before stays removed.
+/// An agent is running with the folder, and nothing is removed then; or something cannot be removed, and
+/// what was removed before stays removed.
 pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
+    let pins = Pins::at(pin_dir);
+    let _taken = pin_dir.exists().then(|| pins.take()).transpose()?;
     let mut removed = Vec::new();
     let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
     let links = netlink.links().step(format_args!("read this host's devices"))?;
@@ -19,7 +22,7 @@ pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
         netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
         removed.push(format!("device {}", link.name));
     }
-    if Pins::at(pin_dir).remove_all()? {
+    if pins.remove_all()? {
         removed.push(format!("eBPF pins in {}", pin_dir.display()));
     }
     Ok(removed)

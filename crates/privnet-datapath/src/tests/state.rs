@@ -506,6 +506,19 @@ fn purging_removes_all_of_ours_and_nothing_else() {
 }
 
 #[test]
+fn an_agent_s_data_plane_is_neither_taken_over_nor_purged_under_its_feet() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let pin_dir = scene.one.pins.0.clone();
+    let why = format!("cannot take the folder {}", pin_dir.display());
+    let config = crate::DatapathConfig { vtep: scene.one.vtep.into(), vxlan_port: 4789, pin_dir: pin_dir.clone() };
+    let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
+    assert_eq!(refusal.to_string(), why);
+    let refusal = scene.one.namespace.within(|| purge(&pin_dir).err()).expect("refused");
+    assert_eq!(refusal.to_string(), why);
+    assert_eq!(scene.one.dump().networks[&vni()].ports.len(), 2);
+}
+
+#[test]
 fn purging_leaves_what_others_have_put_beside_the_pins() {
     let mut scene = Scene::new(Hook::Tcx);
     scene.one.close();
