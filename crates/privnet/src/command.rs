@@ -15,7 +15,7 @@ use clap_complete::generate;
 use crate::args::{self, Command, ConfigCommand};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, print_line};
 use crate::settings::Settings;
 
 /// What a client command needs: somebody to ask and a way to print the answer.
@@ -42,8 +42,10 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Lab(command) => lab::run(command),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),
         Command::Completion { shell } => {
-            generate(shell, &mut args::definition(), "privnet", &mut std::io::stdout());
-            Ok(())
+            // Printed from memory: written to standard output itself, a closed one would be a panic.
+            let mut script = Vec::new();
+            generate(shell, &mut args::definition(), "privnet", &mut script);
+            print_line(&String::from_utf8_lossy(&script))
         }
     }
 }

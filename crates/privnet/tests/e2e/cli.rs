@@ -1,6 +1,7 @@
 //! The command line: what it prints, and how it ends.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -184,6 +185,23 @@ fn shells_are_taught_every_command() -> Result<()> {
     let script = privnet(&["completion", "bash"], &[])?;
     let checked = Command::new("bash").args(["-n", "-c", &script.stdout]).status()?;
     ensure!(checked.success(), "bash cannot read its script");
+    Ok(())
+}
+
+#[test]
+fn a_full_standard_output_is_a_failure_and_one_that_nobody_reads_is_none() -> Result<()> {
+    for words in [&["completion", "bash"][..], &["config", "show"]] {
+        let mut command = Command::new(PRIVNET);
+        command.env_clear().env("PRIVNET_CONFIG", "/dev/null").args(words);
+        let full = command.stdout(File::options().write(true).open("/dev/full")?).output()?;
+        let stderr = String::from_utf8_lossy(&full.stderr);
+        ensure!(full.status.code() == Some(1), "{words:?}: {}: {stderr}", full.status);
+        ensure!(stderr.starts_with("privnet: cannot write to standard output: "), "{words:?}: {stderr}");
+        let (reader, unread) = std::io::pipe()?;
+        drop(reader);
+        let left = command.stdout(unread).output()?;
+        ensure!(left.status.success() && left.stderr.is_empty(), "{words:?}: {left:?}");
+    }
     Ok(())
 }
 
