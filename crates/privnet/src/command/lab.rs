@@ -4,15 +4,18 @@ use privnet_lab::{Lab, catch_interrupts, demo, guard, remove_leftovers, wait_for
 use crate::args::LabCommand;
 use crate::exit::Failure;
 use crate::output::print_line;
+use crate::privilege;
 
 pub(super) fn run(command: LabCommand) -> Result<(), Failure> {
     match command {
         LabCommand::Demo => {
+            privilege::require("privnet lab demo")?;
             catch_interrupts()?;
             demo::run(&own_binary()?).context("the demo did not come to its end")?;
             Ok(())
         }
         LabCommand::Up { hosts } => {
+            privilege::require("privnet lab up")?;
             catch_interrupts()?;
             let lab = Lab::builder().hosts(hosts).binary(own_binary()?).start().context("the lab did not come up")?;
             print_line(&describe(&lab))?;
@@ -21,6 +24,7 @@ pub(super) fn run(command: LabCommand) -> Result<(), Failure> {
             Ok(())
         }
         LabCommand::Down => {
+            privilege::require("privnet lab down")?;
             let removed = remove_leftovers()?;
             print_line(&match removed.len() {
                 0 => "nothing was left behind".to_owned(),

@@ -129,7 +129,7 @@ fn when_one_of_the_two_cannot_go_on_both_end_and_say_why() {
 fn an_agent_without_privileges_says_what_it_needs() -> Result<()> {
     /// See capabilities(7).
     const CAP_NET_ADMIN: libc::c_ulong = 12;
-    for words in [&["agent", "--vtep", "127.0.0.1"][..], &["agent", "--purge"], &["up"]] {
+    for words in [&["agent", "--vtep", "127.0.0.1"][..], &["agent", "--purge"], &["up"], &["lab", "demo"]] {
         let mut command = Command::new(PRIVNET);
         command.env_clear().env("PRIVNET_CONFIG", "/dev/null").args(words).stdin(Stdio::null());
         // What is not in the bounding set at exec, not even root has after it.
