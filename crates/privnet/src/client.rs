@@ -9,7 +9,7 @@ use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
 
 use crate::exit::{Exit, Failure};
-use crate::settings::Settings;
+use crate::settings::{BaseUrl, Settings};
 
 /// A request that gets no answer within this is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,9 +36,9 @@ pub(crate) struct Client {
 impl Client {
     /// A client of the API at the `api-url` setting. Connects at the first request.
     pub(crate) fn of(settings: &Settings) -> Result<Self, Failure> {
-        let base: String = settings.require("api-url")?;
+        let BaseUrl(base) = settings.require("api-url")?;
         if !base.starts_with("http://") {
-            return Err(settings.refuse("api-url", "a URL that starts with http:// is expected"));
+            return Err(settings.refuse("api-url", "only http:// is spoken, as the API listens on loopback"));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -46,7 +46,7 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("privnet/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base: base.trim_end_matches('/').to_owned() })
+        Ok(Self { agent: config.into(), base })
     }
 
     /// The answer to a GET.

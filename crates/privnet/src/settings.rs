@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -148,13 +149,16 @@ impl Settings {
     /// A setting's value as a `T`; `None` if it is to be worked out.
     ///
     /// # Errors
-    /// The text is no `T`; the message names the setting, the text and where it came from.
+    /// The text is empty or no `T`; the message names the setting, the text and where it came from.
     pub(crate) fn parse<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
     where
         T::Err: fmt::Display,
     {
         let value = self.get(name);
         let Some(text) = &value.text else { return Ok(None) };
+        if text.is_empty() {
+            return Err(self.refuse(name, "must not be empty"));
+        }
         text.parse().map(Some).map_err(|error| self.refuse(name, error))
     }
 
@@ -221,6 +225,37 @@ impl FromStr for HumanDuration {
     }
 }
 
+/// The address of an API, to which paths that start with `/v2` or `/privnet/v1` are added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BaseUrl(pub(crate) String);
+
+impl FromStr for BaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = text.trim_end_matches('/');
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err("a URL that starts with http:// or https:// is expected");
+        }
+        if url.ends_with("/v2") {
+            return Err("the URL is expected without /v2 at its end");
+        }
+        Ok(Self(url.to_owned()))
+    }
+}
+
+/// An address to listen on, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenAddress(pub(crate) SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "an IP address and a port are expected, such as 127.0.0.1:8080")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +313,25 @@ mod tests {
         let settings = load(&[], &[("PRIVNET_VXLAN_PORT", "many")], Some(config("").path())).expect("text");
         let refusal = settings.require::<u16>("vxlan-port").expect_err("no number").to_string();
         assert!(refusal.contains("vxlan-port = \"many\" (environment PRIVNET_VXLAN_PORT)"), "{refusal}");
+    }
+
+    #[test]
+    fn an_empty_value_is_refused() {
+        for (name, file) in [("data", "data = \"\""), ("zone", "zone = \"\""), ("public-url", "public-url = \"\"")] {
+            let settings = load(&[], &[], Some(config(file).path())).expect("texts");
+            let refusal = settings.parse::<String>(name).expect_err("empty").to_string();
+            assert!(refusal.ends_with("must not be empty"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_api_s_url_has_a_scheme_and_no_path_of_the_api() {
+        for good in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/"] {
+            assert_eq!(good.parse(), Ok(BaseUrl("http://127.0.0.1:8080".to_owned())));
+        }
+        for bad in ["127.0.0.1:8080", "ftp://api", "http://127.0.0.1:8080/v2", "http://127.0.0.1:8080/v2/"] {
+            assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::exit::{Exit, Failure};
 use crate::output::print_line;
-use crate::settings::{HumanDuration, Settings};
+use crate::settings::{BaseUrl, HumanDuration, ListenAddress, Settings};
 use crate::{logging, privilege};
 
 /// Serves the API and the agents.
@@ -73,14 +73,15 @@ pub(super) fn purge(settings: &Settings) -> Result<(), Failure> {
 
 fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
     let HumanDuration(operation_hold) = settings.require("operation-hold")?;
+    let ListenAddress(listen) = settings.require("listen")?;
     Ok(ServerConfig {
-        listen: settings.require("listen")?,
+        listen,
         data_dir: settings.require("data")?,
         zone: settings.require("zone")?,
-        public_url: settings.parse("public-url")?,
+        public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
         operation_hold,
         sync_socket: settings.require("sync-socket")?,
-        sync_listen: settings.parse("sync-listen")?,
+        sync_listen: settings.parse("sync-listen")?.map(|ListenAddress(address)| address),
     })
 }
 
