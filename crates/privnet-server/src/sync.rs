@@ -95,7 +95,11 @@ impl Sync for Service {
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
         let mut incoming = request.into_inner();
-        let hello = expect_hello(&mut incoming).await?;
+        let mut stopped = self.stopped.clone();
+        let hello = tokio::select! {
+            hello = expect_hello(&mut incoming) => hello?,
+            _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
+        };
         // Before it is registered: who is refused must not change what is known of the host.
         let claim = self.engine.claim(hello.host.clone()).map_err(|HostBusy| {
             warn!(host = %hello.host, "refused a second agent for a host that is connected");
@@ -110,7 +114,7 @@ impl Sync for Service {
         let conversation =
             Conversation { engine: self.engine.clone(), link, sent: Mutex::new(self.held(&hello)), outgoing };
         let span = info_span!("agent", host = %hello.host);
-        tokio::spawn(conversation.run(hello, incoming, self.stopped.clone()).instrument(span));
+        tokio::spawn(conversation.run(hello, incoming, stopped).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok))))
     }
 }

@@ -66,7 +66,7 @@ fn an_agent_that_is_ahead_is_told_all_and_what_it_had_applied_counts_for_nothing
 #[test]
 fn an_agent_that_never_says_hello_does_not_keep_the_server_from_stopping() {
     let mut server = TestServer::start(Setup::WAITING);
-    let _quiet = Agent::connect_without_hello(&server);
+    let _quiet = Agent::say_nothing(&server);
     server.stop();
 }
 

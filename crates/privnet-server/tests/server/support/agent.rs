@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use privnet_model::{Generation, HostFacts, HostName, NetworkId};
 use privnet_sync::proto::sync_client::SyncClient;
 use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proto};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -85,6 +85,28 @@ impl Agent {
         let (hearing, heard) = channel();
         let listening = server.runtime().spawn(listen(incoming, hearing, outgoing.clone(), answers));
         Ok(Self { name, heard, outgoing, listening })
+    }
+
+    /// Opens a stream and says nothing on it for as long as the result lives.
+    pub(crate) fn say_nothing(server: &TestServer) -> mpsc::Sender<proto::FromAgent> {
+        let endpoint = Endpoint::from_shared(format!("unix:{}", server.sync_socket().display())).expect("a URI");
+        let channel = server.runtime().block_on(endpoint.connect()).expect("the server listens");
+        let (mut quiet, mut other) = (SyncClient::new(channel.clone()), SyncClient::new(channel));
+        let (nothing, silence) = mpsc::channel(1);
+        let (sending, sent) = oneshot::channel();
+        server.runtime().spawn(async move {
+            let mut quiet = std::pin::pin!(quiet.follow(ReceiverStream::new(silence)));
+            let greeting = tokio_stream::once(FromAgent::Hello(hello("h1", Held::new())).into());
+            tokio::select! {
+                biased;
+                _ = &mut quiet => return,
+                // It was sent on the same connection afterwards.
+                _ = other.follow(greeting) => drop(sending.send(())),
+            }
+            let _ = quiet.await;
+        });
+        server.runtime().block_on(sent).expect("the stream is open");
+        nothing
     }
 
     pub(crate) fn name(&self) -> &'static str {
