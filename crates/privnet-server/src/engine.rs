@@ -37,11 +37,14 @@ const UNREADY: Duration = Duration::from_secs(5);
 pub struct EngineConfig {
     /// How long an operation may wait for a host that is away. Default 60 s.
     pub operation_timeout: Duration,
+    /// How long after the start hosts that have not returned yet are waited for as if they were connected:
+    /// longer than an agent takes to find its server again. Default 3 s.
+    pub return_grace: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { operation_timeout: Duration::from_secs(60) }
+        Self { operation_timeout: Duration::from_secs(60), return_grace: Duration::from_secs(3) }
     }
 }
 
@@ -80,9 +83,10 @@ impl Engine {
     /// [`StoreError`] where the records cannot be read.
     pub(crate) fn start(mut store: Box<dyn Store>, config: EngineConfig) -> Result<Self, StoreError> {
         let zone = Zone::new(store.load()?);
+        let EngineConfig { operation_timeout, return_grace } = config;
         let shared = Arc::new(Shared {
-            hosts: Mutex::default(),
-            tracker: Mutex::new(Tracker::new(&zone, config.operation_timeout, Moment::now())),
+            hosts: Mutex::new(Hosts::returning(zone.hosts().map(|host| host.id))),
+            tracker: Mutex::new(Tracker::new(&zone, operation_timeout, return_grace, Moment::now())),
             waiting: Mutex::default(),
             pages: Mutex::default(),
             zone: RwLock::new(zone.clone()),
@@ -91,6 +95,7 @@ impl Engine {
         let engine = Self { shared, submissions };
         writer::spawn(store, zone, config, engine.downgrade(), queue);
         tokio::spawn(watch_deadlines(engine.downgrade()));
+        tokio::spawn(expect_no_return(engine.downgrade(), return_grace));
         Ok(engine)
     }
 
@@ -157,6 +162,19 @@ impl Engine {
     /// Resolves when commands are taken no more.
     pub(crate) async fn stopped(&self) {
         self.submissions.closed().await;
+    }
+
+    /// The connections end from now on because the server does: what waits for their hosts stays pending.
+    pub(crate) fn close(&self) {
+        lock(&self.shared.hosts).close();
+    }
+
+    /// Waits no more for the hosts that have not returned since the start.
+    fn expect_no_return(&self) {
+        if lock(&self.shared.hosts).expect_none() {
+            let networks = lock(&self.shared.tracker).networks();
+            networks.into_iter().for_each(|network| self.settle(network));
+        }
     }
 
     /// Lets nobody else be the agent of the host with this name until the claim, and the link that it
@@ -283,6 +301,13 @@ impl Shared {
                 waiting.remove(&id);
             }
         }
+    }
+}
+
+async fn expect_no_return(engine: WeakEngine, after: Duration) {
+    tokio::time::sleep(after).await;
+    if let Some(engine) = engine.upgrade() {
+        engine.expect_no_return();
     }
 }
 

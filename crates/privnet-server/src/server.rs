@@ -183,10 +183,12 @@ impl Server {
         let serve_agents = async { tokio::try_join!(serve_unix, serve_tcp).map_err(ServerError::Sync) };
         let wait = async {
             let _stop = stop;
-            tokio::select! {
+            let ended = tokio::select! {
                 () = shutdown => Ok(()),
                 () = engine.stopped() => Err(ServerError::Writer),
-            }
+            };
+            engine.close();
+            ended
         };
         let served = tokio::try_join!(wait, serve_clients, serve_agents);
         engine.stop().await;

@@ -12,6 +12,10 @@ use super::{Engine, lock};
 pub(crate) struct Hosts {
     claimed: HashSet<HostName>,
     sessions: HashMap<HostId, Session>,
+    /// Those that may have been connected when the server stopped, and have not been since.
+    returning: HashSet<HostId>,
+    /// Whether connections end because the server does.
+    is_closing: bool,
 }
 
 struct Session {
@@ -56,6 +60,19 @@ pub(crate) struct Link {
 }
 
 impl Hosts {
+    pub(super) fn returning(hosts: impl Iterator<Item = HostId>) -> Self {
+        Self { returning: hosts.collect(), ..Self::default() }
+    }
+
+    /// From now on a host that is away is not waited for. Returns whether any was.
+    pub(super) fn expect_none(&mut self) -> bool {
+        !std::mem::take(&mut self.returning).is_empty()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+    }
+
     pub(super) fn claim(&mut self, name: HostName, engine: &Engine) -> Result<Claim, HostBusy> {
         if self.claimed.insert(name.clone()) {
             Ok(Claim { name, host: None, engine: engine.clone() })
@@ -67,12 +84,18 @@ impl Hosts {
     pub(super) fn connect(&mut self, host: HostId, mut claim: Claim) -> Link {
         let changed = Arc::<Changed>::default();
         self.sessions.insert(host, Session { acknowledged: HashMap::new(), changed: Arc::clone(&changed) });
+        self.returning.remove(&host);
         claim.host = Some(host);
         Link { host, changed, _claim: claim }
     }
 
     pub(super) fn is_connected(&self, host: HostId) -> bool {
         self.sessions.contains_key(&host)
+    }
+
+    /// Whether a host is connected, or is about to be after the server was away.
+    pub(super) fn is_waited_for(&self, host: HostId) -> bool {
+        self.is_connected(host) || self.returning.contains(&host)
     }
 
     pub(super) fn acknowledge(&mut self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
@@ -129,6 +152,9 @@ impl Link {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut hosts = lock(&self.engine.shared.hosts);
+        if hosts.is_closing {
+            return;
+        }
         hosts.claimed.remove(&self.name);
         if let Some(host) = self.host {
             hosts.sessions.remove(&host);

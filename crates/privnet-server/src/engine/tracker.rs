@@ -26,9 +26,10 @@ struct Pending {
 }
 
 impl Tracker {
-    pub(super) fn new(zone: &Zone, timeout: Duration, now: Moment) -> Self {
+    /// Follows those that a zone has at the start, each for `grace` at least: its hosts may be about to return.
+    pub(super) fn new(zone: &Zone, timeout: Duration, grace: Duration, now: Moment) -> Self {
         let mut tracker = Self { pending: HashMap::new(), deadlines: BTreeMap::new(), timeout, failed_at: None };
-        zone.pending_operations().for_each(|operation| tracker.add(operation, now));
+        zone.pending_operations().for_each(|operation| tracker.follow(operation, grace.min(timeout), now));
         tracker
     }
 
@@ -36,12 +37,21 @@ impl Tracker {
     /// From here on setting the clock moves its deadline no more, and what that did before makes it wait
     /// no longer than any may.
     pub(super) fn add(&mut self, operation: &Operation, now: Moment) {
+        self.follow(operation, Duration::ZERO, now);
+    }
+
+    fn follow(&mut self, operation: &Operation, at_least: Duration, now: Moment) {
         if let OperationState::Pending { wait, deadline } = operation.state {
-            let deadline = now.steady + deadline.since(now.wall).min(self.timeout);
+            let deadline = now.steady + deadline.since(now.wall).min(self.timeout).max(at_least);
             let pending = Pending { id: operation.id, wait, deadline };
             self.pending.entry(wait.network).or_default().push(pending);
             self.deadlines.insert((deadline, operation.id), wait.network);
         }
+    }
+
+    /// The networks that operations wait for.
+    pub(super) fn networks(&self) -> Vec<NetworkId> {
+        self.pending.keys().copied().collect()
     }
 
     /// The operations on a network that have come to their end; they are followed no more.
@@ -99,7 +109,7 @@ fn verdict(wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
         return Some(failure);
     }
     let all_applied = zone.carriers(wait.network).all(|host| {
-        let is_waited_for = hosts.is_connected(host) || is_own(wait, host);
+        let is_waited_for = hosts.is_waited_for(host) || is_own(wait, host);
         !is_waited_for || has_applied(wait, host, zone, hosts)
     });
     all_applied.then_some(OperationState::Success)
@@ -133,7 +143,7 @@ fn is_own(wait: &Wait, host: HostId) -> bool {
 fn overdue(wait: &Wait, zone: &Zone, hosts: &Hosts) -> String {
     let late = zone
         .carriers(wait.network)
-        .filter(|host| (hosts.is_connected(*host) || is_own(wait, *host)) && !has_applied(wait, *host, zone, hosts));
+        .filter(|host| (hosts.is_waited_for(*host) || is_own(wait, *host)) && !has_applied(wait, *host, zone, hosts));
     let names: Vec<_> = late
         .map(|host| {
             let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
@@ -166,7 +176,7 @@ mod tests {
             (now.wall.plus(hour + TIMEOUT), TIMEOUT),
         ] {
             let (zone, hosts) = (Zone::default(), Hosts::default());
-            let mut tracker = Tracker::new(&zone, TIMEOUT, now);
+            let mut tracker = Tracker::new(&zone, TIMEOUT, Duration::ZERO, now);
             tracker.add(&pending_until(deadline), now);
             let is_due = |tracker: &mut Tracker, at| !tracker.expire(at, &zone, &hosts).is_empty();
             let shortly_before = (now.steady + left).checked_sub(Duration::from_millis(1)).expect("not at boot");

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use privnet_model::{Generation, NetworkId};
+use privnet_sync::{FromAgent, FromServer};
 use serde_json::json;
 
 use crate::support::agent::{acknowledge, silent};
-use crate::support::{Agent, Setup, TestServer, managed};
+use crate::support::{Agent, PATIENCE, Setup, TestServer, id_of, managed};
 
 #[test]
 fn everything_is_there_after_a_restart() {
@@ -39,6 +41,56 @@ fn an_operation_that_was_pending_ends_after_a_restart() {
     assert_eq!(server.operation(&operation)["state"], "pending");
     assert_eq!(server.get(&network), shown);
     let _back = Agent::connect(&server, "h1", acknowledge);
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
+fn hosts_that_a_restart_cuts_off_are_waited_for() {
+    let mut server = TestServer::start(Setup { return_grace: PATIENCE, ..Setup::AT_ONCE });
+    let agents = ["h1", "h2"].map(|host| Agent::connect(&server, host, silent));
+    let networks = [(); 2].map(|()| server.network(managed(9)));
+    let instances = ["h1", "h2"].map(|host| server.instance(host, host));
+    let applied = |network: &str, generation| {
+        let (network, generation) = (id_of(network), Generation(generation));
+        FromAgent::Applied { network, generation, failures: Vec::new() }
+    };
+    // Each network waits for one host alone, and each host is waited for by one network.
+    let operations = [0, 1].map(|own| {
+        server.attach(&networks[own], &instances[1 - own]);
+        let operation = server.attach(&networks[own], &instances[own]);
+        agents[own].say(applied(&networks[own], 3));
+        be_heard(&agents[own]);
+        operation
+    });
+    server.restart();
+    operations.iter().for_each(|operation| assert_eq!(server.operation(operation)["state"], "pending"));
+    let h1 = Agent::connect(&server, "h1", silent);
+    h1.say(applied(&networks[0], 3));
+    be_heard(&h1);
+    assert_eq!(server.operation(&operations[0])["state"], "pending");
+    let h2 = Agent::connect(&server, "h2", silent);
+    h2.say(applied(&networks[0], 3));
+    assert_eq!(server.ended(&operations[0])["state"], "success");
+}
+
+/// Waits until the server has heard what the agent has said so far.
+fn be_heard(agent: &Agent) {
+    let unknown = NetworkId::from_bytes([7; 16]);
+    agent.say(FromAgent::NeedFull { network: unknown });
+    while !matches!(agent.hear(), FromServer::Remove { network, .. } if network == unknown) {}
+}
+
+#[test]
+fn a_host_that_does_not_return_is_waited_for_no_more_after_a_while() {
+    let mut server = TestServer::start(Setup { return_grace: Duration::from_millis(50), ..Setup::AT_ONCE });
+    Agent::connect(&server, "h2", acknowledge).leave(&server);
+    let own = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    server.attach(&network, &server.instance("db", "h2"));
+    let operation = server.attach(&network, &server.instance("web", "h1"));
+    drop(own);
+    server.restart();
+    let _own = Agent::connect(&server, "h1", acknowledge);
     assert_eq!(server.ended(&operation)["state"], "success");
 }
 

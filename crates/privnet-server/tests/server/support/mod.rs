@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     /// Longer than any test: the first answer to a mutation tells its end. Zero: it tells the beginning.
     pub(crate) operation_hold: Duration,
     pub(crate) operation_timeout: Duration,
+    pub(crate) return_grace: Duration,
     pub(crate) public_url: Option<&'static str>,
     /// Whether agents can connect over TCP beside the socket.
     pub(crate) sync_over_tcp: bool,
@@ -42,6 +43,7 @@ impl Setup {
     pub(crate) const WAITING: Self = Self {
         operation_hold: PATIENCE,
         operation_timeout: Duration::from_secs(60),
+        return_grace: Duration::ZERO,
         public_url: Some("http://api.example.net:8080"),
         sync_over_tcp: false,
     };
@@ -140,7 +142,7 @@ fn run(setup: Setup, dir: &TempDir, store: Option<Box<dyn Store>>) -> (Running, 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let store = store.unwrap_or_else(|| Box::new(open_store(dir)));
-    let engine = EngineConfig { operation_timeout: setup.operation_timeout };
+    let engine = EngineConfig { operation_timeout: setup.operation_timeout, return_grace: setup.return_grace };
     let server = runtime.block_on(Server::bind_with(config(setup, dir), store, engine)).expect("a server");
     let (address, sync_address) = (server.address(), server.sync_address());
     let (stop, stopped) = oneshot::channel();
