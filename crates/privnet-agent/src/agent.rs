@@ -226,6 +226,7 @@ impl<K: Kernel> Agent<K> {
 
     pub(crate) fn on_saved(&mut self, saved: Saved) {
         let Saved { network, change, outcome } = saved;
+        self.is_copy_complete &= outcome.is_ok();
         // Another change is on its way when something else is wanted by now.
         let Some(carried) = self.networks.get_mut(&network).filter(|carried| carried.awaits(change)) else { return };
         match outcome {

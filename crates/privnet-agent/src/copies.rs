@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 /// What each file starts with; the checksum of the rest follows.
 const MAGIC: &[u8; 8] = b"pnstate1";
-/// There once all networks have been kept, until one is found damaged.
+/// There once all networks have been kept, until one cannot be written or is found damaged.
 const COMPLETE: &str = "complete";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
@@ -293,6 +293,10 @@ impl Writer {
     /// Tells the agent, which does not listen any more when it is stopping. Returns whether it is good news.
     fn tell(&self, network: NetworkId, change: &Change, outcome: io::Result<Survives>) -> bool {
         let is_good = outcome.is_ok();
+        if !is_good {
+            // Before the agent goes on without it: from here on what has no file may be wanted.
+            mark_incomplete(&self.folder);
+        }
         let _ = self.saved.send(Saved { network, change: change.number, outcome });
         is_good
     }
@@ -301,6 +305,12 @@ impl Writer {
 fn mark_complete(folder: &Path) {
     if let Err(error) = File::create(folder.join(COMPLETE)).and_then(|_| sync_folder(folder)) {
         warn!(error = &error as &dyn Error, "cannot mark the own copy as complete");
+    }
+}
+
+fn mark_incomplete(folder: &Path) {
+    if let Err(error) = remove_if_there(&folder.join(COMPLETE)) {
+        warn!(error = &error as &dyn Error, "cannot mark the own copy as incomplete");
     }
 }
 

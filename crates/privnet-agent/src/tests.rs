@@ -338,6 +338,32 @@ async fn what_a_complete_own_copy_does_not_know_is_removed_without_the_server() 
 }
 
 #[tokio::test]
+async fn what_could_not_be_copied_is_left_alone_until_the_server_has_sent_all() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.current().await;
+    let in_the_way = host.copy_of(2).with_extension("tmp");
+    fs::create_dir(&in_the_way).expect("made");
+    connection.say(FromServer::Full(network(2, 1, &[local(2)]))).await;
+    assert_eq!(connection.hear().await, applied(2, 1));
+    host.stop().await;
+    fs::remove_dir(&in_the_way).expect("removed");
+    host.kernel.take_applied();
+    let (mut connection, _) = host.start().await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.say(FromServer::Full(network(2, 1, &[local(2)]))).await;
+    assert_eq!(connection.hear().await, applied(2, 1));
+    assert_eq!(host.kernel.take_applied(), []);
+    connection.current().await;
+    host.stop().await;
+    host.kernel.by_hand(vni(7), |held| *held = wanted(&network(7, 1, &[local(7)])));
+    host.start_alone();
+    host.until_carries(&[&network(1, 1, &[local(1)]), &network(2, 1, &[local(2)])]).await;
+}
+
+#[tokio::test]
 async fn a_vni_that_belongs_to_another_network_now_carries_nothing_of_the_old_one() {
     let mut host = Host::new();
     let (mut connection, _) = host.start().await;
