@@ -23,6 +23,9 @@ pub enum StoreError {
         /// Our newest.
         known: u32,
     },
+    /// Another program has written the database.
+    #[error("the file is a database of another program; choose another data folder, or move the file away")]
+    Foreign,
     /// A record cannot be written without breaking a constraint.
     #[error("cannot write {record}: it breaks a constraint of the database")]
     Constraint {

@@ -60,10 +60,12 @@ impl SqliteStore {
     /// Opens the database, making it where there is none and bringing its schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::Database`], [`StoreError::NewerSchema`].
+    /// [`StoreError::Database`], [`StoreError::Foreign`], [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = Lock::take(path).map_err(|cause| trouble_with_file("lock the database", cause))?;
         let mut connection = connect(path).map_err(|cause| trouble("open the database", cause))?;
+        schema::refuse_foreign(&connection)?;
+        configure(&connection).map_err(|cause| trouble("open the database", cause))?;
         schema::migrate(&mut connection)?;
         Ok(Self { connection, _lock: lock })
     }
@@ -135,13 +137,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
-    Ok(connection)
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)
 }
 
 fn trouble(doing: &'static str, cause: rusqlite::Error) -> StoreError {
@@ -183,6 +188,7 @@ mod tests {
     fn a_commit_is_on_the_disk_when_it_returns() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let connection = connect(&folder.path().join("privnet.db")).expect("opens");
+        configure(&connection).expect("configured");
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("a number");
         assert_eq!(pragma("synchronous"), 2, "FULL: the log is synced by each commit (sqlite.org/pragma.html)");
         let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));

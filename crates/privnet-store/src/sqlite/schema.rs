@@ -10,6 +10,16 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 /// Where SQLite keeps the version for us.
 const VERSION: &str = "user_version";
 
+/// Refuses a database that has tables and no version: it is not one of ours.
+pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), StoreError> {
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, u32>(0));
+    let found = version(connection).and_then(|version| Ok((version, tables?)));
+    match found.map_err(|cause| trouble("open the database", cause))? {
+        (0, 1..) => Err(StoreError::Foreign),
+        _ => Ok(()),
+    }
+}
+
 /// Brings the schema to the newest version, one migration at a time, each of them whole or not at all.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let found = version(connection).map_err(|cause| trouble("read the schema version", cause))?;

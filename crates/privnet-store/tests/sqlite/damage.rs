@@ -23,6 +23,16 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_database_of_another_program_is_refused_and_left_alone() {
+    let file = SqliteFile::new();
+    Connection::open(file.path()).and_then(|other| other.execute_batch("CREATE TABLE notes (text)")).expect("makes");
+    let octets = fs::read(file.path()).expect("reads");
+    let refusal = SqliteStore::open(&file.path()).err().expect("it is another program's");
+    assert!(matches!(refusal, StoreError::Foreign), "{refusal:?}");
+    assert_eq!(fs::read(file.path()).expect("reads"), octets);
+}
+
+#[test]
 fn a_damaged_database_is_reported_when_it_is_read() {
     let file = SqliteFile::new();
     let mut store = file.open();
