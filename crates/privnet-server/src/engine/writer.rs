@@ -134,7 +134,7 @@ impl Writer {
 
     /// The store takes nothing now. An operation whose end could not be kept is followed again.
     fn give_up(&self, batch: Vec<Task>, message: String) {
-        warn!(%message, "cannot commit");
+        warn!(%message, "the store takes nothing");
         if let Some(engine) = self.engine.upgrade() {
             let mut tracker = lock(&engine.shared.tracker);
             tracker.failed_at = Some(Instant::now());

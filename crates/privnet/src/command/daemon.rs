@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::exit::{Exit, Failure};
 use crate::output::print_line;
-use crate::settings::{BaseUrl, HumanDuration, ListenAddress, Settings};
+use crate::settings::{BaseUrl, HumanDuration, ListenAddress, Settings, Source};
 use crate::{logging, privilege};
 
 /// Serves the API and the agents.
@@ -188,13 +188,40 @@ fn welcome(api: SocketAddr, settings: &Settings) -> String {
         \x20 privnet attach red backend\n\
         \x20 privnet attach blue backend\n\
         \n\
-        Ctrl-C stops server and agent; what is attached goes on. `privnet agent --purge` removes it.\n"
+        Ctrl-C stops server and agent; what is attached goes on. `{}` removes it.\n",
+        purge_command(settings)
     )
+}
+
+/// How to purge this host. What flags have set no other command finds by itself.
+fn purge_command(settings: &Settings) -> String {
+    let by_flag = |name| matches!(settings.get(name).source, Source::Flag(_));
+    let text = |name| settings.get(name).text.as_deref().unwrap_or_default();
+    let mut command = "privnet agent --purge".to_owned();
+    if by_flag("bpf-dir") {
+        command += &format!(" --bpf-dir {}", text("bpf-dir"));
+    }
+    if by_flag("state") || by_flag("data") {
+        command += &format!(" --state {}", text("state"));
+    }
+    command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_to_purge_names_what_flags_have_moved() {
+        let with = |flags: &[(&str, &str)]| {
+            let flag = |name: &str| flags.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+            purge_command(&Settings::load(flag, |_| None, Some("/dev/null".into())).expect("valid"))
+        };
+        assert_eq!(with(&[]), "privnet agent --purge");
+        assert_eq!(with(&[("data", "/srv/p")]), "privnet agent --purge --state /srv/p/agent");
+        let both = with(&[("bpf-dir", "/sys/fs/bpf/x"), ("state", "/srv/s")]);
+        assert_eq!(both, "privnet agent --purge --bpf-dir /sys/fs/bpf/x --state /srv/s");
+    }
 
     async fn says(words: &'static str, flag: watch::Receiver<bool>) -> Result<(), Failure> {
         raised(flag).await;
