@@ -408,7 +408,8 @@ async fn dhcp_knows_the_leases_of_this_hosts_ports_only() {
 
 /// A host whose kernel and state folder outlive its agent.
 struct Host {
-    dir: tempfile::TempDir,
+    /// Shared with the agent, which writes to it until its last moment.
+    dir: Arc<tempfile::TempDir>,
     kernel: Simulated,
     server: FakeServer,
     leases: Arc<Leases>,
@@ -424,7 +425,7 @@ struct RunningAgent {
 
 impl Host {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("temporary folder");
+        let dir = Arc::new(tempfile::tempdir().expect("temporary folder"));
         let server = FakeServer::listen(&socket_in(dir.path()));
         Self { dir, kernel: Simulated::new(), server, leases: Arc::default(), agent: None }
     }
@@ -450,7 +451,10 @@ impl Host {
         let (link_events, links) = mpsc::channel(16);
         let (shutdown, stopped) = oneshot::channel::<()>();
         let sources = Sources { server, saved, link_events: ReceiverStream::new(links) };
+        let dir = Arc::clone(&self.dir);
         let running = tokio::spawn(async move {
+            // Dropped after the agent.
+            let _dir = dir;
             let stopped = async { drop(stopped.await) };
             follow(agent, sources, stopped).await.expect("starts");
         });
