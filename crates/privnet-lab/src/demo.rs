@@ -75,7 +75,7 @@ impl Steps {
                 say(&format!("{:>3}  ok    {time:>8}  {text}", self.count));
                 Ok(value)
             }
-            Err(_) if crate::interrupt::check_interrupts().is_err() => bail!("interrupted at step {}", self.count + 1),
+            Err(_) if crate::interrupt::check_interrupts().is_err() => bail!("interrupted after step {}", self.count),
             Err(error) => {
                 say(&format!("{:>3}  FAIL  {time:>8}  {error:#}", self.count + 1));
                 bail!("step {} did not hold", self.count + 1)
