@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use nix::fcntl::Flock;
-use privnet_model::{MacAddr, Placement, Vni};
+use privnet_model::{MacAddr, Placement, Vni, overlay_mtu_bytes};
 use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
 use tracing::warn;
 
@@ -75,7 +75,7 @@ impl Datapath {
         let pins = Pins::at(&config.pin_dir);
         pins.make()?;
         let taken = pins.take()?;
-        let mtu_bytes = underlay_mtu_bytes.saturating_sub(underlay::OVERHEAD_BYTES);
+        let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, config.vtep);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes };
         let mut programs = Programs::load(&pins, hook, vtep)?;
         let tables = Tables::take(programs.object())?;

@@ -6,9 +6,6 @@ use crate::OpenError;
 use crate::error::Step;
 use crate::netlink::{Link, Socket};
 
-/// Octets around an overlay IP packet on an IPv4 underlay: inner Ethernet, VXLAN, UDP, IPv4 (RFC 7348 §5).
-pub(crate) const OVERHEAD_BYTES: u32 = 14 + 8 + 8 + 20;
-
 /// The address that this host sends from when it follows its default route: what to use as its VTEP
 /// when nobody says otherwise.
 ///
