@@ -9,4 +9,4 @@ mod server;
 mod sync;
 
 pub use engine::EngineConfig;
-pub use server::{DEFAULT_OPERATION_HOLD, Server, ServerConfig, ServerError};
+pub use server::{Server, ServerConfig, ServerError};

@@ -13,9 +13,6 @@ use crate::engine::{Engine, EngineConfig};
 use crate::http::{self, HttpConfig};
 use crate::sync;
 
-/// How long a mutation's answer is held back by default while the hosts apply it.
-pub const DEFAULT_OPERATION_HOLD: Duration = Duration::from_millis(250);
-
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
