@@ -15,6 +15,13 @@ pub struct Operation {
     pub state: OperationState,
 }
 
+impl Operation {
+    /// Whether it has come to its end.
+    pub fn is_final(&self) -> bool {
+        !matches!(self.state, OperationState::Pending { .. })
+    }
+}
+
 /// What an operation was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {

@@ -117,14 +117,14 @@ impl Engine {
 
     /// An operation when it is final, or as it is after `hold`.
     pub(crate) async fn settled(&self, operation: Arc<Operation>, hold: Duration) -> Arc<Operation> {
-        if !is_pending(&operation) {
+        if operation.is_final() {
             return operation;
         }
         let id = operation.id;
         let (sender, receiver) = oneshot::channel();
         lock(&self.shared.waiting).entry(id).or_default().push(sender);
         // It may have ended before anybody waited; once somebody waits, its end is told.
-        let has_ended = self.view().operation(id).is_none_or(|operation| !is_pending(operation));
+        let has_ended = self.view().operation(id).is_none_or(|operation| operation.is_final());
         if !has_ended {
             // Either way it is looked up again.
             let _ = tokio::time::timeout(hold, receiver).await;
@@ -216,10 +216,10 @@ impl Engine {
             if let Change::Operation(row) = change
                 && let Some(operation) = &row.after
             {
-                if is_pending(operation) {
-                    lock(&self.shared.tracker).add(operation, Moment::now());
-                } else {
+                if operation.is_final() {
                     self.shared.wake_waiters(operation.id);
+                } else {
+                    lock(&self.shared.tracker).add(operation, Moment::now());
                 }
             }
         }
@@ -328,14 +328,10 @@ fn network_of(change: &Change) -> Option<NetworkId> {
         Change::Network(row) => row.after.as_ref().or(row.before.as_ref()).map(|network| network.id),
         Change::Carriage(row) => row.after.as_ref().or(row.before.as_ref()).map(|carriage| carriage.network),
         Change::Operation(row) => {
-            row.after.as_ref().filter(|operation| is_pending(operation)).map(|operation| operation.network)
+            row.after.as_ref().filter(|operation| !operation.is_final()).map(|operation| operation.network)
         }
         Change::Port(_) | Change::Instance(_) | Change::Host(_) => None,
     }
-}
-
-fn is_pending(operation: &Operation) -> bool {
-    matches!(operation.state, OperationState::Pending { .. })
 }
 
 /// A moment by two clocks.

@@ -328,7 +328,7 @@ impl Zone {
     /// A final state stays: finishing an operation again changes nothing.
     fn finish_operation(&self, id: OperationId, state: &OperationState) -> Result<Decision, Refusal> {
         let before = self.operations.get(&id).ok_or(Refusal::OperationNotFound(id))?;
-        if !matches!(before.state, OperationState::Pending { .. }) {
+        if before.is_final() {
             return Ok(Decision { changes: Vec::new(), outcome: Outcome::Operation(Arc::clone(before)) });
         }
         let after = Arc::new(Operation { state: state.clone(), ..Operation::clone(before) });

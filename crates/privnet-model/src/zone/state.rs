@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Change, Row, Snapshot};
 use crate::{
     Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId, Operation,
-    OperationId, OperationState, Port, SortedMap, Vni,
+    OperationId, Port, SortedMap, Vni,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -150,7 +150,7 @@ impl Zone {
 
     /// The operations that are not final yet, oldest first.
     pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
-        self.operations.values().filter(|operation| !is_final(operation))
+        self.operations.values().filter(|operation| !operation.is_final())
     }
 
     /// The hosts that may carry a network, which may have been deleted.
@@ -227,10 +227,10 @@ impl Zone {
     }
 
     fn apply_operation(&mut self, row: &Row<Operation>) {
-        if let Some(before) = row.before.as_ref().filter(|before| is_final(before)) {
+        if let Some(before) = row.before.as_ref().filter(|before| before.is_final()) {
             self.finished.remove(&before.id);
         }
-        if let Some(after) = row.after.as_ref().filter(|after| is_final(after)) {
+        if let Some(after) = row.after.as_ref().filter(|after| after.is_final()) {
             self.finished.insert(after.id);
         }
         replace(&mut self.operations, row, |operation| operation.id);
@@ -314,10 +314,6 @@ impl Segment {
             self.removals.pop_back();
         }
     }
-}
-
-fn is_final(operation: &Operation) -> bool {
-    !matches!(operation.state, OperationState::Pending { .. })
 }
 
 fn replace<K: Ord, T>(records: &mut BTreeMap<K, Arc<T>>, row: &Row<T>, key: impl Fn(&T) -> K) {

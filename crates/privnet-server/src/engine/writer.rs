@@ -2,7 +2,6 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Instant;
 
-use privnet_model::OperationState;
 use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
 use privnet_store::{Store, StoreError, Trouble};
 use rand::RngExt as _;
@@ -141,7 +140,7 @@ impl Writer {
             for (command, _) in &batch {
                 if let Command::FinishOperation(id, _) = command
                     && let Some(operation) = self.zone.operation(*id)
-                    && matches!(operation.state, OperationState::Pending { .. })
+                    && !operation.is_final()
                 {
                     tracker.add(operation, Moment::now());
                 }
