@@ -1,11 +1,10 @@
 //! Carrying out a plan.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::Duration;
 
 use privnet_datapath::{ApplyError, Kernel};
-use privnet_model::{MacAddr, SERVER_MAC};
+use privnet_model::{MacAddr, SERVER_MAC, with_causes};
 use privnet_plan::{KernelNetwork, NetOp};
 use privnet_sync::PortFailure;
 
@@ -46,7 +45,7 @@ impl Outcome {
     }
 
     fn add_failure(&mut self, op: &NetOp, error: &ApplyError) {
-        let message = chain(error);
+        let message = with_causes(error);
         match about_port(op) {
             Some(mac) => {
                 let failure = PortFailure { mac, reason: error.reason(), message };
@@ -98,15 +97,4 @@ fn about_port(op: &NetOp) -> Option<MacAddr> {
         | NetOp::SetNetwork { .. }
         | NetOp::AddVtep { .. } => None,
     }
-}
-
-/// An error with its causes, for people.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -7,6 +7,7 @@
 //! the store keeps; [`NetworkState`] is what one host is told about one network.
 
 mod address;
+mod causes;
 mod host;
 mod id;
 mod instance;
@@ -26,6 +27,7 @@ mod wanted;
 pub mod zone;
 
 pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
+pub use causes::with_causes;
 pub use host::{Host, HostFacts, HostName, HostNameError};
 pub use id::{HostId, InstanceId, NetworkId, OperationId, ParseIdError};
 pub use instance::{Instance, Netns, NetnsError, Placement};

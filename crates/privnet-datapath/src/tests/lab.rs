@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use aya::programs::SchedClassifier;
 use aya::{TestRun, TestRunOptions};
 use nix::sched::{CloneFlags, setns, unshare};
-use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni};
+use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni, with_causes};
 use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
 use tokio::runtime::Runtime;
 
@@ -209,7 +209,7 @@ impl Host {
         }
         let actual = networks.remove(&vni).unwrap_or_default();
         for op in plan(vni, wanted, &actual) {
-            self.apply(&op).unwrap_or_else(|error| panic!("{op}: {}", chain(&error)));
+            self.apply(&op).unwrap_or_else(|error| panic!("{op}: {}", with_causes(&error)));
         }
     }
 }
@@ -220,11 +220,6 @@ struct SkBuff {
     before: [u32; 10],
     ifindex: u32,
     after: [u32; 37],
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|source| format!(": {}", chain(source))).unwrap_or_default();
-    format!("{error}{cause}")
 }
 
 /// An instance with one port.

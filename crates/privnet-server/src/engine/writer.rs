@@ -2,6 +2,7 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Instant;
 
+use privnet_model::with_causes;
 use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
 use privnet_store::{Store, StoreError, Trouble};
 use rand::RngExt as _;
@@ -83,7 +84,7 @@ impl Writer {
                     self.run(vec![task]);
                 }
             }
-            Err(cause) => self.give_up(batch, describe(&cause)),
+            Err(cause) => self.give_up(batch, with_causes(&cause)),
         }
     }
 
@@ -166,17 +167,6 @@ fn reply(batch: Vec<Task>, answers: Vec<Answer>) {
             (None, Ok(_)) => {}
         }
     }
-}
-
-/// An error with its causes, as one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
