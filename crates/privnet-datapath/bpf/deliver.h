@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Where a frame goes: a port of this host, another host, or all that a network has. */
+#pragma once
+
+#include <linux/if_packet.h>
+
+#include "count.h"
+
+#define TUNNEL_TTL 64
+
+/* Set when the programs are loaded. */
+const volatile __u32 local_vtep_ipv4 = 0; /* the host's byte order, as in struct bpf_tunnel_key */
+/* Set before they are attached, and again when that device has been made anew. */
+volatile __u32 overlay_ifindex;
+
+static __always_inline bool set_tunnel(struct __sk_buff *skb, __u32 vni, const __u8 *vtep)
+{
+	struct bpf_tunnel_key key = {
+		.tunnel_id = vni,
+		.tunnel_ttl = TUNNEL_TTL,
+		.remote_ipv4 = (__u32)vtep[12] << 24 | (__u32)vtep[13] << 16 | (__u32)vtep[14] << 8 | vtep[15],
+		.local_ipv4 = local_vtep_ipv4,
+	};
+
+	return !bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX);
+}
+
+static __always_inline struct port *open_port(__u32 ifindex, __u32 vni)
+{
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+
+	return port && port->open && port->vni == vni ? port : NULL;
+}
+
+/* Hands the frame to one of this host's ports. `from` is the sender's device, or the overlay's row. */
+static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 vni, __u32 from)
+{
+	struct port *port = open_port(ifindex, vni);
+
+	if (!port)
+		return drop_from(from, DROP_TARGET_CLOSED);
+	count_received(ifindex, skb);
+	if (port->kind == PORT_TAP)
+		return bpf_redirect(ifindex, 0);
+	/* The frame was not addressed to the device that it came in by, and its new owner would drop it for that. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+struct flood {
+	struct __sk_buff *skb;
+	__u32 vni;
+	__u32 from; /* the sender's device, which gets no copy */
+};
+
+static long flood_to_port(__u32 slot, struct flood *flood)
+{
+	struct member_key key = { .vni = flood->vni, .slot = slot };
+	__u32 *ifindex = bpf_map_lookup_elem(&local_members, &key);
+
+	if (!ifindex || *ifindex == flood->from || !open_port(*ifindex, flood->vni))
+		return 0;
+	count_received(*ifindex, flood->skb);
+	bpf_clone_redirect(flood->skb, *ifindex, 0);
+	return 0;
+}
+
+static long flood_to_vtep(__u32 slot, struct flood *flood)
+{
+	struct member_key key = { .vni = flood->vni, .slot = slot };
+	struct remote_member *member = bpf_map_lookup_elem(&remote_members, &key);
+
+	if (member && set_tunnel(flood->skb, flood->vni, member->vtep))
+		bpf_clone_redirect(flood->skb, overlay_ifindex, 0);
+	return 0;
+}
