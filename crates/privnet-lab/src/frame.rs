@@ -5,6 +5,14 @@ use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+/// The octets of a MAC address.
+///
+/// # Panics
+/// It is none.
+pub fn octets(mac: &str) -> Vec<u8> {
+    mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC address")).collect()
+}
+
 /// Sends one Ethernet frame by a device of this thread's network namespace (packet(7)).
 pub(crate) fn send(device: &str, frame: &[u8]) -> Result<()> {
     let index = if_nametoindex(device).with_context(|| format!("no device {device}"))?;

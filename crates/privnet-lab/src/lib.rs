@@ -29,11 +29,14 @@
 //! ```
 
 mod api;
+pub mod bpf;
 mod capture;
 pub mod demo;
 mod dhcp;
 mod frame;
 mod interrupt;
+pub mod invariants;
+pub mod json;
 mod lab;
 mod leftovers;
 mod namespace;
@@ -44,6 +47,7 @@ mod registration;
 pub use api::{Api, Reply};
 pub use capture::Capture;
 pub use dhcp::{DhcpClient, DhcpClientKind, DhcpEvent, DhcpLease};
+pub use frame::octets;
 pub use interrupt::{catch_interrupts, check_interrupts, wait_for_interrupt};
 pub use lab::{Host, Instance, Lab, LabBuilder};
 pub use leftovers::{guard, remove_leftovers};

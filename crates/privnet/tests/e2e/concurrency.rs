@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::invariants;
 use crate::support::{hosts, in_lab, items, text};
+use privnet_lab::invariants;
 
 const CLIENTS: usize = 64;
 

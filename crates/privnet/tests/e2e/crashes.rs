@@ -11,8 +11,8 @@ use privnet_lab::{Api, Instance, Lab};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::invariants;
 use crate::support::{Guest, assert_mesh, eventually, hosts, in_lab, items, managed, managed_elsewhere, text};
+use privnet_lab::invariants;
 
 /// How many instances are attached while something is killed.
 const ATTACHES: usize = 24;

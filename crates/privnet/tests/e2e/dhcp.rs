@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use privnet_lab::{DhcpClient, DhcpClientKind, DhcpLease, Instance, Lab};
 use serde_json::{Value, json};
 
-use crate::invariants;
 use crate::support::{BROADCAST, eventually, frame, hosts, in_lab, managed, octets, port_mac, udp_packet};
+use privnet_lab::invariants;
 
 /// The last usable host address of the networks here.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);

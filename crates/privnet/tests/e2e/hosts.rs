@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use crate::invariants;
 use crate::support::{Guest, PRIVNET, eventually, hosts, in_lab, in_prepared_lab, log_lines, managed};
+use privnet_lab::invariants;
 
 #[test]
 fn a_second_agent_that_claims_a_host_is_refused_loudly_and_the_first_goes_on() {

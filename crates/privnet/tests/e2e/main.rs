@@ -1,15 +1,13 @@
 //! The whole of privnet, driven from outside as its users drive it, on labs of network namespaces.
 //!
-//! [`support`] starts labs and puts guests into networks; [`invariants`] compares what the API says
-//! with what is in the kernel of each host.
+//! [`support`] starts labs and puts guests into networks; `privnet_lab::invariants` compares what the API
+//! says with what is in the kernel of each host.
 
-mod bpf;
 mod cli;
 mod concurrency;
 mod crashes;
 mod dhcp;
 mod hosts;
-mod invariants;
 mod labs;
 mod networks;
 mod repair;

@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 use privnet_lab::{Capture, DhcpClientKind, Instance, Lab};
 use serde_json::json;
 
-use crate::bpf::Map;
-use crate::invariants;
 use crate::support::{
     BROADCAST, Guest, OVERLAY_MTU_BYTES, assert_mesh, frame, hosts, in_lab, managed, octets, udp_packet,
 };
+use privnet_lab::bpf::Map;
+use privnet_lab::invariants;
 
 /// For experiments (IEEE 802 local experimental ethertype 1): nothing but these tests sends it.
 const EXPERIMENT: u16 = 0x88b5;

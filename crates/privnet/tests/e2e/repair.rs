@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use privnet_lab::{Host, Lab};
 
-use crate::bpf::Map;
-use crate::invariants;
 use crate::support::{Guest, assert_mesh, eventually, hosts, in_lab, log_lines, managed};
+use privnet_lab::bpf::Map;
+use privnet_lab::invariants;
 
 #[test]
 fn a_device_that_is_deleted_or_set_down_by_hand_is_repaired_and_reported() {

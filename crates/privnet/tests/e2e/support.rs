@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+pub use privnet_lab::json::{items, text};
+pub use privnet_lab::octets;
 use privnet_lab::{Api, Instance, Lab, LabBuilder};
 use serde_json::{Value, json};
 
@@ -115,11 +117,6 @@ pub fn frame(to: &str, from: &str, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&octets(to)[..], &octets(from), &ethertype.to_be_bytes(), payload].concat()
 }
 
-/// The octets of a MAC address.
-pub fn octets(mac: &str) -> Vec<u8> {
-    mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC address")).collect()
-}
-
 /// An IPv4 packet with a UDP datagram without checksum (RFC 768 allows that).
 pub fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
     let udp_octets = u16::try_from(8 + payload.len()).expect("a short payload");
@@ -192,14 +189,4 @@ pub fn log_lines(lab: &Lab, file: &str, words: &[&str]) -> Result<Vec<String>> {
 
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// A text property; empty if there is none.
-pub fn text<'a>(object: &'a Value, key: &str) -> &'a str {
-    object[key].as_str().unwrap_or_default()
-}
-
-/// An array property; empty if there is none.
-pub fn items<'a>(object: &'a Value, key: &str) -> &'a [Value] {
-    object[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }

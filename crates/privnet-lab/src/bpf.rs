@@ -7,7 +7,8 @@ use std::path::Path;
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
-use privnet_lab::Host;
+
+use crate::lab::Host;
 
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;

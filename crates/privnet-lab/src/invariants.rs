@@ -4,12 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
-use privnet_lab::{Host, Lab};
 use serde_json::Value;
 
 use crate::bpf::Map;
-use crate::support::{OVERLAY_MTU_BYTES, items, octets, text, wait_for};
+use crate::frame::octets;
+use crate::interrupt::wait_for;
+use crate::json::{items, text};
+use crate::lab::{Host, Lab};
+
+/// What is reached at all is reached well within this.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What an underlay of 1500 octets leaves for the overlay.
+const OVERLAY_MTU_BYTES: u32 = 1450;
 
 /// Waits until each host's kernel has what the API says (7), and holds what the API says against the
 /// rules that nothing may ever break (1).
@@ -18,12 +28,16 @@ use crate::support::{OVERLAY_MTU_BYTES, items, octets, text, wait_for};
 /// A rule is broken, or the kernel of a host with an agent does not come to what is wanted.
 pub fn hold(lab: &Lab) -> Result<()> {
     let mut differences = Vec::new();
-    let settled = wait_for("each host's kernel has what is wanted", || {
-        let said = Said::by(lab)?;
-        said.check()?;
-        differences = said.differences(lab)?;
-        Ok(differences.is_empty().then_some(()))
-    });
+    let settled = wait_for(
+        || "each host's kernel does not have what is wanted".to_owned(),
+        SETTLE_TIMEOUT,
+        || {
+            let said = Said::by(lab)?;
+            said.check()?;
+            differences = said.differences(lab)?;
+            Ok(differences.is_empty().then_some(()))
+        },
+    );
     settled.with_context(|| format!("what differs: {differences:#?}"))
 }
 
@@ -33,16 +47,20 @@ pub fn hold(lab: &Lab) -> Result<()> {
 /// One has not, or is not known.
 pub fn all_final<'a>(lab: &Lab, operations: impl IntoIterator<Item = &'a str>) -> Result<()> {
     for id in operations {
-        wait_for(&format!("operation {id} is final"), || {
-            let operation = lab.api().get(&format!("/v2/operation/{id}"))?;
-            Ok((operation["state"] != "pending").then_some(()))
-        })?;
+        wait_for(
+            || format!("operation {id} is not final"),
+            SETTLE_TIMEOUT,
+            || {
+                let operation = lab.api().get(&format!("/v2/operation/{id}"))?;
+                Ok((operation["state"] != "pending").then_some(()))
+            },
+        )?;
     }
     Ok(())
 }
 
 /// What the API says there is.
-pub struct Said {
+struct Said {
     networks: Vec<Value>,
     instances: Vec<Value>,
     placements: HashMap<String, Placement>,
@@ -68,7 +86,7 @@ type Keys = BTreeSet<Vec<u8>>;
 
 impl Said {
     /// Asks a lab's API.
-    pub fn by(lab: &Lab) -> Result<Self> {
+    fn by(lab: &Lab) -> Result<Self> {
         let list = |path: &str, key: &str| Ok::<_, anyhow::Error>(items(&lab.api().get(path)?, key).to_vec());
         let placed = list("/privnet/v1/instances", "instances")?;
         let placement = |one: &Value| Placement { host: text(one, "host").into(), netns: text(one, "netns").into() };
@@ -81,7 +99,7 @@ impl Said {
 
     /// No address twice in a network, no MAC twice, no VNI twice; each port of a managed network has
     /// one address, in its subnet and not the server's, and nobody else has one.
-    pub fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         unique("VNI", self.networks.iter().map(|network| network["vni"].to_string()))?;
         unique("MAC", self.ports().map(|(_, port)| text(port, "mac-address").to_owned()))?;
         for network in &self.networks {
