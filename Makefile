@@ -11,7 +11,7 @@ LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump
 help:
 	@echo "make demo    show the main job on two hosts made of network namespaces (root)"
 	@echo "make test    run the whole suite (root)"
-	@echo "make bench   measure, print a table and write target/bench.json (root, a few minutes)"
+	@echo "make bench   measure, print tables, write target/bench.json and docs/benchmarks.md (root, some minutes)"
 	@echo "make deps    install the system packages that are missing"
 	@echo "make fmt     format the code"
 	@echo "make lint    check format, clippy and the documentation"

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::http::{Connection, address_of, request};
 use crate::report::Measurement;
 use crate::runs::RUNS;
+use crate::session::{Session, Step};
 use crate::stats::{percentile, spread};
 
 /// Each has an instance on either host that stays, so that every attach concerns both hosts.
@@ -20,7 +21,13 @@ const GUESTS_PER_HOST: usize = 8;
 /// How long to wait before an operation that is pending is asked for again.
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
-pub(crate) fn measure() -> Result<Vec<Measurement>> {
+pub(crate) static STEPS: [Step; 1] = [Step { what: "attaches", names: &["attach_p50", "attach_p99"], seconds: 30 }];
+
+pub(crate) fn measure(session: &mut Session) -> Result<()> {
+    session.measure(&STEPS[0], measure_attaches)
+}
+
+fn measure_attaches() -> Result<Vec<Measurement>> {
     let mut lab = Lab::builder().hosts(2).start()?;
     let networks = (0..NETWORKS).map(|number| spanning_network(&mut lab, number)).collect::<Result<Vec<_>>>()?;
     let mut guests = Vec::new();
@@ -34,7 +41,7 @@ pub(crate) fn measure() -> Result<Vec<Measurement>> {
         let per_round = rounds.iter().map(|round| percentile(round, percent));
         Measurement::alone(name, percentile(&all, percent), spread(per_round))
     };
-    Ok(vec![of("attach_p50", 50)?, of("attach_p99", 99)?])
+    Ok(vec![of("attach_p50", 50), of("attach_p99", 99)])
 }
 
 /// A managed network with an instance on both hosts that reach each other.

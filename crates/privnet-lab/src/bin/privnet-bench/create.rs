@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::disk::SyncedFile;
 use crate::http::{address_of, drive, request};
 use crate::report::Measurement;
-use crate::runs::alternate;
+use crate::runs::in_turn;
+use crate::session::{Session, Step};
 use crate::stats::Pairs;
 
 /// How many clients create at a time, each waiting for its answer.
@@ -19,13 +20,18 @@ pub(crate) const CLIENTS: usize = 32;
 /// One run.
 const RUN: Duration = Duration::from_millis(700);
 
-pub(crate) fn measure() -> Result<Vec<Measurement>> {
-    let lab = server_alone()?;
-    let address = address_of(lab.api())?;
-    // In the folder of the server's own files: the same file system.
-    let mut file = SyncedFile::create(&lab.dir().join("synced"))?;
-    let runs = alternate(|| creates_per_second(address, RUN), || file.syncs_per_second(RUN))?;
-    Ok(vec![Measurement::of_pairs("create_per_second", &Pairs::of(runs))?])
+pub(crate) static STEPS: [Step; 1] = [Step { what: "creates", names: &["create_per_second"], seconds: 15 }];
+
+pub(crate) fn measure(session: &mut Session) -> Result<()> {
+    session.measure(&STEPS[0], || {
+        let lab = server_alone()?;
+        let address = address_of(lab.api())?;
+        // In the folder of the server's own files: the same file system.
+        let mut file = SyncedFile::create(&lab.dir().join("synced"))?;
+        let [ours, reference] =
+            in_turn([&mut || creates_per_second(address, RUN), &mut || file.syncs_per_second(RUN)])?;
+        Ok(vec![Measurement::of_pairs("create_per_second", &Pairs { ours, reference })])
+    })
 }
 
 /// A lab whose host runs no agent.

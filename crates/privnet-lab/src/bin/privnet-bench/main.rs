@@ -5,33 +5,36 @@ mod catalogue;
 mod create;
 mod disk;
 mod http;
+mod machine;
 mod many;
 mod overlay;
 mod reference;
 mod report;
 mod runs;
+mod session;
 mod stats;
 mod traffic;
 mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Result;
-use catalogue::BENCHMARKS;
-use report::{Machine, Measurement};
+use catalogue::{Against, BENCHMARKS, Benchmark};
+use machine::Machine;
+use report::Measurement;
+use session::{Session, Step};
 
 /// Where the results go, from the project's own folder.
 const JSON: &str = "target/bench.json";
 const PAGE: &str = "docs/benchmarks.md";
 
 const USAGE: &str = "\
-Measures privnet (the binary beside this one) and prints a table. Needs root.
+Measures privnet (the binary beside this one) and prints tables. Needs root.
 
 Usage: privnet-bench [BENCHMARK]...
 
-Without names all are measured, which takes some minutes, and the table in docs/benchmarks.md is
+Without names all are measured, which takes some minutes, and the tables in docs/benchmarks.md are
 written anew. target/bench.json has the results in any case. Run it where nothing else runs.
 ";
 
@@ -45,8 +48,9 @@ fn main() -> ExitCode {
         eprintln!("there is no benchmark {unknown:?}; privnet-bench --help lists them");
         return ExitCode::from(2);
     }
-    match run(&names) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(names) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -55,45 +59,59 @@ fn main() -> ExitCode {
 }
 
 fn help() -> String {
-    let line = |benchmark: &catalogue::Benchmark| {
-        let against = if benchmark.against.is_empty() { String::new() } else { format!(" / {}", benchmark.against) };
-        format!("  {:<18} {}{against}\n", benchmark.name, benchmark.what)
+    let line = |benchmark: &Benchmark| {
+        let against = match benchmark.against {
+            Against::Nothing => String::new(),
+            Against::HandBuilt => " / bridge and VXLAN, hand-built; / a veth pair".to_owned(),
+            Against::Unfiltered => " / the former past the packet filter".to_owned(),
+            Against::Veth => " / a veth pair".to_owned(),
+            Against::Other(reference) => format!(" / {reference}"),
+        };
+        format!("  {:<21} {}{against}\n", benchmark.name, benchmark.what)
     };
     format!("{USAGE}\nBenchmarks:\n{}", BENCHMARKS.iter().map(line).collect::<String>())
 }
 
-/// Measures the benchmarks of these names; all if there are none.
-fn run(names: &[String]) -> Result<()> {
+/// Measures the benchmarks of these names, all if there are none, and returns whether all could be.
+fn run(names: Vec<String>) -> Result<bool> {
     privnet_lab::catch_interrupts()?;
     let machine = Machine::this()?;
-    let measured = measure(|name| names.is_empty() || names.iter().any(|wanted| wanted == name))?;
-    print!("\n{}", report::table(&measured));
+    let is_whole = names.is_empty();
+    let measured = measure(names)?;
+    print!("\n{}", report::text(&measured));
     report::write_json(&measured, Path::new(JSON))?;
-    if names.is_empty() {
+    if is_whole {
         report::write_page(&measured, &machine, Path::new(PAGE))?;
     }
-    Ok(())
+    Ok(measured.iter().all(|measurement| measurement.figures.is_ok()))
 }
 
-/// Benchmarks that are measured together, by name, and how.
-type Group<'a> = (&'a [&'a str], &'a dyn Fn() -> Result<Vec<Measurement>>);
+/// What there is to do for all of them, in order.
+fn steps() -> impl Iterator<Item = &'static Step> {
+    overlay::STEPS.iter().chain(&attach::STEPS).chain(&create::STEPS).chain(&many::STEPS)
+}
 
 /// Each group has labs of its own, so that none is measured on what another left.
-fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
-    let groups: [Group; 4] = [
-        (&["attach_p50", "attach_p99"], &attach::measure),
-        (&overlay::NAMES, &|| overlay::measure(&wants)),
-        (&["create_per_second"], &create::measure),
-        (&["create_at_100k", "list_100k", "server_rss_100k"], &|| many::measure(&wants)),
-    ];
-    let mut measured = Vec::new();
-    for (names, group) in groups {
-        if names.iter().any(|name| wants(name)) {
-            let started = Instant::now();
-            eprintln!("measuring {}", names.join(", "));
-            measured.extend(group()?);
-            eprintln!("  {:.0} s", started.elapsed().as_secs_f64());
-        }
-    }
+fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
+    let mut session = Session::new(names, steps());
+    session.group(&overlay::STEPS, overlay::measure)?;
+    session.group(&attach::STEPS, attach::measure)?;
+    session.group(&create::STEPS, create::measure)?;
+    session.group(&many::STEPS, many::measure)?;
+    let mut measured = session.into_measurements();
+    measured.sort_by_key(|one| BENCHMARKS.iter().position(|benchmark| benchmark.name == one.benchmark.name));
     Ok(measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_benchmark_is_measured_by_some_step() {
+        let names: BTreeSet<_> = steps().flat_map(|step| step.names).copied().collect();
+        assert_eq!(names, BENCHMARKS.iter().map(|benchmark| benchmark.name).collect());
+    }
 }

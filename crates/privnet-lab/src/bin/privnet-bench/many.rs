@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::create::{create, server_alone};
 use crate::http::{Connection, address_of, drive, request};
 use crate::report::Measurement;
-use crate::runs::alternate;
+use crate::runs::in_turn;
+use crate::session::{Session, Step};
 use crate::stats::Pairs;
 
 const NETWORKS: usize = 100_000;
@@ -26,29 +27,35 @@ const FILLING_CLIENTS: usize = 128;
 /// How many networks one run of `create_at_100k` creates: few, as the empty server is not to fill up.
 const CREATED_PER_RUN: usize = 1_000;
 
-/// Measures those of the benchmarks of a full server that are wanted.
-pub(crate) fn measure(wants: impl Fn(&str) -> bool) -> Result<Vec<Measurement>> {
-    let lab = full_server()?;
+pub(crate) static STEPS: [Step; 4] = [
+    Step {
+        what: "a server with 100,000 networks",
+        names: &["create_at_100k", "list_100k", "server_rss_100k"],
+        seconds: 100,
+    },
+    Step { what: "creates there", names: &["create_at_100k"], seconds: 3 },
+    Step { what: "its list", names: &["list_100k"], seconds: 3 },
+    Step { what: "its memory", names: &["server_rss_100k"], seconds: 1 },
+];
+
+/// Measures the benchmarks of a full server.
+pub(crate) fn measure(session: &mut Session) -> Result<()> {
+    let [full, creates, list, memory] = &STEPS;
+    let lab = session.prepare(full, full_server)?;
     let address = address_of(lab.api())?;
-    let mut measured = Vec::new();
-    if wants("create_at_100k") {
-        measured.push(measure_creates(address)?);
-    }
-    if wants("list_100k") {
-        measured.push(measure_list(address)?);
-    }
-    if wants("server_rss_100k") {
+    session.measure(creates, || Ok(vec![measure_creates(address)?]))?;
+    session.measure(list, || Ok(vec![measure_list(address)?]))?;
+    session.measure(memory, || {
         let mib = resident_mib(lab.server().context("the server runs")?.pid())?;
-        measured.push(Measurement::alone("server_rss_100k", mib, (mib, mib))?);
-    }
-    Ok(measured)
+        Ok(vec![Measurement::alone("server_rss_100k", mib, (mib, mib))])
+    })
 }
 
 fn measure_creates(full: SocketAddr) -> Result<Measurement> {
     let empty = server_alone()?;
     let empty = address_of(empty.api())?;
-    let runs = alternate(|| creates_per_second(full), || creates_per_second(empty))?;
-    Measurement::of_pairs("create_at_100k", &Pairs::of(runs))
+    let [ours, reference] = in_turn([&mut || creates_per_second(full), &mut || creates_per_second(empty)])?;
+    Ok(Measurement::of_pairs("create_at_100k", &Pairs { ours, reference }))
 }
 
 fn creates_per_second(address: SocketAddr) -> Result<f64> {
@@ -68,8 +75,8 @@ fn measure_list(address: SocketAddr) -> Result<Measurement> {
         connection.ask(&list)?;
         Ok(started.elapsed().as_secs_f64() * 1e3)
     };
-    let runs = alternate(|| milliseconds(&mut server), || milliseconds(&mut memory))?;
-    Measurement::of_pairs("list_100k", &Pairs::of(runs))
+    let [ours, reference] = in_turn([&mut || milliseconds(&mut server), &mut || milliseconds(&mut memory)])?;
+    Ok(Measurement::of_pairs("list_100k", &Pairs { ours, reference }))
 }
 
 /// Answers every request of one connection with these octets, until it is closed.

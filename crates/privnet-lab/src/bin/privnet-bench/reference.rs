@@ -42,10 +42,10 @@ impl Reference {
         Ok(Self { bridge_vxlan, veth, lab })
     }
 
-    /// From now on bridged frames go past the packet filter. Where br_netfilter is there, built into the
-    /// kernel or loaded by somebody, they pass it unless told otherwise.
-    pub(crate) fn bypass_packet_filter(&self) -> Result<()> {
-        self.lab.hosts().iter().try_for_each(|host| host.namespace.within(bypass_packet_filter))
+    /// Whether bridged frames pass the packet filter from now on. Where br_netfilter is there, built into
+    /// the kernel or loaded by somebody, they do unless told otherwise.
+    pub(crate) fn set_packet_filter(&self, on: bool) -> Result<()> {
+        self.lab.hosts().iter().try_for_each(|host| host.namespace.within(|| set_packet_filter(on)))
     }
 }
 
@@ -65,11 +65,11 @@ fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
     ns.run("bridge", &["fdb", "replace", &mac, "dev", "vx0", "self", "permanent", "dst", &remote]).map(drop)
 }
 
-fn bypass_packet_filter() -> Result<()> {
+fn set_packet_filter(on: bool) -> Result<()> {
     for table in ["iptables", "ip6tables", "arptables"] {
         let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
         if Path::new(&setting).exists() {
-            fs::write(&setting, "0").with_context(|| format!("cannot set {setting}"))?;
+            fs::write(&setting, if on { "1" } else { "0" }).with_context(|| format!("cannot set {setting}"))?;
         }
     }
     Ok(())

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 use privnet_lab::{Namespace, check_interrupts};
 
 use crate::stats::median;
 
 /// Traffic flows so long before it is measured, and is measured so long.
-const WARM_UP: Duration = Duration::from_millis(250);
-const MEASURED: Duration = Duration::from_millis(1500);
+const WARM_UP: Duration = Duration::from_millis(200);
+const MEASURED: Duration = Duration::from_millis(1200);
 
 /// What a stream's ends give to and take from their sockets at a time, as iperf3 does.
 const STREAM_CHUNK_BYTES: usize = 128 << 10;
@@ -31,10 +32,10 @@ const MESSAGE_BYTES: usize = 64;
 const BATCH_MESSAGES: usize = 64;
 
 const WARM_UP_ROUNDS: usize = 2_000;
-const MEASURED_ROUNDS: usize = 20_000;
+const MEASURED_ROUNDS: usize = 30_000;
 
 /// What takes longer than this to arrive is lost.
-const LOST_AFTER: Duration = Duration::from_secs(2);
+const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// How often a receiver that gets nothing looks whether it shall end.
 const IDLE: Duration = Duration::from_millis(100);
@@ -46,57 +47,75 @@ pub(crate) struct End {
     pub(crate) address: Ipv4Addr,
 }
 
-/// What one TCP stream came to.
+/// What some traffic came to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stream {
-    pub(crate) gbit_per_second: f64,
-    /// Of the whole machine: most of the work is done in interrupts, on behalf of nobody.
-    pub(crate) cpu_seconds_per_gb: f64,
+pub(crate) struct Flow {
+    pub(crate) value: f64,
+    /// CPU seconds of the whole machine, per gigabyte of streams, otherwise per million packets: most of
+    /// the work is done in interrupts, on behalf of nobody.
+    pub(crate) cpu: f64,
 }
 
-/// One TCP stream from the first to the second, each on a core of its own.
-pub(crate) fn tcp_stream([from, to]: &[End; 2]) -> Result<Stream> {
+/// Gbit/s of one TCP stream from the first to the second, each on a core of its own.
+pub(crate) fn tcp_stream(ends: &[End; 2]) -> Result<Flow> {
+    tcp_streams(ends, 1)
+}
+
+/// Gbit/s of four TCP streams together, all senders on one core and all receivers on another.
+pub(crate) fn tcp_streams_4(ends: &[End; 2]) -> Result<Flow> {
+    tcp_streams(ends, 4)
+}
+
+fn tcp_streams([from, to]: &[End; 2], count: usize) -> Result<Flow> {
     let listener = to.namespace.within(|| Ok(TcpListener::bind((to.address, 0))?))?;
     let address = listener.local_addr()?;
-    let mut sender = from.namespace.within(|| connect(address))?;
-    let (mut receiver, _) = listener.accept()?;
-    sender.set_write_timeout(Some(LOST_AFTER))?;
-    receiver.set_read_timeout(Some(LOST_AFTER))?;
-    let (received, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        let sender = from.namespace.within(|| connect(address))?;
+        let (receiver, _) = listener.accept()?;
+        sender.set_write_timeout(Some(LOST_AFTER))?;
+        receiver.set_read_timeout(Some(LOST_AFTER))?;
+        streams.push((sender, receiver));
+    }
+    let (received, stop) = (&AtomicU64::new(0), &AtomicBool::new(false));
     thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            pin(Core::First)?;
-            let chunk = vec![0; STREAM_CHUNK_BYTES];
-            while !stop.load(Ordering::Relaxed) {
-                sender.write_all(&chunk).context("the stream broke")?;
-            }
-            // The receiver sees the end.
-            drop(sender);
-            Ok(())
-        });
-        let receiving = scope.spawn(|| {
-            pin(Core::Last)?;
-            let mut chunk = vec![0; STREAM_CHUNK_BYTES];
-            loop {
-                match receiver.read(&mut chunk).context("the stream broke")? {
-                    0 => return Ok(()),
-                    octets => received.fetch_add(octets as u64, Ordering::Relaxed),
-                };
-            }
-        });
-        let measured = measure(&received);
+        let mut threads = Vec::with_capacity(2 * count);
+        for (sender, receiver) in streams {
+            threads.push(scope.spawn(|| send_until(stop, sender)));
+            threads.push(scope.spawn(|| receive_all(received, receiver)));
+        }
+        let measured = measure(received);
         stop.store(true, Ordering::Relaxed);
-        join(sending)?;
-        join(receiving)?;
-        let (octets, cpu_seconds, seconds) = measured?;
-        ensure!(octets > 0.0, "nothing arrived");
-        Ok(Stream { gbit_per_second: octets * 8.0 / seconds / 1e9, cpu_seconds_per_gb: cpu_seconds / (octets / 1e9) })
+        threads.into_iter().try_for_each(join)?;
+        let Measured { count: octets, cpu_seconds, seconds } = measured?;
+        Ok(Flow { value: octets * 8.0 / seconds / 1e9, cpu: cpu_seconds / (octets / 1e9) })
     })
+}
+
+fn send_until(stop: &AtomicBool, mut sender: TcpStream) -> Result<()> {
+    pin(Core::First)?;
+    let chunk = vec![0; STREAM_CHUNK_BYTES];
+    while !stop.load(Ordering::Relaxed) {
+        sender.write_all(&chunk).context("a stream broke")?;
+    }
+    // The receiver sees the end.
+    Ok(())
+}
+
+fn receive_all(received: &AtomicU64, mut receiver: TcpStream) -> Result<()> {
+    pin(Core::Last)?;
+    let mut chunk = vec![0; STREAM_CHUNK_BYTES];
+    loop {
+        match receiver.read(&mut chunk).context("a stream broke")? {
+            0 => return Ok(()),
+            octets => received.fetch_add(octets as u64, Ordering::Relaxed),
+        };
+    }
 }
 
 /// How many small UDP messages per second arrive at the second when the first sends as fast as it can,
 /// each on a core of its own.
-pub(crate) fn udp_per_second([from, to]: &[End; 2]) -> Result<f64> {
+pub(crate) fn udp_per_second([from, to]: &[End; 2]) -> Result<Flow> {
     let receiver = to.namespace.within(|| Ok(UdpSocket::bind((to.address, 0))?))?;
     receiver.set_read_timeout(Some(IDLE))?;
     let sender = udp_towards(from, receiver.local_addr()?)?;
@@ -122,14 +141,13 @@ pub(crate) fn udp_per_second([from, to]: &[End; 2]) -> Result<f64> {
         stop.store(true, Ordering::Relaxed);
         join(sending)?;
         join(receiving)?;
-        let (messages, _, seconds) = measured?;
-        ensure!(messages > 0.0, "nothing arrived");
-        Ok(messages / seconds)
+        let Measured { count: messages, cpu_seconds, seconds } = measured?;
+        Ok(Flow { value: messages / seconds, cpu: cpu_seconds / (messages / 1e6) })
     })
 }
 
 /// The median time in microseconds from sending a small UDP message to its answer, both ends on one core.
-pub(crate) fn round_trip([from, to]: &[End; 2]) -> Result<f64> {
+pub(crate) fn round_trip([from, to]: &[End; 2]) -> Result<Flow> {
     let echo = to.namespace.within(|| Ok(UdpSocket::bind((to.address, 0))?))?;
     let asker = udp_towards(from, echo.local_addr()?)?;
     echo.connect(asker.local_addr()?)?;
@@ -148,19 +166,87 @@ pub(crate) fn round_trip([from, to]: &[End; 2]) -> Result<f64> {
         });
         let asking = scope.spawn(|| {
             pin(Core::Last)?;
-            let mut message = [0; MESSAGE_BYTES];
-            let mut microseconds = Vec::with_capacity(WARM_UP_ROUNDS + MEASURED_ROUNDS);
-            for _ in 0..WARM_UP_ROUNDS + MEASURED_ROUNDS {
-                let sent = Instant::now();
-                asker.send(&message)?;
-                asker.recv(&mut message).context("an answer is lost")?;
-                microseconds.push(sent.elapsed().as_secs_f64() * 1e6);
-            }
-            Ok(median(&microseconds[WARM_UP_ROUNDS..]))
+            ask(&asker, WARM_UP_ROUNDS)?;
+            let cpu = cpu_seconds()?;
+            let microseconds = ask(&asker, MEASURED_ROUNDS)?;
+            let packets = 2.0 * MEASURED_ROUNDS as f64;
+            Ok(Flow { value: median(&microseconds), cpu: (cpu_seconds()? - cpu) / (packets / 1e6) })
         });
         join(answering)?;
         join(asking)
     })
+}
+
+/// The microseconds of so many round trips.
+fn ask(asker: &UdpSocket, rounds: usize) -> Result<Vec<f64>> {
+    let mut message = [0; MESSAGE_BYTES];
+    let mut microseconds = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let sent = Instant::now();
+        asker.send(&message)?;
+        asker.recv(&mut message).context("an answer is lost")?;
+        microseconds.push(sent.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(microseconds)
+}
+
+/// How many TCP connections per second the first makes to the second, one after the other, both ends on
+/// one core. The second closes what it has accepted; the first answers that with a reset, so that no
+/// connection stays in TIME-WAIT and keeps its port.
+pub(crate) fn tcp_connects_per_second([from, to]: &[End; 2]) -> Result<Flow> {
+    let listener = to.namespace.within(|| Ok(TcpListener::bind((to.address, 0))?))?;
+    let address = listener.local_addr()?;
+    let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let packets = || from.namespace.within(packets_of_own_device);
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| {
+            pin(Core::Last)?;
+            while !stop.load(Ordering::Relaxed) {
+                listener.accept()?;
+            }
+            Ok(())
+        });
+        let connecting = scope.spawn(|| {
+            from.namespace.within(|| {
+                pin(Core::Last)?;
+                while !stop.load(Ordering::Relaxed) {
+                    connect_and_reset(address)?;
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            })
+        });
+        let measured = measure_along(&made, packets);
+        stop.store(true, Ordering::Relaxed);
+        join(connecting)?;
+        // If it waits for another connection, it shall see that there is none.
+        from.namespace.within(|| connect(address))?;
+        join(accepting)?;
+        let (Measured { count: connections, cpu_seconds, seconds }, packets) = measured?;
+        Ok(Flow { value: connections / seconds, cpu: cpu_seconds / (packets / 1e6) })
+    })
+}
+
+fn connect_and_reset(address: SocketAddr) -> Result<()> {
+    let mut stream = connect(address)?;
+    stream.set_read_timeout(Some(LOST_AFTER))?;
+    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&stream, sockopt::Linger, &reset).context("cannot have a connection end by a reset")?;
+    let octets = stream.read(&mut [0]).context("a connection is not closed")?;
+    ensure!(octets == 0, "a connection carries something");
+    Ok(())
+}
+
+/// How many packets have passed the devices of this thread's network namespace, both ways.
+fn packets_of_own_device() -> Result<f64> {
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    // "net0: octets packets errs drop fifo frame compressed multicast octets packets ...", in, then out.
+    let counts = devices.lines().filter_map(|line| {
+        let (device, numbers) = line.split_once(':')?;
+        let numbers: Vec<f64> = numbers.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        (device.trim() != "lo").then(|| Some(numbers.get(1)? + numbers.get(9)?)).flatten()
+    });
+    Ok(counts.sum())
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
@@ -173,16 +259,33 @@ fn udp_towards(from: &End, address: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// How far the counter goes, how many CPU seconds the machine spends and how many seconds pass.
-fn measure(counter: &AtomicU64) -> Result<(f64, f64, f64)> {
+/// What happened while it was measured.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    /// How far the counter went.
+    count: f64,
+    /// Of the whole machine.
+    cpu_seconds: f64,
+    seconds: f64,
+}
+
+fn measure(counter: &AtomicU64) -> Result<Measured> {
+    Ok(measure_along(counter, || Ok(0.0))?.0)
+}
+
+/// Measures along how far another number goes.
+fn measure_along(counter: &AtomicU64, other: impl Fn() -> Result<f64>) -> Result<(Measured, f64)> {
     thread::sleep(WARM_UP);
+    let other_before = other()?;
     let (count, cpu, started) = (counter.load(Ordering::Relaxed), cpu_seconds()?, Instant::now());
     thread::sleep(MEASURED);
     let seconds = started.elapsed().as_secs_f64();
-    let measured = (counter.load(Ordering::Relaxed) - count) as f64;
-    let cpu = cpu_seconds()? - cpu;
+    let count = (counter.load(Ordering::Relaxed) - count) as f64;
+    let cpu_seconds = cpu_seconds()? - cpu;
+    let other = other()? - other_before;
     check_interrupts()?;
-    Ok((measured, cpu, seconds))
+    ensure!(count > 0.0, "nothing arrived");
+    Ok((Measured { count, cpu_seconds, seconds }, other))
 }
 
 /// The CPU seconds that this machine has spent otherwise than idle or waiting for a disk (proc_stat(5)).
