@@ -9,20 +9,47 @@
 #define TUNNEL_TTL 64
 
 /* Set when the programs are loaded. */
-const volatile __u32 local_vtep_ipv4 = 0; /* the host's byte order, as in struct bpf_tunnel_key */
+/* This host's own, as struct bpf_tunnel_key has it: one of the two, and 0 for the other. */
+const volatile __u32 local_vtep_ipv4 = 0; /* the host's byte order */
+const volatile __u32 local_vtep_ipv6[4] = {};
 /* Set before they are attached, and again when that device has been made anew. */
 volatile __u32 overlay_ifindex;
 
 static __always_inline bool set_tunnel(struct __sk_buff *skb, __u32 vni, const __u8 *vtep)
 {
-	struct bpf_tunnel_key key = {
-		.tunnel_id = vni,
-		.tunnel_ttl = TUNNEL_TTL,
-		.remote_ipv4 = (__u32)vtep[12] << 24 | (__u32)vtep[13] << 16 | (__u32)vtep[14] << 8 | vtep[15],
-		.local_ipv4 = local_vtep_ipv4,
-	};
+	struct bpf_tunnel_key key = { .tunnel_id = vni, .tunnel_ttl = TUNNEL_TTL };
+	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
-	return !bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX);
+	if (local_vtep_ipv4) {
+		key.remote_ipv4 = (__u32)vtep[12] << 24 | (__u32)vtep[13] << 16 | (__u32)vtep[14] << 8 | vtep[15];
+		key.local_ipv4 = local_vtep_ipv4;
+	} else {
+		__builtin_memcpy(key.remote_ipv6, vtep, sizeof(key.remote_ipv6));
+		for (int i = 0; i < 4; i++)
+			key.local_ipv6[i] = local_vtep_ipv6[i];
+		flags |= BPF_F_TUNINFO_IPV6;
+	}
+	return !bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags);
+}
+
+/* Which host sent a frame that came by the overlay device, and in which network. */
+static __always_inline bool get_tunnel(struct __sk_buff *skb, struct vtep_key *source)
+{
+	struct bpf_tunnel_key key = {};
+
+	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
+		source->address[10] = source->address[11] = 0xff;
+		source->address[12] = key.remote_ipv4 >> 24;
+		source->address[13] = key.remote_ipv4 >> 16;
+		source->address[14] = key.remote_ipv4 >> 8;
+		source->address[15] = key.remote_ipv4;
+	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
+		__builtin_memcpy(source->address, key.remote_ipv6, sizeof(source->address));
+	} else {
+		return false;
+	}
+	source->vni = key.tunnel_id;
+	return true;
 }
 
 static __always_inline struct port *open_port(__u32 ifindex, __u32 vni)

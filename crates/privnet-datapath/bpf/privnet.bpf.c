@@ -117,20 +117,14 @@ int from_port(struct __sk_buff *skb)
 SEC("classifier")
 int from_overlay(struct __sk_buff *skb)
 {
-	struct bpf_tunnel_key tunnel = {};
-	struct vtep_key source = { .address = { [10] = 0xff, [11] = 0xff } };
+	struct vtep_key source = {};
 	struct fdb_key key = {};
 	struct fdb_target *target;
 	struct network *network;
 	struct ethhdr ethernet;
 
-	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
+	if (!get_tunnel(skb, &source))
 		return drop_from(OVERLAY_ROW, DROP_NO_TUNNEL);
-	source.vni = tunnel.tunnel_id;
-	source.address[12] = tunnel.remote_ipv4 >> 24;
-	source.address[13] = tunnel.remote_ipv4 >> 16;
-	source.address[14] = tunnel.remote_ipv4 >> 8;
-	source.address[15] = tunnel.remote_ipv4;
 	if (!bpf_map_lookup_elem(&vteps, &source))
 		return drop_from(OVERLAY_ROW, DROP_UNKNOWN_VTEP);
 

@@ -51,6 +51,7 @@ pub struct Datapath {
     pub(crate) netlink: Socket,
     pub(crate) tables: Tables,
     pub(crate) programs: Programs,
+    vtep: IpAddr,
     overlay: Overlay,
     pub(crate) overlay_ifindex: u32,
     /// The folder of the pins, which is no other agent's meanwhile.
@@ -69,19 +70,19 @@ impl Datapath {
     }
 
     pub(crate) fn open_with(config: &DatapathConfig, hook: Hook) -> Result<Opened, OpenError> {
-        let IpAddr::V4(vtep) = config.vtep else { return Err(OpenError::NotIpv4(config.vtep)) };
+        let vtep = config.vtep;
         let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
         let underlay_mtu_bytes = underlay::device(&mut netlink, vtep)?.mtu_bytes;
         let pins = Pins::at(&config.pin_dir);
         pins.make()?;
         let taken = pins.take()?;
-        let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, config.vtep);
-        let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes };
+        let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
+        let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes, is_ipv6: vtep.is_ipv6() };
         let mut programs = Programs::load(&pins, hook, vtep)?;
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
-        let mut datapath = Self { netlink, tables, programs, overlay, overlay_ifindex: 0, _taken: taken };
+        let mut datapath = Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, _taken: taken };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         datapath.set_up_overlay()?;
         datapath.upgrade_ports()?;
@@ -95,7 +96,7 @@ impl Datapath {
         self.programs.set_overlay(device.index)?;
         self.overlay_ifindex = device.index;
         self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
-        self.set_up(&device)
+        self.overlay.set_up(&mut self.netlink, &device)
     }
 
     /// Puts the loaded program in the place of earlier versions.
@@ -196,13 +197,19 @@ impl Datapath {
     }
 
     fn add_vtep(&mut self, vni: Vni, vtep: IpAddr) -> Result<(), ApplyError> {
-        if !vtep.is_ipv4() {
-            return Err(ApplyError::NotIpv4(vtep));
-        }
-        let address = vtep_octets(vtep);
+        let address = self.reachable(vtep)?;
         self.tables.vteps.set(VtepKey { vni: vni.get(), address }, 0)?;
         self.tables.change_members(vni, |members| members.remote.insert(address))?;
         Ok(())
+    }
+
+    /// Another host's address as the maps have it, if this host can send there.
+    fn reachable(&self, vtep: IpAddr) -> Result<[u8; 16], ApplyError> {
+        if vtep.is_ipv4() == self.vtep.is_ipv4() {
+            Ok(vtep_octets(vtep))
+        } else {
+            Err(ApplyError::OtherFamily { own: self.vtep, other: vtep })
+        }
     }
 
     fn remove_vtep(&mut self, vni: Vni, vtep: IpAddr) -> Result<(), ApplyError> {
@@ -213,8 +220,7 @@ impl Datapath {
 
     fn set_fdb(&mut self, vni: Vni, mac: MacAddr, target: &FdbTarget) -> Result<(), ApplyError> {
         let entry = match target {
-            FdbTarget::Remote(vtep) if vtep.is_ipv4() => layout::FdbTarget { ifindex: 0, vtep: vtep_octets(*vtep) },
-            FdbTarget::Remote(vtep) => return Err(ApplyError::NotIpv4(*vtep)),
+            FdbTarget::Remote(vtep) => layout::FdbTarget { ifindex: 0, vtep: self.reachable(*vtep)? },
             FdbTarget::Local => {
                 let ifindex = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?.index;
                 layout::FdbTarget { ifindex, ..layout::FdbTarget::default() }

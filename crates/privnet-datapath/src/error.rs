@@ -33,9 +33,9 @@ pub enum OpenError {
     /// No device has the VTEP's address.
     #[error("VTEP address {0} is on none of this host's devices")]
     NoUnderlay(IpAddr),
-    /// Only IPv4 underlays are there yet.
-    #[error("VTEP address {0} is not IPv4")]
-    NotIpv4(IpAddr),
+    /// Every link has such addresses, and nothing routes them.
+    #[error("VTEP address {0} is valid on its own link only; choose one that all hosts of the zone reach")]
+    LinkLocal(IpAddr),
 }
 
 /// What this host's kernel holds cannot be read.
@@ -69,9 +69,14 @@ pub enum ApplyError {
     /// The network's own entry is not there.
     #[error("the network with VNI {0} has no settings on this host")]
     NoSettings(Vni),
-    /// The underlay is IPv4.
-    #[error("VTEP {0} is not IPv4, as this host's own is")]
-    NotIpv4(IpAddr),
+    /// One end of a tunnel cannot be IPv4 and the other IPv6.
+    #[error("VTEP {other} is of another IP version than this host's own, {own}; the hosts of a network need the same")]
+    OtherFamily {
+        /// This host's.
+        own: IpAddr,
+        /// The other host's.
+        other: IpAddr,
+    },
     /// The kernel refuses a step.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
 
-pub(crate) use link::{Link, Veth};
+pub(crate) use link::{Link, Veth, Vxlan};
 pub(crate) use message::{Attributes, Message, Messages};
 
 /// Larger than any message that the kernel sends (NLMSG_GOODSIZE is a page; dumps are cut to 32 KiB).

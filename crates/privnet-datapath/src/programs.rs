@@ -5,7 +5,7 @@
 //! attaches the first one to a device, and an attach makes one device; a filter takes 0.1 ms.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use aya::maps::{Array, MapError};
@@ -84,11 +84,15 @@ impl Which {
 
 impl Programs {
     /// Loads them, with the maps that are pinned or new ones.
-    pub(crate) fn load(pins: &Pins, overlay_hook: Hook, vtep: Ipv4Addr) -> Result<Self, KernelError> {
-        let vtep = u32::from(vtep);
+    pub(crate) fn load(pins: &Pins, overlay_hook: Hook, vtep: IpAddr) -> Result<Self, KernelError> {
+        let (ipv4, ipv6) = match vtep {
+            IpAddr::V4(vtep) => (u32::from(vtep), [0; 16]),
+            IpAddr::V6(vtep) => (0, vtep.octets()),
+        };
         let mut object = EbpfLoader::new()
             .default_map_pin_directory(pins.maps())
-            .override_global("local_vtep_ipv4", &vtep, true)
+            .override_global("local_vtep_ipv4", &ipv4, true)
+            .override_global("local_vtep_ipv6", &ipv6, true)
             .load(OBJECT)
             .step(format_args!("load the eBPF object"))?;
         let from_port = load(&mut object, Which::FromPort)?;

@@ -5,3 +5,4 @@ mod lab;
 mod rules;
 mod state;
 mod traffic;
+mod underlay;

@@ -2,7 +2,7 @@
 //! Numbers are those of the design's invariants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use crate::lab::{Host, Lab};
 /// What is reached at all is reached well within this.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What an underlay of 1500 octets leaves for the overlay.
-const OVERLAY_MTU_BYTES: u32 = 1450;
+/// What VXLAN takes of each packet of the underlay, by IPv4 and by IPv6.
+const OVERHEAD_IPV4_BYTES: u64 = 50;
+const OVERHEAD_IPV6_BYTES: u64 = 70;
 
 /// Waits until each host's kernel has what the API says (7), and holds what the API says against the
 /// rules that nothing may ever break (1).
@@ -64,6 +65,8 @@ struct Said {
     networks: Vec<Value>,
     instances: Vec<Value>,
     placements: HashMap<String, Placement>,
+    /// What each host's underlay leaves for the overlay, in octets.
+    overlay_mtus: HashMap<String, u64>,
 }
 
 /// Where an instance runs.
@@ -79,6 +82,8 @@ struct Port {
     vni: u32,
     host: String,
     netns: String,
+    /// The least that any host of its network can carry, in octets.
+    mtu_bytes: u64,
 }
 
 /// A map's keys.
@@ -89,11 +94,14 @@ impl Said {
     fn by(lab: &Lab) -> Result<Self> {
         let list = |path: &str, key: &str| Ok::<_, anyhow::Error>(items(&lab.api().get(path)?, key).to_vec());
         let placed = list("/privnet/v1/instances", "instances")?;
+        let hosts = list("/privnet/v1/hosts", "hosts")?;
+        let overlay_mtus = hosts.iter().map(|host| Ok((text(host, "name").to_owned(), overlay_mtu(host)?)));
         let placement = |one: &Value| Placement { host: text(one, "host").into(), netns: text(one, "netns").into() };
         Ok(Self {
             networks: list("/v2/private-network", "private-networks")?,
             instances: list("/v2/instance", "instances")?,
             placements: placed.iter().map(|one| (text(one, "id").to_owned(), placement(one))).collect(),
+            overlay_mtus: overlay_mtus.collect::<Result<_>>()?,
         })
     }
 
@@ -160,6 +168,7 @@ impl Said {
 
     /// In every instance: one device per port, with its MAC and MTU, up; and none besides.
     fn compare_instances(&self, lab: &Lab, differences: &mut Vec<String>) -> Result<()> {
+        let mtus: BTreeMap<_, _> = self.all_ports()?.into_iter().map(|port| (port.mac, port.mtu_bytes)).collect();
         for instance in &self.instances {
             let placement = self.placement(instance)?;
             let host = lab.hosts().iter().find(|host| host.name == placement.host);
@@ -170,7 +179,7 @@ impl Said {
             let ports = items(instance, "private-networks");
             let mut wanted: BTreeSet<_> = ports.iter().map(|port| text(port, "mac-address")).collect();
             for link in links.iter().filter(|link| text(link, "ifname").starts_with("net")) {
-                let sound = is_up(link) && link["mtu"] == OVERLAY_MTU_BYTES;
+                let sound = is_up(link) && mtus.get(text(link, "address")).is_some_and(|mtu| link["mtu"] == *mtu);
                 if !wanted.remove(text(link, "address")) || !sound {
                     differences.push(format!("in {}: not as wanted: {link}", placement.netns));
                 }
@@ -190,7 +199,11 @@ impl Said {
         let elsewhere = members().filter(|port| port.host != host.name);
         let vteps = elsewhere.map(|port| {
             let other = lab.hosts().iter().find(|other| other.name == port.host).context("a host of the lab")?;
-            Ok([&port.vni.to_ne_bytes()[..], &other.vtep.to_ipv6_mapped().octets()].concat())
+            let address = match other.vtep {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => address,
+            };
+            Ok([&port.vni.to_ne_bytes()[..], &address.octets()].concat())
         });
         let vteps = vteps.collect::<Result<Keys>>()?;
         let neighbors = self.neighbors(&carried)?;
@@ -224,9 +237,21 @@ impl Said {
             let Placement { host, netns } = self.placement(instance)?;
             let network = self.networks.iter().find(|network| network["id"] == port["id"]);
             let vni = vni_of(network.context("a port's network is there")?)?;
-            Ok(Port { mac: text(port, "mac-address").to_owned(), vni, host: host.clone(), netns: netns.clone() })
+            let mtu_bytes = self.overlay_mtu_on(host)?;
+            let mac = text(port, "mac-address").to_owned();
+            Ok(Port { mac, vni, host: host.clone(), netns: netns.clone(), mtu_bytes })
         };
-        self.ports().map(port).collect()
+        let mut ports = self.ports().map(port).collect::<Result<Vec<Port>>>()?;
+        let mut least: HashMap<u32, u64> = HashMap::new();
+        for Port { vni, mtu_bytes, .. } in &ports {
+            least.entry(*vni).and_modify(|least| *least = (*least).min(*mtu_bytes)).or_insert(*mtu_bytes);
+        }
+        ports.iter_mut().for_each(|port| port.mtu_bytes = least[&port.vni]);
+        Ok(ports)
+    }
+
+    fn overlay_mtu_on(&self, host: &str) -> Result<u64> {
+        self.overlay_mtus.get(host).copied().with_context(|| format!("{host} is no host"))
     }
 
     fn placement(&self, instance: &Value) -> Result<&Placement> {
@@ -242,6 +267,15 @@ fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn overlay_mtu(host: &Value) -> Result<u64> {
+    let overhead = match text(host, "vtep").parse()? {
+        IpAddr::V4(_) => OVERHEAD_IPV4_BYTES,
+        IpAddr::V6(_) => OVERHEAD_IPV6_BYTES,
+    };
+    let underlay = host["underlay-mtu-bytes"].as_u64().with_context(|| format!("no MTU: {host}"))?;
+    Ok(underlay - overhead)
 }
 
 /// Where a managed network's addresses are.
@@ -291,7 +325,7 @@ fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = 
     let alias = text(link, "ifalias");
     let flaws = [
         (is_up(link), "is down"),
-        (link["mtu"] == OVERLAY_MTU_BYTES, "has another MTU"),
+        (link["mtu"] == port.mtu_bytes, "has another MTU"),
         (alias.contains(&format!("vni={} ", port.vni)), "is of another network"),
         (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
     ];

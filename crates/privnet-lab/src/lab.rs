@@ -1,7 +1,7 @@
 //! The lab: its parts, how they start and how all of them go.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -26,7 +26,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The underlay's device in a host's namespace.
 const UNDERLAY_DEVICE: &str = "under0";
 
-/// The underlay's subnet is 192.0.2.0/24 (TEST-NET-1, RFC 5737), so there is room for so many hosts.
+/// The underlay's subnet is 192.0.2.0/24 (TEST-NET-1, RFC 5737) or 2001:db8::/64 (RFC 3849), so there is room
+/// for so many hosts.
 const HOSTS_MAX: u8 = 254;
 
 /// What a lab is to be like.
@@ -34,6 +35,7 @@ const HOSTS_MAX: u8 = 254;
 pub struct LabBuilder {
     hosts: u8,
     underlay_mtu_bytes: u32,
+    has_ipv6_underlay: bool,
     binary: Option<PathBuf>,
     server_args: Vec<String>,
     agent_args: Vec<String>,
@@ -50,6 +52,12 @@ impl LabBuilder {
     /// The MTU of the hosts' underlay devices, in octets. 1500 unless said otherwise.
     pub fn underlay_mtu(mut self, octets: u32) -> Self {
         self.underlay_mtu_bytes = octets;
+        self
+    }
+
+    /// Gives the hosts VTEPs of IPv6, and no other addresses. IPv4 unless said so.
+    pub fn ipv6_underlay(mut self) -> Self {
+        self.has_ipv6_underlay = true;
         self
     }
 
@@ -143,7 +151,7 @@ pub struct Host {
     /// `h1`, `h2` and so on.
     pub name: String,
     /// Its underlay address.
-    pub vtep: Ipv4Addr,
+    pub vtep: IpAddr,
     /// Where its agent runs and its devices are.
     pub namespace: Namespace,
     /// Its underlay device in that namespace.
@@ -181,6 +189,7 @@ impl Lab {
         LabBuilder {
             hosts: 2,
             underlay_mtu_bytes: 1500,
+            has_ipv6_underlay: false,
             binary: None,
             server_args: Vec::new(),
             agent_args: Vec::new(),
@@ -464,7 +473,9 @@ impl Lab {
                 "link add {name} mtu {mtu} type veth peer name {UNDERLAY_DEVICE} mtu {mtu} netns {netns}"
             ))?;
             underlay.ip(&format!("link set {name} master br0 up"))?;
-            host.namespace.ip(&format!("address add {}/24 dev {UNDERLAY_DEVICE}", host.vtep))?;
+            // No time is lost on looking for duplicates (nodad), as there are none.
+            let prefix = if host.vtep.is_ipv4() { "24" } else { "64 nodad" };
+            host.namespace.ip(&format!("address add {}/{prefix} dev {UNDERLAY_DEVICE}", host.vtep))?;
             host.namespace.ip(&format!("link set {UNDERLAY_DEVICE} up"))?;
             self.hosts.push(host);
         }
@@ -474,10 +485,14 @@ impl Lab {
 
     fn make_host(&self, number: u8) -> Result<Host> {
         let name = format!("h{number}");
+        let vtep = match self.builder.has_ipv6_underlay {
+            false => Ipv4Addr::new(192, 0, 2, number).into(),
+            true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into(),
+        };
         let state_dir = self.dir().join(&name);
         fs::create_dir(&state_dir)?;
         Ok(Host {
-            vtep: Ipv4Addr::new(192, 0, 2, number),
+            vtep,
             namespace: Namespace::create(self.id(), &name)?,
             underlay_device: UNDERLAY_DEVICE,
             pin_dir: leftovers::pin_dir(self.id(), &name),

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::Error as Errno;
@@ -13,6 +13,7 @@ const IF_OPER_UP: u8 = 6;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_UDP_ZERO_CSUM6_RX: u16 = 20;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 /// Leave the statistics out of a dump.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -31,8 +32,19 @@ pub(crate) struct Link {
     pub(crate) is_operational: bool,
     /// The other end of a veth pair, if that is in another network namespace.
     pub(crate) peer: Option<Peer>,
-    /// The UDP port, if it is a vxlan device whose tunnels are chosen frame by frame.
-    pub(crate) metadata_port: Option<u16>,
+    /// `None` unless it is a vxlan device.
+    pub(crate) vxlan: Option<Vxlan>,
+}
+
+/// What a vxlan device is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vxlan {
+    /// The UDP port.
+    pub(crate) port: u16,
+    /// Whether its tunnels are chosen frame by frame.
+    pub(crate) has_metadata: bool,
+    /// Whether it takes IPv6 packets without a UDP checksum.
+    pub(crate) takes_zero_checksums: bool,
 }
 
 /// Where the other end of a veth pair is.
@@ -114,14 +126,16 @@ impl Socket {
         self.request(request.attribute(libc::IFLA_IFALIAS, alias.as_bytes()))
     }
 
-    /// Makes a vxlan device whose tunnels are chosen frame by frame, down.
-    pub(crate) fn add_vxlan(&mut self, name: &str, port: u16, mtu_bytes: u32) -> Result<(), NetlinkError> {
+    /// Makes a vxlan device, down.
+    pub(crate) fn add_vxlan(&mut self, name: &str, vxlan: Vxlan, mtu_bytes: u32) -> Result<(), NetlinkError> {
+        let Vxlan { port, has_metadata, takes_zero_checksums } = vxlan;
         let request =
             new_link(name).attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()).nested(libc::IFLA_LINKINFO, |message| {
                 message.text(libc::IFLA_INFO_KIND, "vxlan").nested(libc::IFLA_INFO_DATA, |message| {
                     message
                         .attribute(IFLA_VXLAN_LEARNING, &[0])
-                        .attribute(IFLA_VXLAN_COLLECT_METADATA, &[1])
+                        .attribute(IFLA_VXLAN_COLLECT_METADATA, &[has_metadata.into()])
+                        .attribute(IFLA_VXLAN_UDP_ZERO_CSUM6_RX, &[takes_zero_checksums.into()])
                         .attribute(IFLA_VXLAN_PORT, &port.to_be_bytes())
                 })
             });
@@ -142,13 +156,18 @@ impl Socket {
     }
 
     /// The index of the device that has this address.
-    pub(crate) fn device_with(&mut self, address: Ipv4Addr) -> Result<Option<u32>, NetlinkError> {
-        let family = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
-        let request = || Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[&family]);
+    pub(crate) fn device_with(&mut self, address: IpAddr) -> Result<Option<u32>, NetlinkError> {
+        let (family, octets) = match address {
+            IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
+            IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+        };
+        let header = [family as u8, 0, 0, 0, 0, 0, 0, 0];
+        let request = || Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[&header]);
         let found = self.dump(request, |body| {
             let attributes = Attributes::new(body.get(ADDRESS_HEADER_OCTETS..)?);
-            let local = attributes.get(libc::IFA_LOCAL)? == address.octets();
-            local.then(|| u32_at(body, 4)).flatten()
+            // An IPv6 address without a peer is told as IFA_ADDRESS alone.
+            let own = attributes.get(libc::IFA_LOCAL).or_else(|| attributes.get(libc::IFA_ADDRESS))?;
+            (own == octets).then(|| u32_at(body, 4)).flatten()
         })?;
         Ok(found.first().copied())
     }
@@ -162,8 +181,13 @@ impl Link {
         let data = info.within(libc::IFLA_INFO_DATA);
         let string = |from: Attributes<'_>, kind| from.get(kind).map(text).unwrap_or_default();
         let kind = string(info, libc::IFLA_INFO_KIND);
-        let has_metadata = kind == "vxlan" && data.get(IFLA_VXLAN_COLLECT_METADATA).is_some_and(|value| value != [0]);
+        let is_on = |kind| data.get(kind).is_some_and(|value| value != [0]);
         let port = data.get(IFLA_VXLAN_PORT).and_then(<[u8]>::first_chunk).map(|port| u16::from_be_bytes(*port));
+        let vxlan = port.filter(|_| kind == "vxlan").map(|port| Vxlan {
+            port,
+            has_metadata: is_on(IFLA_VXLAN_COLLECT_METADATA),
+            takes_zero_checksums: is_on(IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+        });
         let number = |kind| attributes.get(kind).and_then(|value| u32_at(value, 0));
         let peer = |index| Some(Peer { index, netns_id: number(libc::IFLA_LINK_NETNSID)? });
         Some(Self {
@@ -175,7 +199,7 @@ impl Link {
             is_up: u32_at(body, 8)? & UP != 0,
             is_operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             peer: number(libc::IFLA_LINK).and_then(peer),
-            metadata_port: port.filter(|_| has_metadata),
+            vxlan,
         })
     }
 }

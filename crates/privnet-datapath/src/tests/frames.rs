@@ -1,7 +1,7 @@
 //! Frames by hand, and sockets to send and receive them by.
 
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -78,9 +78,9 @@ impl Tap {
         let index: i32 = namespace.within(|| nix::net::if_::if_nametoindex(device)).expect("a device") as i32;
         let fd = namespace.within(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None));
         let tap = Self(fd.expect("a packet socket; these tests need root"));
-        tap.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32);
+        set(&tap.0, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32);
         let wait = libc::timeval { tv_sec: PATIENCE.as_secs() as i64, tv_usec: 0 };
-        tap.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait);
+        set(&tap.0, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait);
         let address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
             sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
@@ -110,37 +110,48 @@ impl Tap {
         frame.truncate(octets as usize);
         frame
     }
+}
 
-    fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) {
-        // SAFETY: the pointer and length are those of `value`.
-        let set = unsafe {
-            let octets = size_of::<T>() as libc::socklen_t;
-            libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const *value).cast(), octets)
-        };
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
-    }
+fn set<T>(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: &T) {
+    // SAFETY: the pointer and length are those of `value`.
+    let set = unsafe {
+        let octets = size_of::<T>() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const *value).cast(), octets)
+    };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }
 
 /// Another host, as far as the underlay shows: what it receives and sends as VXLAN.
 pub(super) struct Vtep(UdpSocket);
 
 impl Vtep {
-    pub(super) fn at(namespace: &Namespace, address: Ipv4Addr) -> Self {
+    pub(super) fn at(namespace: &Namespace, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
         let socket = namespace.within(|| UdpSocket::bind((address, VXLAN_PORT))).expect("bound");
         socket.set_read_timeout(Some(PATIENCE)).expect("set");
         Self(socket)
     }
 
-    pub(super) fn send(&self, to: Ipv4Addr, vni: Vni, frame: &[u8]) {
+    /// Sends without UDP checksums from now on, and takes what comes without (IPv6; RFC 6935).
+    pub(super) fn without_checksums(self) -> Self {
+        const UDP_NO_CHECK6_TX: libc::c_int = 101;
+        const UDP_NO_CHECK6_RX: libc::c_int = 102;
+        for option in [UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX] {
+            set(&self.0, libc::SOL_UDP, option, &1i32);
+        }
+        self
+    }
+
+    pub(super) fn send(&self, to: impl Into<IpAddr>, vni: Vni, frame: &[u8]) {
         let header = [&[8, 0, 0, 0][..], &(vni.get() << 8).to_be_bytes()].concat();
-        self.0.send_to(&[&header, frame].concat(), (to, VXLAN_PORT)).expect("sent");
+        self.0.send_to(&[&header, frame].concat(), (to.into(), VXLAN_PORT)).expect("sent");
     }
 
     /// The next frame, which must have come from that host.
-    pub(super) fn next(&self, from: Ipv4Addr) -> (Vni, Vec<u8>) {
+    pub(super) fn next(&self, from: impl Into<IpAddr>) -> (Vni, Vec<u8>) {
         let mut datagram = [0; 65536];
         let (octets, sender) = self.0.recv_from(&mut datagram).expect("a frame has come");
-        assert_eq!(sender.ip(), from);
+        assert_eq!(sender.ip(), from.into());
         let vni = u32::from_be_bytes(datagram[4..8].try_into().expect("four octets")) >> 8;
         (Vni::try_from(vni).expect("a VNI"), datagram[VXLAN_HEADER_OCTETS..octets].to_vec())
     }

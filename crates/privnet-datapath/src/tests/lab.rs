@@ -2,7 +2,7 @@
 //! it goes with the test however that ends.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::{self, Command};
@@ -75,7 +75,7 @@ impl Namespace {
 pub(super) struct PinDir(pub(super) PathBuf);
 
 impl PinDir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self(format!("/sys/fs/bpf/privnet-test-{}-{number}", process::id()).into())
@@ -90,7 +90,7 @@ impl Drop for PinDir {
 
 /// A host with an open data plane.
 pub(super) struct Host {
-    pub(super) vtep: Ipv4Addr,
+    pub(super) vtep: IpAddr,
     opened: Option<Opened>,
     runtime: Runtime,
     pub(super) namespace: Namespace,
@@ -101,12 +101,21 @@ pub(super) struct Host {
 impl Host {
     /// Hosts 192.0.2.1 and 192.0.2.2, joined by a wire.
     pub(super) fn pair(hook: Hook) -> (Self, Self) {
+        Self::pair_at([1, 2].map(|number| Ipv4Addr::new(192, 0, 2, number).into()), hook)
+    }
+
+    /// Hosts 2001:db8::1 and 2001:db8::2, joined by a wire.
+    pub(super) fn pair_by_ipv6() -> (Self, Self) {
+        Self::pair_at([1, 2].map(|number| ipv6_vtep(number).into()), Hook::Tcx)
+    }
+
+    fn pair_at(vteps: [IpAddr; 2], hook: Hook) -> (Self, Self) {
         let (one, two) = (Namespace::new(), Namespace::new());
         one.ip(&format!(
             "link add under0 mtu {UNDERLAY_MTU_BYTES} type veth peer name under0 mtu {UNDERLAY_MTU_BYTES} netns {}",
             two.netns()
         ));
-        (Self::open(one, 1, hook), Self::open(two, 2, hook))
+        (Self::open(one, vteps[0], hook), Self::open(two, vteps[1], hook))
     }
 
     /// Host 192.0.2.1, which has another address that the kernel would rather use, and the other end of
@@ -119,12 +128,29 @@ impl Host {
             wire.ip(&format!("address add 192.0.2.{number}/24 dev under0"));
         }
         wire.ip("link set under0 up");
-        (Self::open(host, 1, hook), wire)
+        (Self::open(host, Ipv4Addr::new(192, 0, 2, 1).into(), hook), wire)
     }
 
-    fn open(namespace: Namespace, number: u8, hook: Hook) -> Self {
-        let vtep = Ipv4Addr::new(192, 0, 2, number);
-        namespace.ip(&format!("address add {vtep}/24 dev under0"));
+    /// Host 2001:db8::1, which has the addresses 2001:db8::3:1 and 192.0.2.1, too, and the other end of its
+    /// wire, which has the addresses 2001:db8::2 to 2001:db8::9 and 192.0.2.2.
+    pub(super) fn alone_by_ipv6() -> (Self, Namespace) {
+        let (host, wire) = (Namespace::new(), Namespace::new());
+        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.netns()));
+        host.ip("address add 192.0.2.1/24 dev under0");
+        host.ip("address add 2001:db8::3:1/64 dev under0 nodad");
+        wire.ip("address add 192.0.2.2/24 dev under0");
+        for number in 2..10 {
+            wire.ip(&format!("address add {}/64 dev under0 nodad", ipv6_vtep(number)));
+        }
+        wire.ip("link set under0 up");
+        (Self::open(host, ipv6_vtep(1).into(), Hook::Tcx), wire)
+    }
+
+    fn open(namespace: Namespace, vtep: IpAddr, hook: Hook) -> Self {
+        let address = if vtep.is_ipv4() { format!("{vtep}/24") } else { format!("{vtep}/64") };
+        // A wire of its own has no duplicates to be detected.
+        let nodad = if vtep.is_ipv4() { "" } else { "nodad" };
+        namespace.ip(&format!("address add {address} dev under0 {nodad}"));
         namespace.ip("link set under0 up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut host = Self { vtep, opened: None, runtime, namespace, pins: PinDir::new(), hook };
@@ -135,7 +161,7 @@ impl Host {
     /// Drops the data plane, as when the agent ends, and opens it again.
     pub(super) fn reopen(&mut self) {
         self.opened = None;
-        let config = DatapathConfig { vtep: self.vtep.into(), vxlan_port: VXLAN_PORT, pin_dir: self.pins.0.clone() };
+        let config = DatapathConfig { vtep: self.vtep, vxlan_port: VXLAN_PORT, pin_dir: self.pins.0.clone() };
         let open = || {
             let _guard = self.runtime.enter();
             Datapath::open_with(&config, self.hook)
@@ -257,15 +283,21 @@ impl Instance {
     }
 }
 
+/// As on the IPv6 underlays here.
+pub(super) fn ipv6_vtep(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())
+}
+
 /// A network in which these instances are here and those are there.
-pub(super) fn network(here: &[&Instance], there: &[&Instance], vtep: Ipv4Addr) -> KernelNetwork {
+pub(super) fn network(here: &[&Instance], there: &[&Instance], vtep: impl Into<IpAddr>) -> KernelNetwork {
+    let vtep = vtep.into();
     let local = here.iter().map(|instance| (instance.mac, FdbTarget::Local));
-    let remote = there.iter().map(|instance| (instance.mac, FdbTarget::Remote(vtep.into())));
+    let remote = there.iter().map(|instance| (instance.mac, FdbTarget::Remote(vtep)));
     KernelNetwork {
         settings: Some(NetworkSettings { managed: false, mtu_bytes: MTU_BYTES }),
         ports: here.iter().map(|instance| (instance.mac, instance.port())).collect(),
         fdb: local.chain(remote).collect(),
         neighbors: Default::default(),
-        vteps: if there.is_empty() { Default::default() } else { [vtep.into()].into() },
+        vteps: if there.is_empty() { Default::default() } else { [vtep].into() },
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
-use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, plan};
+use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
 use super::lab::{Host, Instance, Namespace, network};
 use crate::layout::{FdbKey, MemberKey, Network, VtepKey, vtep_octets};
@@ -200,7 +200,7 @@ mod damage {
             datapath.tables.neighbors.remove(&key).expect("removed");
         });
         scene.is_repaired("a neighbor that was removed");
-        let vtep = VtepKey { vni: vni().get(), address: vtep_octets(scene.two.vtep.into()) };
+        let vtep = VtepKey { vni: vni().get(), address: vtep_octets(scene.two.vtep) };
         scene.by_hand(|datapath| datapath.tables.vteps.remove(&vtep).expect("removed"));
         scene.is_repaired("a VTEP that was removed");
         scene.by_hand(|datapath| datapath.tables.networks.remove(&vni().get()).expect("removed"));
@@ -412,20 +412,10 @@ mod refusals {
     }
 
     #[test]
-    fn a_vtep_of_another_family() {
-        let (mut host, _wire) = Host::alone(Hook::Tcx);
-        let vtep = "2001:db8::1".parse().expect("an address");
-        let why = "VTEP 2001:db8::1 is not IPv4, as this host's own is";
-        refused(&mut host, &NetOp::AddVtep { vni: vni(), vtep }, why);
-        let target = FdbTarget::Remote(vtep);
-        refused(&mut host, &NetOp::SetFdb { vni: vni(), mac: MacAddr::for_port([1; 5]), target }, why);
-    }
-
-    #[test]
     fn a_folder_for_pins_that_is_on_no_bpf_file_system() {
         let (host, _wire) = Host::alone(Hook::Tcx);
         let pin_dir = std::env::temp_dir().join("privnet-test-never-made");
-        let config = crate::DatapathConfig { vtep: host.vtep.into(), vxlan_port: 4789, pin_dir: pin_dir.clone() };
+        let config = crate::DatapathConfig { vtep: host.vtep, vxlan_port: 4789, pin_dir: pin_dir.clone() };
         let refusal = host.namespace.within(|| Datapath::open(&config).err()).expect("refused");
         assert_eq!(refusal.to_string(), format!("cannot pin eBPF objects in {}", pin_dir.display()));
         assert!(!pin_dir.exists());
@@ -510,7 +500,7 @@ fn an_agent_s_data_plane_is_neither_taken_over_nor_purged_under_its_feet() {
     let mut scene = Scene::new(Hook::Tcx);
     let pin_dir = scene.one.pins.0.clone();
     let why = format!("cannot take the folder {}", pin_dir.display());
-    let config = crate::DatapathConfig { vtep: scene.one.vtep.into(), vxlan_port: 4789, pin_dir: pin_dir.clone() };
+    let config = crate::DatapathConfig { vtep: scene.one.vtep, vxlan_port: 4789, pin_dir: pin_dir.clone() };
     let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
     assert_eq!(refusal.to_string(), why);
     let refusal = scene.one.namespace.within(|| purge(&pin_dir).err()).expect("refused");
@@ -537,14 +527,6 @@ fn changes_of_devices_are_told() {
     while host.with(|opened, _| opened.link_events.next().now_or_never()).is_some() {}
     host.namespace.ip(&format!("link add other0 type veth peer name other0 netns {}", namespace.netns()));
     host.with(|opened, runtime| runtime.block_on(opened.link_events.next())).expect("told");
-}
-
-#[test]
-fn the_default_route_says_which_address_to_use() {
-    let (host, _wire) = Host::alone(Hook::Tcx);
-    host.namespace.within(crate::default_vtep).expect_err("no default route");
-    host.namespace.ip(&format!("route add default via 192.0.2.2 src {}", host.vtep));
-    assert_eq!(host.namespace.within(crate::default_vtep).expect("chosen"), host.vtep);
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl Zone {
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
             return Ok(self.accept(OperationKind::Attach, Vec::new(), wait, world));
         }
+        self.refuse_other_family(segment, instance.host)?;
         let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
         let lease = match (before.range, address) {
             (None, _) => None,
@@ -374,6 +375,24 @@ impl Zone {
         }
         let oldest = self.operations.get(self.finished.first()?)?;
         Some(Change::Operation(Row::remove(Arc::clone(oldest))))
+    }
+
+    /// Hosts with VTEPs of IPv4 and of IPv6 reach each other not at all. That the host fits one other host
+    /// of the network is enough, since that one fits the rest.
+    pub(super) fn refuse_other_family(&self, segment: &Segment, host: HostId) -> Result<(), Refusal> {
+        let other = segment.ports_per_host.keys().find(|other| **other != host);
+        match (self.host(host), other.and_then(|other| self.host(*other))) {
+            (Some(host), Some(other)) if host.facts.vtep.is_ipv4() != other.facts.vtep.is_ipv4() => {
+                Err(Refusal::VtepFamilies {
+                    host: host.name.clone(),
+                    vtep: host.facts.vtep,
+                    network: segment.network.id,
+                    other: other.name.clone(),
+                    other_vtep: other.facts.vtep,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn segment(&self, id: NetworkId) -> Result<&Segment, Refusal> {

@@ -118,6 +118,22 @@ pub enum Refusal {
     /// Every VNI is taken or quarantined.
     #[error("all VNIs are in use or wait for hosts to confirm that they carry them no more")]
     VnisExhausted,
+    /// One end of a tunnel cannot be IPv4 and the other IPv6.
+    #[error(
+        "host {host} has the VTEP {vtep}, and host {other}, which carries private network {network}, has {other_vtep}: a network's hosts need VTEPs of the same IP version"
+    )]
+    VtepFamilies {
+        /// Of the instance.
+        host: HostName,
+        /// Its underlay address.
+        vtep: std::net::IpAddr,
+        /// The network.
+        network: NetworkId,
+        /// Another host of the network.
+        other: HostName,
+        /// That one's underlay address.
+        other_vtep: std::net::IpAddr,
+    },
     /// Two hosts cannot be one VTEP.
     #[error("host {holder} already has the underlay address {vtep}")]
     VtepTaken {
@@ -161,6 +177,7 @@ impl Refusal {
             | Self::InstanceInUse { .. }
             | Self::HostInUse { .. }
             | Self::VnisExhausted
+            | Self::VtepFamilies { .. }
             | Self::VtepTaken { .. } => RefusalKind::Conflict,
         }
     }

@@ -11,5 +11,6 @@ mod hosts;
 mod labs;
 mod networks;
 mod repair;
+mod segment;
 mod support;
 mod up;

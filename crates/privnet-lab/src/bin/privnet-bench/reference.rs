@@ -1,7 +1,7 @@
 //! What privnet's data plane is held against: networks as one builds them by hand.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -54,7 +54,7 @@ fn end(lab: &mut Lab, number: usize) -> Result<End> {
 }
 
 /// The bridge and the vxlan device of a host. The bridge knows where the other host's instance is.
-fn make_vtep(host: &Host, remote: Ipv4Addr, other: usize) -> Result<()> {
+fn make_vtep(host: &Host, remote: IpAddr, other: usize) -> Result<()> {
     let (ns, local, device) = (&host.namespace, host.vtep, host.underlay_device);
     ns.ip("link add br0 up type bridge stp_state 0 mcast_snooping 0")?;
     let options = format!("id 4097 local {local} dev {device} dstport 4789 nolearning noudpcsum");

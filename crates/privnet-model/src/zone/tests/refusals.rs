@@ -272,3 +272,22 @@ fn a_zone_without_a_free_vni_says_what_to_wait_for() {
     let refusal = Refusal::VnisExhausted;
     assert_eq!((refusal.to_string().as_str(), refusal.kind()), (message, RefusalKind::Conflict));
 }
+
+#[test]
+fn no_network_has_hosts_of_both_ip_versions() {
+    let mut world = World::default();
+    let (network, first) = (world.managed(50, 99), world.instance_on(1));
+    let vtep = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 3]);
+    let facts = HostFacts { vtep, underlay_mtu_bytes: 1500, version: "0.1.0".to_owned() };
+    world.run(&Command::RegisterHost { name: host_name(3), facts });
+    let Outcome::Instance(stranger) = world.run(&create_instance(3)) else { panic!("no instance") };
+    // Alone it fits, as the first one of a network does.
+    let own = world.managed(50, 99);
+    world.attach(own, stranger.id);
+    world.attach(network, first);
+    let message = format!(
+        "host host-3 has the VTEP 2001:db8::3, and host host-1, which carries private network {network}, has 192.0.2.1: \
+         a network's hosts need VTEPs of the same IP version"
+    );
+    check(&mut world, &attach(network, stranger.id), RefusalKind::Conflict, &message);
+}
