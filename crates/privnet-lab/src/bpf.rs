@@ -10,14 +10,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::lab::Host;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_OBJ_GET: libc::c_int = 7;
 
-/// A pinned map whose keys are compared and removed as plain octets.
+/// A pinned map whose keys and values are plain octets here.
 pub struct Map {
     fd: OwnedFd,
     key_octets: usize,
+    value_octets: usize,
 }
 
 /// The parts of `union bpf_attr` that are used here; what is not used is zero.
@@ -27,20 +30,25 @@ struct Attributes {
     /// The pin's path for `BPF_OBJ_GET`, otherwise the map.
     path_or_map: u64,
     key: u64,
-    next_key: u64,
+    next_key_or_value: u64,
     flags: u64,
 }
 
 impl Map {
     /// Opens the map of this name that a host's agent has pinned.
     pub fn of_host(host: &Host, name: &str) -> Result<Self> {
-        for entry in fs::read_dir(&host.pin_dir)? {
+        Self::in_pin_dir(&host.pin_dir, name)
+    }
+
+    /// Opens the map of this name that an agent has pinned in its folder.
+    pub(crate) fn in_pin_dir(dir: &Path, name: &str) -> Result<Self> {
+        for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
             let pin = entry?.path().join(name);
             if pin.exists() {
                 return Self::open(&pin);
             }
         }
-        bail!("{} has no map {name} in {}", host.name, host.pin_dir.display())
+        bail!("there is no map {name} in {}", dir.display())
     }
 
     fn open(path: &Path) -> Result<Self> {
@@ -50,8 +58,10 @@ impl Map {
         // SAFETY: the kernel has just made it, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let described = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
-        let key_octets = described.lines().find_map(|line| line.strip_prefix("key_size:")?.trim().parse().ok());
-        Ok(Self { fd, key_octets: key_octets.context("a map has keys")? })
+        let octets = |field| described.lines().find_map(|line: &str| line.strip_prefix(field)?.trim().parse().ok());
+        let sizes = octets("key_size:").zip(octets("value_size:"));
+        let (key_octets, value_octets) = sizes.context("a map has keys and values")?;
+        Ok(Self { fd, key_octets, value_octets })
     }
 
     /// All keys, in an order of their own.
@@ -62,7 +72,7 @@ impl Map {
             let attributes = Attributes {
                 path_or_map: self.fd.as_raw_fd() as u64,
                 key: keys.last().map_or(0, |key| key.as_ptr() as u64),
-                next_key: next.as_mut_ptr() as u64,
+                next_key_or_value: next.as_mut_ptr() as u64,
                 flags: 0,
             };
             match bpf(BPF_MAP_GET_NEXT_KEY, &attributes) {
@@ -80,6 +90,21 @@ impl Map {
         let attributes =
             Attributes { path_or_map: self.fd.as_raw_fd() as u64, key: key.as_ptr() as u64, ..Attributes::default() };
         bpf(BPF_MAP_DELETE_ELEM, &attributes).context("cannot remove an entry")?;
+        Ok(())
+    }
+
+    /// Gives one entry's value to another, which need not be there. Not for values of each processor.
+    pub(crate) fn copy(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let mut value = vec![0_u8; self.value_octets];
+        let mut attributes = Attributes {
+            path_or_map: self.fd.as_raw_fd() as u64,
+            key: from.as_ptr() as u64,
+            next_key_or_value: value.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        bpf(BPF_MAP_LOOKUP_ELEM, &attributes).context("cannot read an entry")?;
+        attributes.key = to.as_ptr() as u64;
+        bpf(BPF_MAP_UPDATE_ELEM, &attributes).context("cannot write an entry")?;
         Ok(())
     }
 }

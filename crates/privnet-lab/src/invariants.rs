@@ -157,7 +157,8 @@ impl Said {
             }
             match wanted.remove(device) {
                 Some(port) => differences.extend(
-                    host_side_flaws(&link, &port).map(|flaw| format!("{device} on {}: {flaw}: {link}", host.name)),
+                    host_side_flaws(&link, &port)
+                        .map(|flaw| format!("{device} on {}: {flaw}: {}", host.name, brief(&link))),
                 ),
                 None => differences.push(format!("{device} on {} belongs to nothing", host.name)),
             }
@@ -181,7 +182,7 @@ impl Said {
             for link in links.iter().filter(|link| text(link, "ifname").starts_with("net")) {
                 let sound = is_up(link) && mtus.get(text(link, "address")).is_some_and(|mtu| link["mtu"] == *mtu);
                 if !wanted.remove(text(link, "address")) || !sound {
-                    differences.push(format!("in {}: not as wanted: {link}", placement.netns));
+                    differences.push(format!("in {}: not as wanted: {}", placement.netns, brief(link)));
                 }
             }
             differences.extend(wanted.into_iter().map(|mac| format!("in {}: no device {mac}", placement.netns)));
@@ -317,7 +318,7 @@ pub fn device_of(mac: &str) -> String {
 }
 
 /// Whether a device is the host side of a port, by its name.
-fn is_port(device: &str) -> bool {
+pub(crate) fn is_port(device: &str) -> bool {
     device.strip_prefix("pn").is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
@@ -330,6 +331,11 @@ fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = 
         (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
     ];
     flaws.into_iter().filter(|(holds, _)| !holds).map(|(_, flaw)| flaw)
+}
+
+/// Of a device, what is compared.
+fn brief(link: &Value) -> String {
+    ["ifname", "address", "mtu", "flags", "ifalias"].map(|key| format!("{key} {}", link[key])).join(", ")
 }
 
 fn is_up(link: &Value) -> bool {

@@ -160,6 +160,8 @@ pub struct Host {
     pub pin_dir: PathBuf,
     /// Where its agent keeps its copy of what is wanted.
     pub state_dir: PathBuf,
+    /// Where its agent finds the server.
+    server_socket: PathBuf,
     agent: Option<Daemon>,
 }
 
@@ -217,6 +219,16 @@ impl Lab {
         self.registration.run_dir.join("sync.sock")
     }
 
+    /// From its next start the agent of host `host`, from 1, finds the server at this Unix socket.
+    pub(crate) fn connect_by(&mut self, host: usize, socket: &Path) {
+        self.hosts[host - 1].server_socket = socket.to_owned();
+    }
+
+    /// Where the server keeps what must survive.
+    pub(crate) fn server_dir(&self) -> PathBuf {
+        self.dir().join("server")
+    }
+
     /// The hosts.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
@@ -240,6 +252,14 @@ impl Lab {
         self.server.as_ref()
     }
 
+    pub(crate) fn server_mut(&mut self) -> Option<&mut Daemon> {
+        self.server.as_mut()
+    }
+
+    pub(crate) fn agent_mut(&mut self, host: usize) -> Option<&mut Daemon> {
+        self.hosts[host - 1].agent.as_mut()
+    }
+
     /// Runs the `privnet` command against the lab's server, and returns what it printed.
     ///
     /// # Errors
@@ -254,7 +274,12 @@ impl Lab {
     /// It ends, or is not ready in time; the message quotes its log.
     pub fn start_server(&mut self) -> Result<()> {
         self.spawn_server()?;
-        let (server, api) = (self.server.as_mut().context("just started")?, &self.api);
+        self.wait_for_server()
+    }
+
+    /// Waits until the server that was started is ready.
+    pub(crate) fn wait_for_server(&mut self) -> Result<()> {
+        let (server, api) = (self.server.as_mut().context("no server was started")?, &self.api);
         let ready = wait_for(
             || "the server is not ready".to_owned(),
             READY_TIMEOUT,
@@ -274,7 +299,7 @@ impl Lab {
     pub fn spawn_server(&mut self) -> Result<()> {
         let mut command = self.privnet_command(&self.builder.log);
         command.args(["server", "--listen", &listen_address(self.id())]);
-        command.arg("--data").arg(self.dir().join("server")).arg("--sync-socket").arg(self.sync_socket());
+        command.arg("--data").arg(self.server_dir()).arg("--sync-socket").arg(self.sync_socket());
         command.args(&self.builder.server_args);
         self.server = Some(Daemon::start("the server", &mut command, &self.dir().join("server.log"))?);
         Ok(())
@@ -444,10 +469,10 @@ impl Lab {
     }
 
     fn agent_command(&self, host: usize) -> std::process::Command {
-        let Host { name, vtep, namespace, pin_dir, state_dir, .. } = self.host(host);
+        let Host { name, vtep, namespace, pin_dir, state_dir, server_socket, .. } = self.host(host);
         let mut command = namespace.command(&self.binary.display().to_string());
         command.args(["--config", "/dev/null", "--log", &self.builder.log, "agent", "--name", name]);
-        command.args(["--vtep", &vtep.to_string(), "--server"]).arg(format!("unix://{}", self.sync_socket().display()));
+        command.args(["--vtep", &vtep.to_string(), "--server"]).arg(format!("unix://{}", server_socket.display()));
         command.arg("--state").arg(state_dir).arg("--bpf-dir").arg(pin_dir);
         command
     }
@@ -497,6 +522,7 @@ impl Lab {
             underlay_device: UNDERLAY_DEVICE,
             pin_dir: leftovers::pin_dir(self.id(), &name),
             state_dir,
+            server_socket: self.sync_socket(),
             agent: None,
             name,
         })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -141,7 +142,19 @@ fn remove_data(lab: &str, run_dir: &Path) -> Result<()> {
     let Ok(path) = fs::read_to_string(run_dir.join("data-dir")) else { return Ok(()) };
     let data_dir = PathBuf::from(path);
     if data_dir.file_name().is_some_and(|name| name.to_string_lossy() == format!("pnlab-{lab}")) {
+        unmount_below(&data_dir)?;
         remove_dir(&data_dir)?;
+    }
+    Ok(())
+}
+
+/// Removes the disks of a lab.
+fn unmount_below(dir: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
+    for mount in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+        if Path::new(mount).starts_with(dir) {
+            umount2(mount, MntFlags::MNT_DETACH).with_context(|| format!("cannot unmount {mount}"))?;
+        }
     }
     Ok(())
 }

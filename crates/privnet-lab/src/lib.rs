@@ -31,6 +31,7 @@
 mod api;
 pub mod bpf;
 mod capture;
+pub mod chaos;
 pub mod demo;
 mod dhcp;
 mod frame;

@@ -42,6 +42,13 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Removes it. Its devices go when nobody uses it any more, clones of this among others.
+    pub(crate) fn remove(self) -> Result<()> {
+        let Self { lab, name, file } = self;
+        drop(file);
+        run(command(&lab, "ip").args(["netns", "delete", &name])).map(drop)
+    }
+
     /// Its name, as `ip netns` shows it.
     pub fn name(&self) -> &str {
         &self.name
