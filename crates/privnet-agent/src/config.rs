@@ -20,6 +20,8 @@ pub struct AgentConfig {
     pub vxlan_port: u16,
     /// The folder in the BPF file system where programs and maps outlive the agent.
     pub pin_dir: PathBuf,
+    /// How many copies of frames to many one port may cause in a second; 0: any number.
+    pub bum_copies_per_second: u32,
 }
 
 /// Where the server serves the sync protocol: on this machine only, until hosts can prove who they are.

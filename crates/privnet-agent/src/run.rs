@@ -55,7 +55,12 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
         Some(vtep) => vtep,
         None => default_vtep().map_err(AgentError::DefaultVtep)?,
     };
-    let datapath = DatapathConfig { vtep, vxlan_port: config.vxlan_port, pin_dir: config.pin_dir };
+    let datapath = DatapathConfig {
+        vtep,
+        vxlan_port: config.vxlan_port,
+        pin_dir: config.pin_dir,
+        bum_copies_per_second: config.bum_copies_per_second,
+    };
     let Opened { datapath, dhcp_requests, sender, link_events, underlay_mtu_bytes } =
         Datapath::open(&datapath).map_err(AgentError::Open)?;
     let overlay_mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);

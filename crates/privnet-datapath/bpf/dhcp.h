@@ -8,6 +8,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "count.h"
+#include "limits.h"
 
 #define DHCP_SERVER_PORT 67
 #define IP_FRAGMENT_OFFSET 0x1fff
@@ -43,6 +44,8 @@ static __always_inline int ask_agent(struct __sk_buff *skb, struct port *port, s
 		return drop(row, DROP_TOO_SHORT);
 	if (octets > DHCP_FRAME_OCTETS_MAX)
 		return drop(row, DROP_TOO_BIG);
+	if (!may_ask_agent(skb->ifindex))
+		return drop(row, DROP_DHCP_LIMIT);
 	request = bpf_ringbuf_reserve(&dhcp_requests, sizeof(*request), 0);
 	if (!request)
 		return drop(row, DROP_DHCP_QUEUE_FULL);

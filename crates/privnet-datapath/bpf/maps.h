@@ -84,6 +84,10 @@ enum drop_reason {
 	DROP_TARGET_CLOSED, /* the port that it is for is closed */
 	DROP_UNKNOWN_VTEP, /* from a host that does not carry the network */
 	DROP_NO_TUNNEL, /* not from a tunnel, or a tunnel header could not be made */
+	DROP_BUM_LIMIT, /* more copies than the port, or the network from the overlay, may cause */
+	DROP_DHCP_LIMIT, /* more DHCP requests than the port may make */
+	DROP_RESERVED_GROUP, /* to an address that no bridge forwards */
+	DROP_UNKNOWN_VNI, /* from the overlay, of a network that this host does not carry */
 	DROP_REASONS,
 };
 

@@ -18,3 +18,11 @@ static __always_inline bool is_group(const __u8 *mac)
 {
 	return mac[0] & 1;
 }
+
+/* 01:80:c2:00:00:00 to 0f (IEEE 802.1Q 8.6.3): the two ends of a wire speak so, such as STP, LACP, LLDP, pause. */
+static __always_inline bool is_reserved_group(const __u8 *mac)
+{
+	const __u8 reserved[5] = { 0x01, 0x80, 0xc2, 0x00, 0x00 };
+
+	return same(mac, reserved, 5) && mac[5] <= 0x0f;
+}

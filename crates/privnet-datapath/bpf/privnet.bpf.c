@@ -6,6 +6,7 @@
 #include "arp.h"
 #include "deliver.h"
 #include "dhcp.h"
+#include "limits.h"
 
 #define VLAN_ID 0x0fff
 #define OVERLAY_ROW 0
@@ -92,6 +93,10 @@ int from_port(struct __sk_buff *skb)
 	if (is_group(key.mac)) {
 		struct flood flood = { .skb = skb, .vni = port->vni, .from = ifindex };
 
+		if (is_reserved_group(key.mac))
+			return drop(row, DROP_RESERVED_GROUP);
+		if (!may_flood(ifindex, BUDGET_PORT_BUM, network->local_members + network->remote_members))
+			return drop(row, DROP_BUM_LIMIT);
 		count_sent(row, skb);
 		bpf_loop(network->local_members, flood_to_port, &flood, 0);
 		bpf_loop(network->remote_members, flood_to_vtep, &flood, 0);
@@ -114,6 +119,12 @@ int from_port(struct __sk_buff *skb)
 	return bpf_redirect(overlay_ifindex, 0);
 }
 
+/* Why what is from no VTEP of a network is dropped. */
+static __always_inline enum drop_reason unknown_source(__u32 vni)
+{
+	return bpf_map_lookup_elem(&networks, &vni) ? DROP_UNKNOWN_VTEP : DROP_UNKNOWN_VNI;
+}
+
 SEC("classifier")
 int from_overlay(struct __sk_buff *skb)
 {
@@ -126,7 +137,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (!get_tunnel(skb, &source))
 		return drop_from(OVERLAY_ROW, DROP_NO_TUNNEL);
 	if (!bpf_map_lookup_elem(&vteps, &source))
-		return drop_from(OVERLAY_ROW, DROP_UNKNOWN_VTEP);
+		return drop_from(OVERLAY_ROW, unknown_source(source.vni));
 
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
 		return drop_from(OVERLAY_ROW, DROP_TOO_SHORT);
@@ -139,6 +150,8 @@ int from_overlay(struct __sk_buff *skb)
 		network = bpf_map_lookup_elem(&networks, &key.vni);
 		if (!network)
 			return drop_from(OVERLAY_ROW, DROP_CLOSED);
+		if (!may_flood(key.vni, BUDGET_NETWORK_BUM, network->local_members))
+			return drop_from(OVERLAY_ROW, DROP_BUM_LIMIT);
 		bpf_loop(network->local_members, flood_to_port, &flood, 0);
 		return TC_ACT_SHOT;
 	}

@@ -30,6 +30,9 @@ pub struct DatapathConfig {
     pub vxlan_port: u16,
     /// A folder of the BPF file system, this agent's alone.
     pub pin_dir: PathBuf,
+    /// How many copies of frames to many (BUM) one port may cause in a second, and all that the overlay
+    /// brings into one network; 0: any number.
+    pub bum_copies_per_second: u32,
 }
 
 /// The parts of an open data plane.
@@ -78,7 +81,7 @@ impl Datapath {
         let taken = pins.take()?;
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes, is_ipv6: vtep.is_ipv6() };
-        let mut programs = Programs::load(&pins, hook, vtep)?;
+        let mut programs = Programs::load(&pins, hook, vtep, config.bum_copies_per_second)?;
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;

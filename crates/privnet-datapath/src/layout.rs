@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use privnet_model::{MacAddr, Vni};
 
 /// Raised whenever a layout changes: pinned maps outlive the agent, and those of another version are not used.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// How many reasons there are to drop a frame, and their names in the order of their numbers.
-pub(crate) const DROP_REASONS: [&str; 12] = [
+pub(crate) const DROP_REASONS: [&str; 16] = [
     "closed",
     "too-short",
     "spoofed-mac",
@@ -21,6 +21,10 @@ pub(crate) const DROP_REASONS: [&str; 12] = [
     "target-closed",
     "unknown-vtep",
     "no-tunnel",
+    "bum-limit",
+    "dhcp-limit",
+    "reserved-group",
+    "unknown-vni",
 ];
 
 /// The row of the counters for what comes from the overlay and has no port.

@@ -58,6 +58,9 @@ pub(crate) struct Programs {
     pins: Pins,
 }
 
+/// What one copy costs is counted in nanoseconds.
+const SECOND_NS: u64 = 1_000_000_000;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Hook {
@@ -84,15 +87,22 @@ impl Which {
 
 impl Programs {
     /// Loads them, with the maps that are pinned or new ones.
-    pub(crate) fn load(pins: &Pins, overlay_hook: Hook, vtep: IpAddr) -> Result<Self, KernelError> {
+    pub(crate) fn load(
+        pins: &Pins,
+        overlay_hook: Hook,
+        vtep: IpAddr,
+        bum_copies_per_second: u32,
+    ) -> Result<Self, KernelError> {
         let (ipv4, ipv6) = match vtep {
             IpAddr::V4(vtep) => (u32::from(vtep), [0; 16]),
             IpAddr::V6(vtep) => (0, vtep.octets()),
         };
+        let bum_copy_ns = SECOND_NS.checked_div(bum_copies_per_second.into()).unwrap_or(0);
         let mut object = EbpfLoader::new()
             .default_map_pin_directory(pins.maps())
             .override_global("local_vtep_ipv4", &ipv4, true)
             .override_global("local_vtep_ipv6", &ipv6, true)
+            .override_global("bum_copy_ns", &bum_copy_ns, true)
             .load(OBJECT)
             .step(format_args!("load the eBPF object"))?;
         let from_port = load(&mut object, Which::FromPort)?;

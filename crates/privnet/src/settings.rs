@@ -37,7 +37,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 17] = [
+pub(crate) const SETTINGS: [Setting; 18] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -55,6 +55,7 @@ pub(crate) const SETTINGS: [Setting; 17] = [
     Setting { name: "state", default: Fallback::InData { file: "agent", prefix: "" } },
     Setting { name: "bpf-dir", default: Fallback::Value("/sys/fs/bpf/privnet") },
     Setting { name: "vxlan-port", default: Fallback::Value("4789") },
+    Setting { name: "bum-copies-per-second", default: Fallback::Value("200000") },
 ];
 
 /// The file that is read when neither `--config` nor `PRIVNET_CONFIG` names one. It may be missing.

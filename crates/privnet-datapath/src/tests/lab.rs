@@ -4,10 +4,11 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aya::maps::HashMap;
 use aya::programs::SchedClassifier;
 use aya::{TestRun, TestRunOptions};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -96,6 +97,7 @@ pub(super) struct Host {
     pub(super) namespace: Namespace,
     pub(super) pins: PinDir,
     hook: Hook,
+    bum_copies_per_second: u32,
 }
 
 impl Host {
@@ -153,7 +155,8 @@ impl Host {
         namespace.ip(&format!("address add {address} dev under0 {nodad}"));
         namespace.ip("link set under0 up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut host = Self { vtep, opened: None, runtime, namespace, pins: PinDir::new(), hook };
+        let mut host =
+            Self { vtep, opened: None, runtime, namespace, pins: PinDir::new(), hook, bum_copies_per_second: 0 };
         host.reopen();
         host
     }
@@ -161,12 +164,19 @@ impl Host {
     /// Drops the data plane, as when the agent ends, and opens it again.
     pub(super) fn reopen(&mut self) {
         self.opened = None;
-        let config = DatapathConfig { vtep: self.vtep, vxlan_port: VXLAN_PORT, pin_dir: self.pins.0.clone() };
+        let config =
+            DatapathConfig { bum_copies_per_second: self.bum_copies_per_second, ..config(self.vtep, &self.pins.0) };
         let open = || {
             let _guard = self.runtime.enter();
             Datapath::open_with(&config, self.hook)
         };
         self.opened = Some(self.namespace.within(open).expect("opened"));
+    }
+
+    /// As [`reopen`](Self::reopen), with another limit.
+    pub(super) fn reopen_with_limit(&mut self, bum_copies_per_second: u32) {
+        self.bum_copies_per_second = bum_copies_per_second;
+        self.reopen();
     }
 
     /// Drops the data plane, as when the agent ends.
@@ -211,6 +221,17 @@ impl Host {
         (run.return_value, result)
     }
 
+    /// All ports may again what they have done too often, as when time has passed.
+    pub(super) fn forget_budgets(&mut self) {
+        self.with(|opened, _| {
+            let map = opened.datapath.programs.object().map_mut("budgets").expect("in the object");
+            let mut budgets = HashMap::<_, [u32; 2], u64>::try_from(map).expect("a hash map");
+            for key in budgets.keys().collect::<Result<Vec<_>, _>>().expect("read") {
+                budgets.remove(&key).expect("removed");
+            }
+        });
+    }
+
     pub(super) fn index_of(&mut self, port: MacAddr) -> u32 {
         self.with(|opened, _| opened.datapath.device(port)).expect("read").expect("plugged in").index
     }
@@ -238,6 +259,12 @@ impl Host {
             self.apply(&op).unwrap_or_else(|error| panic!("{op}: {}", with_causes(&error)));
         }
     }
+}
+
+/// As most hosts are set up.
+pub(super) fn config(vtep: IpAddr, pin_dir: &Path) -> DatapathConfig {
+    let pin_dir = pin_dir.to_owned();
+    DatapathConfig { vtep, vxlan_port: VXLAN_PORT, pin_dir, bum_copies_per_second: 0 }
 }
 
 /// The first members of struct __sk_buff, and the size of it all.

@@ -1,5 +1,8 @@
 //! What the programs do with each kind of frame (design §7), one test for each rule.
 
+mod limits;
+mod strange;
+
 use std::net::Ipv4Addr;
 
 use privnet_model::{MacAddr, SERVER_MAC, Vni};
@@ -309,12 +312,16 @@ mod dhcp {
         let mut scene = Scene::managed();
         let frame = scene.dhcp();
         while scene.host.counters(scene.a.mac).drops.is_empty() {
+            // As if each came when the port may ask again.
+            scene.host.forget_budgets();
             assert_eq!(scene.judge(&frame).0, SHOT);
         }
+        scene.host.forget_budgets();
         scene.drops(&frame, "dhcp-queue-full");
         scene.host.next_dhcp_request();
+        scene.host.forget_budgets();
         assert_eq!(scene.judge(&frame).0, SHOT);
-        assert_eq!(scene.host.counters(scene.a.mac).drops["dhcp-queue-full"], 2);
+        assert_eq!(scene.host.counters(scene.a.mac).drops, [("dhcp-queue-full", 2)].into());
     }
 
     #[test]
@@ -487,6 +494,14 @@ mod from_overlay {
         let strange = Vtep::at(&wire.scene.wire, STRANGE_VTEP);
         let frame = saying(wire.scene.b.mac, wire.scene.c.mac, "hello");
         wire.drops(&strange, wire.scene.vni, &frame, "unknown-vtep");
+    }
+
+    #[test]
+    fn a_frame_of_a_network_that_this_host_does_not_carry_is_dropped() {
+        let mut wire = Wire::new();
+        let other = Vtep::at(&wire.scene.wire, Ipv4Addr::new(192, 0, 2, 3));
+        let frame = saying(wire.scene.b.mac, wire.scene.c.mac, "hello");
+        wire.drops(&other, Vni::from_random(300), &frame, "unknown-vni");
     }
 
     #[test]

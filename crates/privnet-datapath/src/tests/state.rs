@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 
 use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
 use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
-use super::lab::{Host, Instance, Namespace, network};
-use crate::layout::{FdbKey, MemberKey, Network, VtepKey, vtep_octets};
+use super::lab::{Host, Instance, Namespace, config, network};
+use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, port_device};
 use crate::programs::Hook;
 use crate::{Datapath, KernelDump, purge, sys};
@@ -340,7 +341,7 @@ mod damage {
 fn maps_of_another_layout_are_not_kept() {
     let mut scene = Scene::new(Hook::Tcx);
     let pins = &scene.one.pins.0;
-    let [mine, other, theirs] = ["v1", "v0", "void"].map(|name| pins.join(name));
+    let [mine, other, theirs] = [&*format!("v{LAYOUT_VERSION}"), "v0", "void"].map(|name| pins.join(name));
     for dir in [&other, &theirs] {
         std::fs::create_dir(dir).expect("made");
     }
@@ -415,7 +416,7 @@ mod refusals {
     fn a_folder_for_pins_that_is_on_no_bpf_file_system() {
         let (host, _wire) = Host::alone(Hook::Tcx);
         let pin_dir = std::env::temp_dir().join("privnet-test-never-made");
-        let config = crate::DatapathConfig { vtep: host.vtep, vxlan_port: 4789, pin_dir: pin_dir.clone() };
+        let config = config(host.vtep, &pin_dir);
         let refusal = host.namespace.within(|| Datapath::open(&config).err()).expect("refused");
         assert_eq!(refusal.to_string(), format!("cannot pin eBPF objects in {}", pin_dir.display()));
         assert!(!pin_dir.exists());
@@ -424,11 +425,7 @@ mod refusals {
     #[test]
     fn a_vtep_address_that_is_not_the_hosts() {
         let namespace = Namespace::new();
-        let config = crate::DatapathConfig {
-            vtep: "192.0.2.1".parse().expect("an address"),
-            vxlan_port: 4789,
-            pin_dir: "/sys/fs/bpf/privnet-test-never-made".into(),
-        };
+        let config = config(IpAddr::from([192, 0, 2, 1]), "/sys/fs/bpf/privnet-test-never-made".as_ref());
         let refusal = namespace.within(|| Datapath::open(&config).err()).expect("refused");
         assert_eq!(refusal.to_string(), "VTEP address 192.0.2.1 is on none of this host's devices");
         assert!(!config.pin_dir.exists());
@@ -500,7 +497,7 @@ fn an_agent_s_data_plane_is_neither_taken_over_nor_purged_under_its_feet() {
     let mut scene = Scene::new(Hook::Tcx);
     let pin_dir = scene.one.pins.0.clone();
     let why = format!("cannot take the folder {}", pin_dir.display());
-    let config = crate::DatapathConfig { vtep: scene.one.vtep, vxlan_port: 4789, pin_dir: pin_dir.clone() };
+    let config = config(scene.one.vtep, &pin_dir);
     let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
     assert_eq!(refusal.to_string(), why);
     let refusal = scene.one.namespace.within(|| purge(&pin_dir).err()).expect("refused");

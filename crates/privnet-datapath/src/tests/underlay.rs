@@ -6,9 +6,9 @@ use privnet_model::{MacAddr, Vni, with_causes};
 use privnet_plan::{FdbTarget, NetOp};
 
 use super::frames::{Tap, Vtep, saying};
-use super::lab::{Host, Instance, Namespace, PinDir, VXLAN_PORT, ipv6_vtep, network};
+use super::lab::{Host, Instance, Namespace, PinDir, config, ipv6_vtep, network};
+use crate::Datapath;
 use crate::programs::Hook;
-use crate::{Datapath, DatapathConfig};
 
 const IPV6_HEADERS_OCTETS: usize = 14 + 40;
 const UDP_CHECKSUM_OFFSET: usize = IPV6_HEADERS_OCTETS + 6;
@@ -137,7 +137,7 @@ fn the_default_route_says_which_address_to_use() {
 fn refusal(namespace: &Namespace, vtep: &str) -> String {
     let pins = PinDir::new();
     let vtep = vtep.parse().expect("an address");
-    let config = DatapathConfig { vtep, vxlan_port: VXLAN_PORT, pin_dir: pins.0.clone() };
+    let config = config(vtep, &pins.0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let refusal = namespace.within(|| {
         let _guard = runtime.enter();

@@ -45,6 +45,9 @@ struct HostArgs {
     /// The UDP port of VXLAN, the same on all hosts
     #[arg(long, value_name = "PORT")]
     vxlan_port: Option<String>,
+    /// How many copies of broadcast and multicast frames one port may cause in a second; 0: any number
+    #[arg(long, value_name = "COPIES")]
+    bum_copies_per_second: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -93,6 +93,7 @@ fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfi
         vtep: settings.parse("vtep")?,
         vxlan_port: settings.require("vxlan-port")?,
         pin_dir: settings.require("bpf-dir")?,
+        bum_copies_per_second: settings.require("bum-copies-per-second")?,
     })
 }
 
