@@ -6,7 +6,7 @@ BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compile
 LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench chaos deps fmt lint doc root
+.PHONY: help demo test bench chaos fuzz deps fmt lint doc root
 
 help:
 	@echo "make demo    show the main job on two hosts made of network namespaces (root)"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench   measure, print tables, write target/bench.json and docs/benchmarks.md (root, some minutes)"
 	@echo "make chaos   a lab in which everything goes wrong, checked after each step (root);"
 	@echo "             make chaos SEED=7 MINUTES=5 HOSTS=3: the same seed is the same plan"
+	@echo "make fuzz    odd frames for the eBPF programs, against a model of what may leave where (root);"
+	@echo "             make fuzz SEED=7 MINUTES=5: the same seed is the same frames"
 	@echo "make deps    install the system packages that are missing"
 	@echo "make fmt     format the code"
 	@echo "make lint    check format, clippy and the documentation"
@@ -35,13 +37,16 @@ bench: root deps
 	cargo build --release --package privnet
 	cargo run --release --package privnet-lab --bin privnet-bench
 
-# Without a seed it takes a random one and says which.
+# Without a seed they take a random one and say which.
 MINUTES := 5
 HOSTS := 3
 chaos: root deps
 	cargo build --quiet --package privnet --package privnet-lab
 	@cargo run --quiet --package privnet-lab --bin privnet-chaos -- \
 		$(if $(SEED),--seed $(SEED)) --minutes $(MINUTES) --hosts $(HOSTS)
+
+fuzz: root deps
+	@SEED=$(SEED) scripts/fuzz $(MINUTES)
 
 deps:
 	@scripts/install-packages $(BUILD_PACKAGES) $(LAB_PACKAGES)

@@ -51,7 +51,7 @@ impl DhcpRequests {
 }
 
 /// Reads struct dhcp_request of bpf/maps.h.
-fn read(record: &[u8]) -> Option<DhcpRequest> {
+pub(crate) fn read(record: &[u8]) -> Option<DhcpRequest> {
     let vni = u32::from_ne_bytes(*record.first_chunk()?);
     let port: [u8; 6] = *record.get(4..)?.first_chunk()?;
     let octets = u16::from_ne_bytes(*record.get(10..)?.first_chunk()?);

@@ -93,6 +93,17 @@ impl Programs {
         vtep: IpAddr,
         bum_copies_per_second: u32,
     ) -> Result<Self, KernelError> {
+        Self::load_from(OBJECT, pins, overlay_hook, vtep, bum_copies_per_second)
+    }
+
+    /// Loads them from an object that has them.
+    pub(crate) fn load_from(
+        bytes: &[u8],
+        pins: &Pins,
+        overlay_hook: Hook,
+        vtep: IpAddr,
+        bum_copies_per_second: u32,
+    ) -> Result<Self, KernelError> {
         let (ipv4, ipv6) = match vtep {
             IpAddr::V4(vtep) => (u32::from(vtep), [0; 16]),
             IpAddr::V6(vtep) => (0, vtep.octets()),
@@ -103,7 +114,7 @@ impl Programs {
             .override_global("local_vtep_ipv4", &ipv4, true)
             .override_global("local_vtep_ipv6", &ipv6, true)
             .override_global("bum_copy_ns", &bum_copy_ns, true)
-            .load(OBJECT)
+            .load(bytes)
             .step(format_args!("load the eBPF object"))?;
         let from_port = load(&mut object, Which::FromPort)?;
         let from_overlay = load(&mut object, Which::FromOverlay)?;

@@ -1,6 +1,7 @@
 //! Against the real kernel, in network namespaces of the tests' own.
 
 mod frames;
+mod fuzz;
 mod lab;
 mod rules;
 mod state;

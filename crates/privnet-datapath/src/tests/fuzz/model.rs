@@ -1,0 +1,362 @@
+//! What shall become of a frame: the rules of the data plane once more, from the design and the RFCs, as
+//! plainly as possible. Whoever changes a rule changes it here, too, and not by looking at the programs.
+
+use std::net::IpAddr;
+
+use privnet_model::MacAddr;
+
+use super::input::{Door, Input, Tag};
+use super::world::{Budget, Network, Port, Target, World, port_mac};
+
+const ARP: u16 = 0x0806;
+const IPV4: u16 = 0x0800;
+/// IEEE 802.1Q's customer and service tags.
+const TAGS: [u16; 2] = [0x8100, 0x88a8];
+const ETHERNET_OCTETS: usize = 14;
+/// The largest request that finds a place in the agent's queue.
+const DHCP_FRAME_OCTETS_MAX: usize = 1536;
+const DHCP_SERVER_PORT: u16 = 67;
+/// What the devices of the fuzzer's ports have.
+pub(super) const DEVICE_MTU_BYTES: usize = 1500;
+
+/// What a program shall do with a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) outcome: Outcome,
+    /// Where the frame goes, in the order of slots if these are several.
+    pub(super) ways: Vec<Way>,
+    /// What the frame is then, if it is another one than before.
+    pub(super) frame: Option<Vec<u8>>,
+    pub(super) counted: Vec<(Row, Count)>,
+}
+
+/// The kinds of ends, each of which a run is to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Outcome {
+    Dropped(&'static str),
+    ToAgent,
+    ArpAnswered,
+    ToVeth,
+    ToTap,
+    ToVtep,
+    /// To so many ports, and whether to any VTEP.
+    ToAll(u8, bool),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Way {
+    /// Handed over to the port's device in its instance's namespace.
+    IntoVeth(u8),
+    /// Sent by the port's device.
+    ByPort(u8),
+    ToVtep {
+        vni: u32,
+        vtep: IpAddr,
+    },
+    CopyByPort(u8),
+    CopyToVtep {
+        vni: u32,
+        vtep: IpAddr,
+    },
+}
+
+/// Which row of the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Row {
+    Overlay,
+    Port(u8),
+}
+
+/// What a frame adds to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    Sent,
+    Received,
+    DhcpRequest,
+    ArpReply,
+    Drop(&'static str),
+}
+
+pub(super) fn judge(world: &World, input: &Input) -> Expected {
+    match input.door {
+        Door::Port(port) => from_port(world, input, port),
+        Door::Overlay(_) => from_overlay(world, input),
+    }
+}
+
+impl Expected {
+    fn new(outcome: Outcome) -> Self {
+        Self { outcome, ways: Vec::new(), frame: None, counted: Vec::new() }
+    }
+
+    fn drop(row: Row, reason: &'static str) -> Self {
+        Self::new(Outcome::Dropped(reason)).counting(row, Count::Drop(reason))
+    }
+
+    fn counting(mut self, row: Row, count: Count) -> Self {
+        self.counted.push((row, count));
+        self
+    }
+
+    fn by(mut self, way: Way) -> Self {
+        self.ways.push(way);
+        self
+    }
+}
+
+/// Design §7, in its order: open, source, DHCP, ARP, size, destination.
+fn from_port(world: &World, input: &Input, number: u8) -> Expected {
+    let row = Row::Port(number);
+    let drop = |reason| Expected::drop(row, reason);
+    let Some(port) = world.ports.get(&number).filter(|port| port.open) else { return drop("closed") };
+    let Some(network) = world.networks.get(&port.vni) else { return drop("closed") };
+    let frame = Frame(&input.frame);
+
+    // Invariant 4.
+    if frame.source() != port_mac(number) {
+        return drop("spoofed-mac");
+    }
+    if network.managed && !in_vlan(input.tag) {
+        if TAGS.contains(&frame.ethertype()) {
+            return drop("tagged");
+        }
+        match frame.dhcp_role() {
+            Some(DhcpRole::Client) => return to_agent(world, input, number),
+            Some(DhcpRole::Server) => return drop("rogue-dhcp"),
+            None => {}
+        }
+    }
+    if frame.ethertype() == ARP {
+        let Some(arp) = frame.arp() else { return drop("too-short") };
+        if arp.mac_octets() != 6 || arp.sender_mac() != port_mac(number) {
+            return drop("spoofed-arp");
+        }
+        if let Some(mac) = answer_for(world, *port, number, arp).filter(|_| !in_vlan(input.tag)) {
+            return Expected { frame: Some(answer(&input.frame, arp, mac)), ..Expected::new(Outcome::ArpAnswered) }
+                .by(Way::ByPort(number))
+                .counting(row, Count::Sent)
+                .counting(row, Count::Received)
+                .counting(row, Count::ArpReply);
+        }
+    }
+    if is_too_big(input, *network) {
+        return drop("too-big");
+    }
+    if frame.destination().is_group() {
+        if is_reserved(frame.destination()) {
+            return drop("reserved-group");
+        }
+        if world.spent.contains(&Budget::PortBum(number)) {
+            return drop("bum-limit");
+        }
+        return to_all(world, port.vni, *network, Some(number));
+    }
+    match world.fdb.get(&(port.vni, frame.destination())) {
+        None => drop("unknown-unicast"),
+        // Back to where it came from is no way.
+        Some(Target::Port(target)) if *target == number => drop("unknown-unicast"),
+        Some(Target::Port(target)) => {
+            let expected = to_port(world, *target, port.vni, row);
+            if let Outcome::Dropped(_) = expected.outcome { expected } else { expected.counting(row, Count::Sent) }
+        }
+        Some(Target::Vtep(vtep)) => {
+            Expected::new(Outcome::ToVtep).by(Way::ToVtep { vni: port.vni, vtep: *vtep }).counting(row, Count::Sent)
+        }
+    }
+}
+
+/// Design §7: from a VTEP of that VNI, then local ports only.
+fn from_overlay(world: &World, input: &Input) -> Expected {
+    let drop = |reason| Expected::drop(Row::Overlay, reason);
+    let Door::Overlay(Some(tunnel)) = input.door else { return drop("no-tunnel") };
+    if !world.vteps.contains(&(tunnel.vni, tunnel.source)) {
+        let is_known = world.networks.contains_key(&tunnel.vni);
+        return drop(if is_known { "unknown-vtep" } else { "unknown-vni" });
+    }
+    let destination = Frame(&input.frame).destination();
+    if destination.is_group() {
+        return match world.networks.get(&tunnel.vni) {
+            Some(_) if world.spent.contains(&Budget::NetworkBum(tunnel.vni)) => drop("bum-limit"),
+            Some(network) => to_all(world, tunnel.vni, Network { remote_members: 0, ..*network }, None),
+            None => drop("closed"),
+        };
+    }
+    match world.fdb.get(&(tunnel.vni, destination)) {
+        Some(Target::Port(port)) => to_port(world, *port, tunnel.vni, Row::Overlay),
+        Some(Target::Vtep(_)) | None => drop("unknown-unicast"),
+    }
+}
+
+fn to_port(world: &World, number: u8, vni: u32, from: Row) -> Expected {
+    let Some(port) = open_port(world, number, vni) else { return Expected::drop(from, "target-closed") };
+    let expected = if port.tap {
+        Expected::new(Outcome::ToTap).by(Way::ByPort(number))
+    } else {
+        Expected::new(Outcome::ToVeth).by(Way::IntoVeth(number))
+    };
+    expected.counting(Row::Port(number), Count::Received)
+}
+
+/// Invariant 3: whatever else the maps say, only an open port of this network.
+fn open_port(world: &World, number: u8, vni: u32) -> Option<Port> {
+    world.ports.get(&number).copied().filter(|port| port.open && port.vni == vni)
+}
+
+/// BUM frames: to each member but the one that sent it.
+fn to_all(world: &World, vni: u32, network: Network, from: Option<u8>) -> Expected {
+    let ports = (0..network.local_members).filter_map(|slot| world.local_members.get(&(vni, slot)));
+    let ports = ports.copied().filter(|port| Some(*port) != from && open_port(world, *port, vni).is_some());
+    let vteps = (0..network.remote_members).filter_map(|slot| world.remote_members.get(&(vni, slot)));
+    let ways: Vec<_> = ports.clone().map(Way::CopyByPort).collect();
+    let to_ports = ways.len() as u8;
+    let vteps = vteps.map(|vtep| Way::CopyToVtep { vni, vtep: *vtep });
+    let ways: Vec<_> = ways.into_iter().chain(vteps).collect();
+    let outcome = Outcome::ToAll(to_ports, ways.len() > usize::from(to_ports));
+    let counted = from.map(|from| (Row::Port(from), Count::Sent)).into_iter();
+    let counted = counted.chain(ports.map(|port| (Row::Port(port), Count::Received))).collect();
+    Expected { outcome, ways, frame: None, counted }
+}
+
+fn to_agent(world: &World, input: &Input, number: u8) -> Expected {
+    let row = Row::Port(number);
+    if input.frame.len() > DHCP_FRAME_OCTETS_MAX {
+        return Expected::drop(row, "too-big");
+    }
+    if world.spent.contains(&Budget::PortDhcp(number)) {
+        return Expected::drop(row, "dhcp-limit");
+    }
+    if world.queue_full {
+        return Expected::drop(row, "dhcp-queue-full");
+    }
+    Expected::new(Outcome::ToAgent).counting(row, Count::DhcpRequest)
+}
+
+/// ID 0 is only a priority (IEEE 802.1Q-2022 9.6), and whoever receives it takes the frame as untagged.
+fn in_vlan(tag: Option<Tag>) -> bool {
+    tag.is_some_and(|tag| tag.tci & 0x0fff != 0)
+}
+
+/// What bridges do not forward (IEEE 802.1Q-2022 8.6.3, table 8-1).
+fn is_reserved(mac: MacAddr) -> bool {
+    (0..=0x0f).any(|last| mac == MacAddr::new([0x01, 0x80, 0xc2, 0, 0, last]))
+}
+
+/// The outermost tag does not count: IEEE 802.3 allows for it beyond the largest frame.
+fn is_too_big(input: &Input, network: Network) -> bool {
+    match input.segments {
+        // What exceeds the device's MTU is judged by its segments, whose headers a test run does not tell
+        // the kernel about: it takes them for too big. `tests::traffic` has real ones.
+        Some(_) => input.frame.len() > DEVICE_MTU_BYTES + ETHERNET_OCTETS,
+        None => input.frame.len() > network.mtu_bytes as usize + ETHERNET_OCTETS,
+    }
+}
+
+/// Whether one asks for somebody whom the network knows. Probes, announcements and whoever asks for its
+/// own address want to know who else has it (RFC 5227 1.1), and everybody is to hear that.
+fn answer_for(world: &World, port: Port, number: u8, arp: Arp<'_>) -> Option<MacAddr> {
+    const REQUEST: u16 = 1;
+    let asks = arp.operation() == REQUEST && arp.protocol() == IPV4 && arp.address_octets() == 4;
+    let conflicts = arp.sender_address() == [0; 4] || arp.sender_address() == arp.target_address();
+    let known = world.neighbors.get(&(port.vni, arp.target_address().into())).copied();
+    known.filter(|mac| asks && !conflicts && *mac != port_mac(number))
+}
+
+/// RFC 826: the fields change places, the operation becomes a reply. What follows the packet stays.
+fn answer(request: &[u8], arp: Arp<'_>, mac: MacAddr) -> Vec<u8> {
+    let asker = arp.sender_mac().octets();
+    let packet = [
+        &asker[..],
+        &mac.octets(),
+        &ARP.to_be_bytes(),
+        &arp.0[..6],
+        &2u16.to_be_bytes(),
+        &mac.octets(),
+        &arp.target_address(),
+        &asker,
+        &arp.sender_address(),
+    ]
+    .concat();
+    [&packet[..], &request[packet.len()..]].concat()
+}
+
+enum DhcpRole {
+    Client,
+    Server,
+}
+
+/// A frame of 14 octets or more, without its outermost tag. The kernel takes no others.
+struct Frame<'a>(&'a [u8]);
+
+impl<'a> Frame<'a> {
+    fn destination(&self) -> MacAddr {
+        MacAddr::from(*self.0.first_chunk().expect("a header"))
+    }
+
+    fn source(&self) -> MacAddr {
+        MacAddr::from(*self.0[6..].first_chunk().expect("a header"))
+    }
+
+    fn ethertype(&self) -> u16 {
+        number(self.0, 12)
+    }
+
+    fn arp(&self) -> Option<Arp<'a>> {
+        self.0.get(ETHERNET_OCTETS..ETHERNET_OCTETS + 28).map(Arp)
+    }
+
+    /// By the UDP ports of an IPv4 packet, if these are in it: only the first fragment has them (RFC 791 3.2).
+    fn dhcp_role(&self) -> Option<DhcpRole> {
+        const UDP: u8 = 17;
+        let packet = self.0.get(ETHERNET_OCTETS..).filter(|packet| packet.len() >= 20)?;
+        if self.ethertype() != IPV4 || packet[9] != UDP || number(packet, 6) & 0x1fff != 0 {
+            return None;
+        }
+        let header_octets = usize::from(packet[0] & 0x0f) * 4;
+        let ports = packet.get(header_octets..header_octets + 4)?;
+        if number(ports, 2) == DHCP_SERVER_PORT {
+            Some(DhcpRole::Client)
+        } else if number(ports, 0) == DHCP_SERVER_PORT {
+            Some(DhcpRole::Server)
+        } else {
+            None
+        }
+    }
+}
+
+/// A packet of RFC 826, as long as one for IPv4 and Ethernet.
+#[derive(Clone, Copy)]
+struct Arp<'a>(&'a [u8]);
+
+impl Arp<'_> {
+    fn protocol(self) -> u16 {
+        number(self.0, 2)
+    }
+
+    fn mac_octets(self) -> u8 {
+        self.0[4]
+    }
+
+    fn address_octets(self) -> u8 {
+        self.0[5]
+    }
+
+    fn operation(self) -> u16 {
+        number(self.0, 6)
+    }
+
+    fn sender_mac(self) -> MacAddr {
+        MacAddr::from(*self.0[8..].first_chunk().expect("checked"))
+    }
+
+    fn sender_address(self) -> [u8; 4] {
+        *self.0[14..].first_chunk().expect("checked")
+    }
+
+    fn target_address(self) -> [u8; 4] {
+        *self.0[24..].first_chunk().expect("checked")
+    }
+}
+
+fn number(octets: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([octets[at], octets[at + 1]])
+}
