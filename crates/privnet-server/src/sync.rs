@@ -34,6 +34,10 @@ const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
 /// How many messages may wait for a slow agent before its link stops making more.
 const OUTGOING_MAX: usize = 64;
 
+/// How long agents may take to take leave when the server stops: one that is paused, or on a host that has
+/// vanished, takes none.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced,
 /// and nothing else is.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -70,6 +74,7 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (stopping, stopped) = watch::channel(());
+    let mut late = stopped.clone();
     let service = SyncServer::new(Service { engine, stopped })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -77,7 +82,19 @@ where
         shutdown.await;
         drop(stopping);
     };
-    tonic::transport::Server::builder().serve_with_incoming_shutdown(service, incoming, shutdown).await
+    let late = async {
+        // The sender is dropped, never used: this resolves when the server stops.
+        let _ = late.changed().await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
+    let serving = tonic::transport::Server::builder().serve_with_incoming_shutdown(service, incoming, shutdown);
+    tokio::select! {
+        served = serving => served,
+        () = late => {
+            warn!("agents are cut off that take no leave");
+            Ok(())
+        }
+    }
 }
 
 struct Service {

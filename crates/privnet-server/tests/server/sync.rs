@@ -1,5 +1,8 @@
 //! What an agent is told when it connects, and afterwards.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use privnet_model::zone::Snapshot;
 use privnet_model::{Generation, NetworkDelta};
 use privnet_server::Server;
@@ -68,6 +71,24 @@ fn an_agent_that_never_says_hello_does_not_keep_the_server_from_stopping() {
     let mut server = TestServer::start(Setup::WAITING);
     let _quiet = Agent::say_nothing(&server);
     server.stop();
+}
+
+#[test]
+fn an_agent_that_answers_nothing_any_more_does_not_keep_the_server_from_stopping() {
+    let mut server = TestServer::start(Setup::WAITING);
+    let _paused = paused_connection(&server);
+    server.stop();
+}
+
+/// A connection of HTTP/2 to whose frames nobody answers (RFC 9113 §3.4).
+fn paused_connection(server: &TestServer) -> UnixStream {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut connection = UnixStream::connect(server.sync_socket()).expect("the server listens");
+    connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("a preface");
+    connection.write_all(&SETTINGS).expect("settings");
+    // The server's own settings say that it follows the connection.
+    connection.read_exact(&mut [0; SETTINGS.len()]).expect("the server's settings");
+    connection
 }
 
 #[test]
