@@ -38,6 +38,11 @@ const OUTGOING_MAX: usize = 64;
 /// vanished, takes none.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// An agent that has vanished without closing the connection is noticed after both of these, as the agent
+/// notices its server: until then its host's next agent is refused, and operations wait for it.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced,
 /// and nothing else is.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -87,9 +92,11 @@ where
         let _ = late.changed().await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
-    let serving = tonic::transport::Server::builder().serve_with_incoming_shutdown(service, incoming, shutdown);
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
     tokio::select! {
-        served = serving => served,
+        served = server.serve_with_incoming_shutdown(service, incoming, shutdown) => served,
         () = late => {
             warn!("agents are cut off that take no leave");
             Ok(())

@@ -1,8 +1,9 @@
 //! Who a host is.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
 
-use crate::support::{Guest, PRIVNET, eventually, hosts, in_lab, in_prepared_lab, log_lines, managed};
+use crate::support::{Guest, PRIVNET, eventually, hosts, in_lab, in_prepared_lab, items, log_lines, managed};
 use privnet_lab::invariants;
 
 #[test]
@@ -31,6 +32,28 @@ fn a_second_agent_that_claims_a_host_is_refused_loudly_and_the_first_goes_on() {
         second.check()?;
         lab.kill_agent(1);
         eventually("the second is taken", || Ok(second.log().contains("connected to the server")))
+    });
+}
+
+#[test]
+fn a_host_whose_agent_stands_still_is_not_waited_for() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let guests = [1, 2].map(|host| Guest::join(lab, &network, "guest", host));
+        let [one, other] = guests;
+        let (one, other) = (one?, other?);
+        let agent = |lab: &privnet_lab::Lab, signal| lab.host(2).agent().context("it runs")?.signal(signal);
+        agent(lab, Signal::SIGSTOP)?;
+        eventually("the server knows that h2 is away", || {
+            let hosts = lab.api().get("/privnet/v1/hosts")?;
+            Ok(items(&hosts, "hosts").iter().any(|host| host["name"] == "h2" && host["connected"] == false))
+        })?;
+        let third = Guest::join(lab, &network, "third", 1)?;
+        ensure!(third.reaches(&one)? && one.reaches(&other)?, "what is there does not go on");
+        agent(lab, Signal::SIGCONT)?;
+        invariants::hold(lab)?;
+        ensure!(third.reaches(&other)?, "the host is not told what it has missed");
+        Ok(())
     });
 }
 
