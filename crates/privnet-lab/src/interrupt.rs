@@ -48,8 +48,11 @@ pub(crate) fn wait_for<T>(
     limit: Duration,
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    const PAUSE: Duration = Duration::from_millis(5);
+    // Most of what is waited for is a command that takes a millisecond or two.
+    const PAUSE_FIRST: Duration = Duration::from_micros(200);
+    const PAUSE_MAX: Duration = Duration::from_millis(5);
     let started = Instant::now();
+    let mut pause = PAUSE_FIRST;
     loop {
         check_interrupts()?;
         if let Some(answer) = ask()? {
@@ -58,6 +61,7 @@ pub(crate) fn wait_for<T>(
         if started.elapsed() > limit {
             bail!("{} within {} s", what(), limit.as_secs());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(PAUSE_MAX);
     }
 }
