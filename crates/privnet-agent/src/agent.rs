@@ -36,6 +36,8 @@ pub(crate) struct Agent<K> {
     /// Whether `networks` is all that this host shall carry, so that `unknown` is to be removed.
     knows_all: bool,
     is_copy_complete: bool,
+    /// Whether it was said that everything is in place.
+    is_settled: bool,
     passes: VecDeque<NetworkId>,
     verify_at: Instant,
     retries: BTreeMap<NetworkId, Instant>,
@@ -72,6 +74,7 @@ impl<K: Kernel> Agent<K> {
             unknown: BTreeMap::new(),
             knows_all: found.is_complete,
             is_copy_complete: found.is_complete,
+            is_settled: false,
             passes: VecDeque::new(),
             verify_at: Instant::now(),
             retries: BTreeMap::new(),
@@ -196,6 +199,19 @@ impl<K: Kernel> Agent<K> {
         self.complete_copy();
         info!(networks = self.networks.len(), "everything that this host shall carry is known");
         self.remove_unknown().await;
+        self.say_when_settled();
+    }
+
+    /// Tells an operator, once, that the start is over: everything was compared with the kernel, and what
+    /// differed is as wanted.
+    fn say_when_settled(&mut self) {
+        if self.is_settled || !self.knows_all || self.has_passes() {
+            return;
+        }
+        if self.networks.values().all(Carried::is_as_wanted) {
+            self.is_settled = true;
+            info!(networks = self.networks.len(), "this host carries all that it shall");
+        }
     }
 
     /// Notes in the own copy that it is complete, as soon as it is.
@@ -294,6 +310,7 @@ impl<K: Kernel> Agent<K> {
             self.retry_later(id);
         }
         self.news.insert(id);
+        self.say_when_settled();
     }
 
     /// When to read what the kernel has.

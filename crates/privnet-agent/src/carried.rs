@@ -198,9 +198,14 @@ impl Carried {
 
     /// Whatever fails next is tried again soon.
     fn rest_if_settled(&mut self) {
-        if self.copy == CopyState::Durable && self.outcome.as_ref().is_some_and(Outcome::is_success) {
+        if self.copy == CopyState::Durable && self.is_as_wanted() {
             self.backoff.reset();
         }
+    }
+
+    /// Whether the last pass towards what is wanted now has brought it there.
+    pub(crate) fn is_as_wanted(&self) -> bool {
+        self.outcome.as_ref().is_some_and(Outcome::is_success)
     }
 
     pub(crate) fn last_outcome(&self) -> Option<&Outcome> {
