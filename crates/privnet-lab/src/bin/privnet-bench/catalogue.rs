@@ -59,11 +59,12 @@ impl Benchmark {
 use Against::{HandBuilt, Nothing, Other, Unfiltered, Veth};
 use Target::{AtLeast, AtMost};
 
+const BRIDGE: &str = "a bridge to the same namespaces";
 const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 19] = [
+pub(crate) const BENCHMARKS: [Benchmark; 28] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -86,6 +87,29 @@ pub(crate) const BENCHMARKS: [Benchmark; 19] = [
         Nothing,
     ),
     Benchmark::new("attach_p99", "ms", "the same, 99th percentile", Nothing).reaching(AtMost(25.0)),
+    Benchmark::new("attach_p99_100", "ms", "the same with 100 ports on each host", Nothing).reaching(AtMost(25.0)),
+    Benchmark::new("attach_p99_1000", "ms", "the same with 1,000 ports on each host", Nothing).reaching(AtMost(25.0)),
+    Benchmark::new(
+        "ports_1000_agent_rss",
+        "MiB",
+        "resident memory of an agent with 1,000 ports on 200 networks",
+        Nothing,
+    )
+    .reaching(AtMost(64.0)),
+    Benchmark::new("ports_1000_restart_s", "s", "that agent killed and started: until all of it is verified", Nothing)
+        .reaching(AtMost(1.0)),
+    Benchmark::new("broadcast_fanout_2", "us", "CPU of a broadcast per receiver, 2 ports on one host", Other(BRIDGE)),
+    Benchmark::new("broadcast_fanout_100", "us", "the same, 100 ports", Other(BRIDGE)),
+    Benchmark::new("broadcast_fanout_1000", "us", "the same, 1,000 ports", Other(BRIDGE)),
+    Benchmark::new(
+        "restart_lost_pings",
+        "pings",
+        "lost of 27,950 at 1 ms while agents and server die and return",
+        Nothing,
+    )
+    .reaching(AtMost(0.0)),
+    Benchmark::new("upgrade_lost_pings", "pings", "lost of 27,950 at 1 ms while agents are upgraded", Nothing)
+        .reaching(AtMost(0.0)),
     Benchmark::new(
         "create_per_second",
         "1/s",

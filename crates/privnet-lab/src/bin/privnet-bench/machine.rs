@@ -40,3 +40,11 @@ impl fmt::Display for Machine {
         write!(f, "{date} by `make bench`: {cpu}, {cores} cores, kernel {kernel}. Load before the start: {load}.")
     }
 }
+
+/// The resident memory of a process (VmRSS in proc_pid_status(5)).
+pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
+    Ok(kib / 1024.0)
+}

@@ -1,18 +1,22 @@
 //! `privnet-bench`: measures privnet against what it is to be held against, in one run.
 
-mod attach;
 mod catalogue;
 mod create;
 mod disk;
+mod fanout;
 mod http;
 mod machine;
 mod many;
 mod overlay;
+mod pings;
+mod plots;
+mod ports;
 mod reference;
 mod report;
 mod runs;
 mod session;
 mod stats;
+mod svg;
 mod traffic;
 mod wire;
 
@@ -88,14 +92,16 @@ fn run(names: Vec<String>) -> Result<bool> {
 
 /// What there is to do for all of them, in order.
 fn steps() -> impl Iterator<Item = &'static Step> {
-    overlay::STEPS.iter().chain(&attach::STEPS).chain(&create::STEPS).chain(&many::STEPS)
+    let data_plane = overlay::STEPS.iter().chain(&ports::STEPS).chain(&pings::STEPS);
+    data_plane.chain(&create::STEPS).chain(&many::STEPS)
 }
 
 /// Each group has labs of its own, so that none is measured on what another left.
 fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     let mut session = Session::new(names, steps());
     session.group(&overlay::STEPS, overlay::measure)?;
-    session.group(&attach::STEPS, attach::measure)?;
+    session.group(&ports::STEPS, ports::measure)?;
+    session.group(&pings::STEPS, pings::measure)?;
     session.group(&create::STEPS, create::measure)?;
     session.group(&many::STEPS, many::measure)?;
     let mut measured = session.into_measurements();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::create::{create, server_alone};
 use crate::http::{Connection, address_of, drive, request};
+use crate::machine::resident_mib;
 use crate::report::Measurement;
 use crate::runs::in_turn;
 use crate::session::{Session, Step};
@@ -162,12 +163,4 @@ fn ensure_full(api: &Api) -> Result<()> {
     let leases: usize = networks.iter().map(|network| network["leases"].as_array().map_or(0, Vec::len)).sum();
     ensure!((networks.len(), leases) == (NETWORKS, 2 * INSTANCES), "{} networks, {leases} leases", networks.len());
     Ok(())
-}
-
-/// The resident memory of a process (VmRSS in proc_pid_status(5)).
-fn resident_mib(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
-    Ok(kib / 1024.0)
 }

@@ -1,11 +1,10 @@
 //! What privnet's data plane makes of traffic, held against networks built by hand.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Context, Result, ensure};
-use privnet_lab::{Api, Instance, Lab};
+use privnet_lab::Lab;
 use serde_json::json;
 
+use crate::ports::configure;
 use crate::reference::Reference;
 use crate::report::Measurement;
 use crate::runs::in_turn;
@@ -129,12 +128,10 @@ fn privnet_ends(lab: &mut Lab) -> Result<[End; 2]> {
         "start-ip": "10.0.0.10", "end-ip": "10.0.0.99", "netmask": "255.255.255.0",
     }))?;
     let (one, two) = (lab.add_instance("one", 1)?, lab.add_instance("two", 2)?);
-    Ok([attach_and_configure(&api, &network, &one)?, attach_and_configure(&api, &network, &two)?])
-}
-
-/// Attaches an instance and gives its device the address leased, as its DHCP client would.
-pub(crate) fn attach_and_configure(api: &Api, network: &str, instance: &Instance) -> Result<End> {
-    let address = api.attach(network, &instance.id, None)?.context("a managed network leases an address")?;
-    instance.namespace.ip(&format!("address add {address}/24 dev net0"))?;
-    Ok(End { namespace: instance.namespace.clone(), address: address.parse::<Ipv4Addr>()? })
+    let ends = [one, two].map(|instance| {
+        api.attach(&network, &instance.id, None)?;
+        configure(lab, &network, &instance)
+    });
+    let [one, two] = ends;
+    Ok([one?, two?])
 }

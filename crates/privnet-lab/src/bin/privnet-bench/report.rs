@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{Against, Benchmark, Target, benchmark};
 use crate::machine::Machine;
+use crate::plots::plots;
 use crate::stats::{Pairs, median};
 
 /// What a page's tables stand between.
@@ -82,7 +83,12 @@ impl Measurement {
         self.figures.as_ref().ok().and_then(of)
     }
 
-    fn reference(&self) -> Option<Compared> {
+    pub(crate) fn value(&self) -> Option<f64> {
+        self.figure(|figures| Some(figures.value))
+    }
+
+    /// What it is held against, if anything.
+    pub(crate) fn reference(&self) -> Option<Compared> {
         self.figure(|figures| figures.reference)
     }
 
@@ -107,7 +113,7 @@ impl Measurement {
         let veth = self.figure(|figures| figures.veth);
         json!({
             "name": name,
-            "value": self.figure(|figures| Some(figures.value)),
+            "value": self.value(),
             "unit": unit,
             "reference": self.reference().map(|reference| reference.value),
             "ratio": self.reference().map(|reference| reference.ratio),
@@ -272,11 +278,21 @@ pub(crate) fn write_json(measurements: &[Measurement], path: &Path) -> Result<()
     fs::write(path, format!("{list:#}\n")).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Puts the measurements in the place of the page's tables.
+/// Puts the measurements in the place of the page's tables, and plots in the folder of the page's name.
 pub(crate) fn write_page(measurements: &[Measurement], machine: &Machine, path: &Path) -> Result<()> {
+    let plots = plots(measurements);
+    let folder = path.with_extension("");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for plot in &plots {
+        let path = folder.join(plot.file);
+        fs::write(&path, &plot.svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let folder = folder.file_name().unwrap_or_default().to_string_lossy();
+    let images: Vec<_> = plots.iter().map(|plot| format!("![{}]({folder}/{})\n", plot.title, plot.file)).collect();
     let page = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let page = with_tables(&page, &markdown(measurements, machine)).with_context(|| path.display().to_string())?;
-    fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+    let page = with_tables(&page, &markdown(measurements, machine, &images.join("\n")));
+    fs::write(path, page.with_context(|| path.display().to_string())?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn with_tables(page: &str, tables: &str) -> Result<String> {
@@ -287,8 +303,8 @@ fn with_tables(page: &str, tables: &str) -> Result<String> {
     Ok(format!("{before}{TABLES_START}{tables}{TABLES_END}{after}"))
 }
 
-fn markdown(measurements: &[Measurement], machine: &Machine) -> String {
-    let mut text = format!("\nMeasured on {machine}\n");
+fn markdown(measurements: &[Measurement], machine: &Machine, images: &str) -> String {
+    let mut text = format!("\nMeasured on {machine}\n\n{images}");
     text += &format!("\n### Traffic between two hosts\n\n{}", Table::of_traffic(measurements).markdown());
     text += &format!("\n### Everything else\n\n{}", Table::of_others(measurements).markdown());
     for (name, why) in failures(measurements) {
@@ -382,8 +398,21 @@ second line
     }
 
     #[test]
+    fn the_page_shows_the_plots_that_are_written_beside_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("page.md");
+        fs::write(&path, format!("{TABLES_START}{TABLES_END}")).expect("written");
+        write_page(&measurements(), &Machine::default(), &path).expect("written");
+        let page = fs::read_to_string(&path).expect("a page");
+        for plot in ["page/traffic.svg", "page/attach.svg"] {
+            assert!(page.contains(&format!("]({plot})\n")), "{page}");
+            assert!(fs::read_to_string(dir.path().join(plot)).expect("a plot").starts_with("<svg "));
+        }
+    }
+
+    #[test]
     fn a_row_of_the_page_has_as_many_cells_as_its_head() {
-        let text = markdown(&measurements(), &Machine::default());
+        let text = markdown(&measurements(), &Machine::default(), "![a plot](a.svg)\n");
         let widths: Vec<_> =
             text.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect();
         assert_eq!(widths, [10, 10, 10, 10, 9, 9, 9, 9]);

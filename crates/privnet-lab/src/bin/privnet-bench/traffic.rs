@@ -197,7 +197,7 @@ pub(crate) fn tcp_connects_per_second([from, to]: &[End; 2]) -> Result<Flow> {
     let listener = to.namespace.within(|| Ok(TcpListener::bind((to.address, 0))?))?;
     let address = listener.local_addr()?;
     let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let packets = || from.namespace.within(packets_of_own_device);
+    let packets = || from.namespace.within(packets_of_devices).map(|(received, sent)| received + sent);
     thread::scope(|scope| {
         let accepting = scope.spawn(|| {
             pin(Core::Last)?;
@@ -237,16 +237,16 @@ fn connect_and_reset(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// How many packets have passed the devices of this thread's network namespace, both ways.
-fn packets_of_own_device() -> Result<f64> {
+/// How many packets the devices of this thread's network namespace have received and sent.
+pub(crate) fn packets_of_devices() -> Result<(f64, f64)> {
     let devices = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     // "net0: octets packets errs drop fifo frame compressed multicast octets packets ...", in, then out.
     let counts = devices.lines().filter_map(|line| {
         let (device, numbers) = line.split_once(':')?;
         let numbers: Vec<f64> = numbers.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        (device.trim() != "lo").then(|| Some(numbers.get(1)? + numbers.get(9)?)).flatten()
+        (device.trim() != "lo").then(|| Some((*numbers.get(1)?, *numbers.get(9)?))).flatten()
     });
-    Ok(counts.sum())
+    Ok(counts.fold((0.0, 0.0), |(received, sent), (in_, out)| (received + in_, sent + out)))
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
@@ -261,11 +261,11 @@ fn udp_towards(from: &End, address: SocketAddr) -> Result<UdpSocket> {
 
 /// What happened while it was measured.
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+pub(crate) struct Measured {
     /// How far the counter went.
     count: f64,
     /// Of the whole machine.
-    cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     seconds: f64,
 }
 
@@ -274,7 +274,7 @@ fn measure(counter: &AtomicU64) -> Result<Measured> {
 }
 
 /// Measures along how far another number goes.
-fn measure_along(counter: &AtomicU64, other: impl Fn() -> Result<f64>) -> Result<(Measured, f64)> {
+pub(crate) fn measure_along(counter: &AtomicU64, other: impl Fn() -> Result<f64>) -> Result<(Measured, f64)> {
     thread::sleep(WARM_UP);
     let other_before = other()?;
     let (count, cpu, started) = (counter.load(Ordering::Relaxed), cpu_seconds()?, Instant::now());
@@ -302,13 +302,13 @@ fn cpu_seconds() -> Result<f64> {
 }
 
 #[derive(Clone, Copy)]
-enum Core {
+pub(crate) enum Core {
     First,
     Last,
 }
 
 /// Keeps this thread on one of the cores that this process may use.
-fn pin(core: Core) -> Result<()> {
+pub(crate) fn pin(core: Core) -> Result<()> {
     let own = Pid::from_raw(0);
     let allowed = sched_getaffinity(own).context("cannot learn which cores there are")?;
     let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
@@ -321,7 +321,7 @@ fn pin(core: Core) -> Result<()> {
     sched_setaffinity(own, &one).context("cannot choose a core")
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
