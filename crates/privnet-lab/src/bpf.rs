@@ -85,6 +85,26 @@ impl Map {
         Ok(keys)
     }
 
+    /// All entries, each key with its value. What is removed meanwhile is left out.
+    pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut entries = Vec::new();
+        for key in self.keys()? {
+            let mut value = vec![0; self.value_octets];
+            let attributes = Attributes {
+                path_or_map: self.fd.as_raw_fd() as u64,
+                key: key.as_ptr() as u64,
+                next_key_or_value: value.as_mut_ptr() as u64,
+                flags: 0,
+            };
+            match bpf(BPF_MAP_LOOKUP_ELEM, &attributes) {
+                Ok(_) => entries.push((key, value)),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(entries)
+    }
+
     /// Removes one entry.
     pub fn remove(&self, key: &[u8]) -> Result<()> {
         let attributes =

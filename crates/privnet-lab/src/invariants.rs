@@ -2,7 +2,7 @@
 //! Numbers are those of the design's invariants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use std::time::Duration;
 
@@ -190,28 +190,32 @@ impl Said {
         Ok(())
     }
 
-    /// In the host's maps: of the networks that it has, every member, every address and every other
-    /// host that has it too; and nothing besides.
+    /// In the host's maps: of the networks that it has, every member and where it is, every address and
+    /// every other host that has it too; and nothing besides.
     fn compare_tables(&self, lab: &Lab, host: &Host, differences: &mut Vec<String>) -> Result<()> {
         let ports = self.all_ports()?;
         let carried: BTreeSet<_> = ports.iter().filter(|port| port.host == host.name).map(|port| port.vni).collect();
         let members = || ports.iter().filter(|port| carried.contains(&port.vni));
-        let fdb = members().map(|port| [&port.vni.to_ne_bytes()[..], &octets(&port.mac), &[0; 2]].concat());
-        let elsewhere = members().filter(|port| port.host != host.name);
-        let vteps = elsewhere.map(|port| {
+        let vtep_of = |port: &Port| {
             let other = lab.hosts().iter().find(|other| other.name == port.host).context("a host of the lab")?;
-            let address = match other.vtep {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => address,
-            };
-            Ok([&port.vni.to_ne_bytes()[..], &address.octets()].concat())
+            anyhow::Ok(mapped(other.vtep).octets())
+        };
+        let fdb = members().map(|port| {
+            let target = if port.host == host.name { LOCAL } else { vtep_of(port)? };
+            Ok([&port.vni.to_ne_bytes()[..], &octets(&port.mac), &[0; 2], &target].concat())
         });
-        let vteps = vteps.collect::<Result<Keys>>()?;
-        let neighbors = self.neighbors(&carried)?;
-        for (name, wanted) in [("fdb", fdb.collect()), ("vteps", vteps), ("neighbors", neighbors)] {
-            let there: Keys = Map::of_host(host, name)?.keys()?.into_iter().collect();
-            if there != wanted {
-                let (missing, extra) = (&wanted - &there, &there - &wanted);
+        let elsewhere = members().filter(|port| port.host != host.name);
+        let vteps = elsewhere.map(|port| Ok([&port.vni.to_ne_bytes()[..], &vtep_of(port)?].concat()));
+        let (fdb, vteps) = (fdb.collect::<Result<Keys>>()?, vteps.collect::<Result<Keys>>()?);
+        let keys = |name| Ok::<_, anyhow::Error>(Map::of_host(host, name)?.keys()?.into_iter().collect::<Keys>());
+        for (name, wanted, there) in [
+            ("fdb", &fdb, fdb_of(host)?),
+            ("vteps", &vteps, keys("vteps")?),
+            ("remote_members", &vteps, remote_members_of(host)?),
+            ("neighbors", &self.neighbors(&carried)?, keys("neighbors")?),
+        ] {
+            if there != *wanted {
+                let (missing, extra) = (wanted - &there, &there - wanted);
                 differences.push(format!("{name} of {}: missing {missing:02x?}, too much {extra:02x?}", host.name));
             }
         }
@@ -258,6 +262,41 @@ impl Said {
     fn placement(&self, instance: &Value) -> Result<&Placement> {
         self.placements.get(text(instance, "id")).with_context(|| format!("{instance} runs nowhere"))
     }
+}
+
+/// An address as the maps have it.
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// Stands for the port of the host itself, in the place of a VTEP.
+const LOCAL: [u8; 16] = [0; 16];
+
+/// What a host's FDB says, each key followed by the VTEP that it leads to.
+fn fdb_of(host: &Host) -> Result<Keys> {
+    let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+        // The device's index comes first; a port of another host has none.
+        let target = if value[..4] == [0; 4] { &value[4..] } else { &LOCAL };
+        [&key, target].concat()
+    };
+    Ok(Map::of_host(host, "fdb")?.entries()?.into_iter().map(entry).collect())
+}
+
+/// To whom a host sends the BUM frames of each VNI: the VNI and a VTEP, for each slot that is in use.
+fn remote_members_of(host: &Host) -> Result<Keys> {
+    // The network's entry says how many are, in its third number.
+    let networks: HashMap<_, _> = Map::of_host(host, "networks")?.entries()?.into_iter().collect();
+    let is_in_use = |key: &[u8]| networks.get(&key[..4]).is_some_and(|entry| number(&key[4..]) < number(&entry[8..]));
+    let slots = Map::of_host(host, "remote_members")?.entries()?.into_iter().filter(|(key, _)| is_in_use(key));
+    Ok(slots.map(|(key, vtep)| [&key[..4], &vtep].concat()).collect())
+}
+
+/// The number that these octets begin with, as the host writes it.
+fn number(octets: &[u8]) -> u32 {
+    octets.first_chunk().map_or(0, |number| u32::from_ne_bytes(*number))
 }
 
 fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<()> {
