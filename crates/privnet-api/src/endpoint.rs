@@ -3,7 +3,7 @@ use std::fmt;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
-    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, UpdateIp, UpdatePrivateNetwork,
+    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, MoveInstance, UpdateIp, UpdatePrivateNetwork,
 };
 use crate::reply::{
     Health, Host, Hosts, Instance, Instances, Operation, PlacedInstance, PlacedInstances, PrivateNetwork,
@@ -56,8 +56,10 @@ pub enum Call {
     ListHosts,
     GetHost,
     RemoveHost,
+    RemoveHostWithInstances,
     ListPlacedInstances,
     CreateInstance,
+    MoveInstance,
     DeleteInstance,
     Health,
     Readiness,
@@ -96,7 +98,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 22] = [
+pub static ENDPOINTS: [Endpoint; 24] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -173,6 +175,9 @@ pub static ENDPOINTS: [Endpoint; 22] = [
         .refuses(&[400, 404]),
     removal(Call::RemoveHost, "remove-host", "/privnet/v1/hosts/{id}")
         .says("Forget a host that has no instances; what it still carries counts as gone"),
+    removal(Call::RemoveHostWithInstances, "remove-host-with-instances", "/privnet/v1/hosts/{id}:with-instances")
+        .says("Forget a host that is gone for good, with its instances, their ports and leases")
+        .refuses(&[400, 404, 503]),
     get(Call::ListPlacedInstances, "list-placed-instances", "/privnet/v1/instances")
         .says("List instances with their host and placement")
         .answers(SchemaGenerator::subschema_for::<PlacedInstances<'static>>),
@@ -184,6 +189,10 @@ pub static ENDPOINTS: [Endpoint; 22] = [
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
             .refuses(&[400, 404, 413, 503])
     },
+    mutation(Call::MoveInstance, "move-placed-instance", Method::Put, "/privnet/v1/instances/{id}:move")
+        .says("Place an instance on another host, or elsewhere on its own, with all its ports")
+        .reads(SchemaGenerator::subschema_for::<MoveInstance>)
+        .refuses(&[400, 404, 413, 503]),
     removal(Call::DeleteInstance, "delete-placed-instance", "/privnet/v1/instances/{id}")
         .says("Forget an instance that is attached to no private network"),
     get(Call::Health, "get-health", "/healthz")

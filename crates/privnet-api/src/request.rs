@@ -136,8 +136,10 @@ impl Reader<'_> {
             Call::AttachInstance => Request::Change(self.attach()?),
             Call::DetachInstance => Request::Change(self.detach()?),
             Call::UpdateInstanceIp => Request::Change(self.update_ip()?),
-            Call::RemoveHost => Request::Change(Command::RemoveHost(self.path_id()?)),
+            Call::RemoveHost => Request::Change(self.remove_host(false)?),
+            Call::RemoveHostWithInstances => Request::Change(self.remove_host(true)?),
             Call::CreateInstance => Request::Change(self.create_instance()?),
+            Call::MoveInstance => Request::Change(self.move_instance()?),
             Call::DeleteInstance => Request::Change(Command::DeleteInstance(self.path_id()?)),
         };
         Some(request)
@@ -206,18 +208,30 @@ impl Reader<'_> {
         Some(Command::UpdateIp { network: network?, instance: instance?, address })
     }
 
+    fn remove_host(&mut self, with_instances: bool) -> Option<Command> {
+        Some(Command::RemoveHost { host: self.path_id()?, with_instances })
+    }
+
     fn create_instance(&mut self) -> Option<Command> {
         let mut fields = self.fields();
         let name = fields.name().required(&mut fields, "name");
-        let host = fields
-            .parsed("host", |text| HostName::try_from(text).map_err(|_| HostNameError(cut(text))))
-            .required(&mut fields, "host");
-        let netns = fields.parsed("netns", |text| Netns::try_from(text).map_err(|_| NetnsError(cut(text))));
+        let host = host(&mut fields);
+        let netns = netns(&mut fields);
         let kind = fields.parsed("kind", Kind::parse).required(&mut fields, "kind");
         let placement = match kind? {
             Kind::Netns => Placement::Netns(netns.required(&mut fields, "netns")?),
         };
         Some(Command::CreateInstance { name: name?, host: host?, placement })
+    }
+
+    fn move_instance(&mut self) -> Option<Command> {
+        let instance = self.path_id();
+        let mut fields = self.fields();
+        let host = host(&mut fields);
+        let netns = netns(&mut fields).good();
+        // With one kind there is, naming it says nothing that the namespace does not.
+        let _ = fields.parsed("kind", Kind::parse);
+        Some(Command::MoveInstance { instance: instance?, host: host?, placement: netns.map(Placement::Netns) })
     }
 
     fn fields(&mut self) -> Fields<'_> {
@@ -242,6 +256,16 @@ impl Kind {
             _ => Err(format!("\"{}\" is not a port kind; netns is the only one", cut(text))),
         }
     }
+}
+
+/// The name of the host, which must be there.
+fn host(fields: &mut Fields<'_>) -> Option<HostName> {
+    let host = fields.parsed("host", |text| HostName::try_from(text).map_err(|_| HostNameError(cut(text))));
+    host.required(fields, "host")
+}
+
+fn netns(fields: &mut Fields<'_>) -> Given<Netns> {
+    fields.parsed("netns", |text| Netns::try_from(text).map_err(|_| NetnsError(cut(text))))
 }
 
 /// What it means that only some of the three address properties are given.

@@ -34,7 +34,7 @@ pub use instance::{Instance, Netns, NetnsError, Placement};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};
 pub use network::{Carriage, Generation, Network};
-pub use operation::{Operation, OperationKind, OperationState, Reason, Wait, WaitPort};
+pub use operation::{Applied, Operation, OperationKind, OperationState, Reason, Subject, Wait, WaitPort};
 pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameError, OptionsError};
 pub use port::{DeviceName, DeviceNameError, Port};
 pub use sorted_map::SortedMap;

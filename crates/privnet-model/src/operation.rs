@@ -1,4 +1,4 @@
-use crate::{Generation, HostId, MacAddr, NetworkId, OperationId, Timestamp};
+use crate::{Generation, HostId, InstanceId, MacAddr, NetworkId, OperationId, Timestamp};
 
 /// A mutation that was accepted, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,8 +7,8 @@ pub struct Operation {
     pub id: OperationId,
     /// What was asked.
     pub kind: OperationKind,
-    /// The network it concerns, which may have been deleted since.
-    pub network: NetworkId,
+    /// What it is about.
+    pub subject: Subject,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// How far it is.
@@ -20,6 +20,15 @@ impl Operation {
     pub fn is_final(&self) -> bool {
         !matches!(self.state, OperationState::Pending { .. })
     }
+}
+
+/// What an operation is about. It may have been deleted since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// One network, or one port of it.
+    Network(NetworkId),
+    /// An instance, with its ports in every network.
+    Instance(InstanceId),
 }
 
 /// What an operation was asked to do.
@@ -39,11 +48,13 @@ pub enum OperationKind {
     Detach,
     /// update-private-network-instance-ip
     UpdateIp,
+    /// move-placed-instance
+    Move,
 }
 
 impl OperationKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CreateNetwork,
         Self::UpdateNetwork,
         Self::DeleteNetwork,
@@ -51,6 +62,7 @@ impl OperationKind {
         Self::Attach,
         Self::Detach,
         Self::UpdateIp,
+        Self::Move,
     ];
 
     /// The operation's id in the API.
@@ -63,6 +75,7 @@ impl OperationKind {
             Self::Attach => "attach-instance-to-private-network",
             Self::Detach => "detach-instance-from-private-network",
             Self::UpdateIp => "update-private-network-instance-ip",
+            Self::Move => "move-placed-instance",
         }
     }
 
@@ -73,8 +86,7 @@ impl OperationKind {
 }
 
 /// How far an operation is. Pending -> Success when the hosts have applied what it waits for;
-/// Pending -> Failure when the port's host reports that it cannot; Pending -> Timeout at the
-/// deadline. The other three are final.
+/// Pending -> Failure when a host reports that it cannot; Pending -> Timeout at the deadline. The other three are final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationState {
     /// Accepted and durable, not yet in force on the hosts.
@@ -93,17 +105,28 @@ pub enum OperationState {
         /// A sentence for people.
         message: String,
     },
-    /// The port's own host was away until the deadline. What was asked stays wanted.
+    /// The port's own host was away until the deadline, or the workload had not arrived there. What was
+    /// asked stays wanted.
     Timeout {
         /// A sentence for people.
         message: String,
     },
 }
 
-/// What a pending operation waits for: the port's own host (if it is about a port), and every other
-/// host that is connected and carries the network, have applied this generation.
+/// What a pending operation waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wait {
+pub enum Wait {
+    /// One generation of one network.
+    Applied(Applied),
+    /// Every port of an instance, at the generation of its last change. A workload that has not arrived
+    /// on its host yet is waited for too.
+    Placed(InstanceId),
+}
+
+/// The port's own host (if it is about a port), and every other host that is connected and carries the
+/// network, have applied this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Applied {
     /// The network.
     pub network: NetworkId,
     /// The generation that contains the change.
@@ -113,7 +136,7 @@ pub struct Wait {
 }
 
 /// The port that a pending operation is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitPort {
     /// The host that plugs it in.
     pub host: HostId,

@@ -25,7 +25,7 @@ impl Life {
 
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
-        match self.below(32) {
+        match self.below(35) {
             0..2 => Command::RegisterHost { name: self.host_name(), facts: self.host_facts() },
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
@@ -46,8 +46,9 @@ impl Life {
             23 => Command::DeleteNetwork(self.network(zone)),
             24 => Command::ResetLabels(self.network(zone)),
             25 => Command::DeleteInstance(self.instance(zone)),
-            26 => Command::RemoveHost(self.host(zone)),
+            26 => Command::RemoveHost { host: self.host(zone), with_instances: self.below(2) == 0 },
             27..29 => self.confirm_absent(zone),
+            29..32 => self.move_instance(zone),
             _ => Command::FinishOperation(self.operation(zone), self.final_state()),
         }
     }
@@ -110,12 +111,25 @@ impl Life {
 
     fn create_instance(&mut self, zone: &Zone) -> Command {
         let host = self.pick(zone.hosts()).map(|host| host.name.clone());
-        let netns = Netns::try_from(format!("netns-{}", self.below(100)).as_str()).expect("valid");
         Command::CreateInstance {
             name: self.name(),
             host: host.unwrap_or_else(|| self.host_name()),
-            placement: Placement::Netns(netns),
+            placement: self.placement(),
         }
+    }
+
+    fn move_instance(&mut self, zone: &Zone) -> Command {
+        let host = self.pick(zone.hosts()).map(|host| host.name.clone());
+        let instance = if self.below(8) > 0 { self.port(zone).1 } else { self.instance(zone) };
+        Command::MoveInstance {
+            instance,
+            host: host.unwrap_or_else(|| self.host_name()),
+            placement: self.maybe(Self::placement),
+        }
+    }
+
+    fn placement(&mut self) -> Placement {
+        Placement::Netns(Netns::try_from(format!("netns-{}", self.below(100)).as_str()).expect("valid"))
     }
 
     fn create_network(&mut self) -> CreateNetwork {

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use privnet_model::zone::{Change, Command, Outcome, Refusal, Row, Zone};
-use privnet_model::{HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Timestamp};
+use privnet_model::{
+    Carriage, HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Timestamp,
+};
 use privnet_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -206,12 +208,12 @@ impl Engine {
 
     /// Tells the hosts concerned about committed changes, and finishes what needs no host.
     fn published(&self, changes: &[Change]) {
-        let networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
+        let mut networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
         lock(&self.shared.pages).outdate(&networks);
         self.mark_carriers(&networks);
         for change in changes {
             if let Change::Carriage(Row { before: Some(gone), after: None }) = change {
-                lock(&self.shared.hosts).forget(gone.host, gone.network);
+                self.carriage_is_gone(gone);
             }
             if let Change::Operation(row) = change
                 && let Some(operation) = &row.after
@@ -219,11 +221,22 @@ impl Engine {
                 if operation.is_final() {
                     self.shared.wake_waiters(operation.id);
                 } else {
-                    lock(&self.shared.tracker).add(operation, Moment::now());
+                    let zone = self.view();
+                    networks.extend(lock(&self.shared.tracker).add(operation, &zone, Moment::now()));
                 }
             }
         }
         networks.into_iter().for_each(|network| self.settle(network));
+    }
+
+    /// A host that was removed is woken, so that its agent, if there is one, learns of it now.
+    fn carriage_is_gone(&self, gone: &Carriage) {
+        let is_removed = self.view().host(gone.host).is_none();
+        let mut hosts = lock(&self.shared.hosts);
+        hosts.forget(gone.host, gone.network);
+        if is_removed {
+            hosts.mark(gone.host, gone.network);
+        }
     }
 
     fn mark_carriers(&self, networks: &BTreeSet<NetworkId>) {
@@ -327,10 +340,8 @@ fn network_of(change: &Change) -> Option<NetworkId> {
     match change {
         Change::Network(row) => row.after.as_ref().or(row.before.as_ref()).map(|network| network.id),
         Change::Carriage(row) => row.after.as_ref().or(row.before.as_ref()).map(|carriage| carriage.network),
-        Change::Operation(row) => {
-            row.after.as_ref().filter(|operation| !operation.is_final()).map(|operation| operation.network)
-        }
-        Change::Port(_) | Change::Instance(_) | Change::Host(_) => None,
+        // An operation changes nothing that a host carries; what it waits for is settled all the same.
+        Change::Operation(_) | Change::Port(_) | Change::Instance(_) | Change::Host(_) => None,
     }
 }
 

@@ -221,7 +221,7 @@ impl Api {
     }
 
     fn host<'a>(&self, host: &'a privnet_model::Host, zone: &Zone) -> reply::Host<'a> {
-        reply::Host::new(host, self.engine.is_connected(host.id), zone.instances_on(host.id))
+        reply::Host::new(host, self.engine.is_connected(host.id), zone.instances_on(host.id).count())
     }
 }
 

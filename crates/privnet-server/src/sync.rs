@@ -216,6 +216,7 @@ impl Conversation {
         loop {
             tokio::select! {
                 networks = self.link.changed() => {
+                    self.expect_registered()?;
                     for network in networks {
                         self.bring_up_to_date(network, &mut removals).await?;
                     }

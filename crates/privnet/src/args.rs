@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Create, list, show, change and delete networks
     #[command(subcommand, visible_alias = "net", arg_required_else_help = true)]
     Network(NetworkCommand),
-    /// Register, list, show and delete instances
+    /// Register, list, show, move and delete instances
     #[command(subcommand, visible_alias = "vm", arg_required_else_help = true)]
     Instance(InstanceCommand),
     /// Plug an instance into a network
@@ -172,6 +172,28 @@ pub(crate) enum InstanceCommand {
         /// The instance, by name or id
         instance: String,
     },
+    /// Place an instance on another host, with all its ports
+    ///
+    /// MAC addresses, leases and networks stay. The ports leave the old host and appear on the new one,
+    /// and all other hosts send there. Prepare the namespace on the new host first, and frames are lost
+    /// for milliseconds only. A namespace that does not exist yet is waited for; meanwhile the instance
+    /// has no network. A host that is dead need not return for this.
+    #[command(after_help = "Examples:
+  privnet instance move web1 --to h3                    the namespace has the same name there
+  privnet instance move web1 --to h3 --netns web1-new   the namespace \"web1-new\" of host h3
+  privnet instance move web1 --to h2 --netns other      another namespace of the host it is on, h2")]
+    Move {
+        /// The instance, by name or id
+        instance: String,
+        /// The host it runs on from now on, by name
+        #[arg(long, value_name = "HOST")]
+        to: String,
+        /// Its network namespace on that host [default: as before]
+        #[arg(long, value_name = "NETNS")]
+        netns: Option<String>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Forget an instance that is attached to nothing
     #[command(visible_alias = "rm", after_help = "Example: privnet instance delete red")]
     Delete {
@@ -204,13 +226,26 @@ pub(crate) enum HostCommand {
         /// The host, by name or id
         host: String,
     },
-    /// Forget a host that has no instances
+    /// Forget a host that is gone for good
     ///
-    /// What it may still carry counts as gone.
-    #[command(visible_alias = "rm", after_help = "Example: privnet host remove h1")]
+    /// No other host sends to it any more, and what it may still carry counts as gone: keep a machine
+    /// that you remove from the underlay, or run `privnet agent --purge` on it. An agent that returns
+    /// under this name is a new host, which is told to carry nothing.
+    ///
+    /// A host that has instances is removed only with them. To keep them, move them first: that works
+    /// while the host is dead.
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  privnet host remove h1
+  privnet host remove h1 --with-instances      and all of its instances, ports and leases"
+    )]
     Remove {
         /// The host, by name or id
         host: String,
+        /// Forget its instances as well, with their ports and leases
+        #[arg(long)]
+        with_instances: bool,
     },
 }
 

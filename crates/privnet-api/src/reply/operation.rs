@@ -1,4 +1,4 @@
-use privnet_model::{NetworkId, OperationState, Reason};
+use privnet_model::{OperationState, Reason, Subject};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,7 +10,8 @@ pub struct Operation<'a> {
     #[schemars(with = "String", extend("format" = "uuid"))]
     id: privnet_model::OperationId,
     /// `success`: the hosts concerned have applied it. `failure`: a host could not. `timeout`: the
-    /// instance's host was away for too long; what was asked is applied when it is back.
+    /// instance's host was away for too long, or a workload that was moved has not arrived; what was asked
+    /// is applied when it can be.
     #[schemars(extend("enum" = ["failure", "pending", "success", "timeout"]))]
     state: &'static str,
     /// Why it failed or timed out, for programs.
@@ -26,13 +27,12 @@ pub struct Operation<'a> {
     reference: Reference,
 }
 
-/// What an operation is about: always the private network, which may be gone by now.
+/// What an operation is about: the private network, or the instance that is moved. It may be gone by now.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "reference")]
 pub struct Reference {
-    #[serde(serialize_with = "super::network::as_text")]
-    #[schemars(with = "String", extend("format" = "uuid"))]
-    id: NetworkId,
+    #[schemars(extend("format" = "uuid"))]
+    id: String,
     /// Where it is read.
     link: String,
     /// The operation that reads it.
@@ -53,32 +53,40 @@ impl<'a> From<&'a privnet_model::Operation> for Operation<'a> {
             state,
             reason: reason.map(Reason::as_str),
             message,
-            reference: Reference::to_network(operation.network),
+            reference: Reference::to(operation.subject),
         }
     }
 }
 
 impl Reference {
-    fn to_network(id: NetworkId) -> Self {
-        Self { id, link: format!("/v2/private-network/{id}"), command: "get-private-network" }
+    fn to(subject: Subject) -> Self {
+        let (id, path, command) = match subject {
+            Subject::Network(id) => (id.to_string(), "/v2/private-network", "get-private-network"),
+            Subject::Instance(id) => (id.to_string(), "/v2/instance", "get-instance"),
+        };
+        Self { link: format!("{path}/{id}"), id, command }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Generation, OperationKind, Timestamp, Wait};
+    use privnet_model::{Applied, Generation, OperationKind, Timestamp, Wait};
 
     use super::*;
 
-    fn check(state: OperationState, expected: &str) {
-        let network = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id");
-        let operation = privnet_model::Operation {
+    fn operation(kind: OperationKind, subject: Subject, state: OperationState) -> privnet_model::Operation {
+        privnet_model::Operation {
             id: "e2047130-b86e-11ef-83b3-0d8312b2c2d7".parse().expect("id"),
-            kind: OperationKind::Attach,
-            network,
+            kind,
+            subject,
             created_at: Timestamp::from_unix_ms(0),
             state,
-        };
+        }
+    }
+
+    fn check(state: OperationState, expected: &str) {
+        let network = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id");
+        let operation = operation(OperationKind::Attach, Subject::Network(network), state);
         let reference = concat!(
             r#""reference":{"id":"3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","#,
             r#""link":"/v2/private-network/3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","command":"get-private-network"}"#
@@ -90,9 +98,21 @@ mod tests {
     #[test]
     fn the_reference_is_there_in_every_state_and_names_the_read() {
         let network = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id");
-        let wait = Wait { network, generation: Generation::FIRST, port: None };
+        let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
         check(OperationState::Pending { wait, deadline: Timestamp::from_unix_ms(60_000) }, r#""state":"pending""#);
         check(OperationState::Success, r#""state":"success""#);
+    }
+
+    #[test]
+    fn what_is_about_an_instance_refers_to_it() {
+        let instance = "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11".parse().expect("id");
+        let operation = operation(OperationKind::Move, Subject::Instance(instance), OperationState::Success);
+        let expected = concat!(
+            r#"{"id":"e2047130-b86e-11ef-83b3-0d8312b2c2d7","state":"success","#,
+            r#""reference":{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","#,
+            r#""link":"/v2/instance/8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","command":"get-instance"}}"#
+        );
+        assert_eq!(serde_json::to_string(&Operation::from(&operation)).expect("serializes"), expected);
     }
 
     #[test]

@@ -148,3 +148,20 @@ pub struct CreateInstance {
     #[schemars(length(min = 1))]
     pub netns: String,
 }
+
+/// Where an instance is from now on. MAC addresses, leases and attachments stay.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "move-placed-instance-request")]
+pub struct MoveInstance {
+    /// The host's name.
+    #[schemars(length(min = 1, max = 64))]
+    pub host: String,
+    /// How its ports are plugged in there; as before if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["netns"]))]
+    pub kind: Option<String>,
+    /// The network namespace there: a name that `ip netns` shows, or an absolute path. As before if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub netns: Option<String>,
+}

@@ -142,6 +142,43 @@ fn an_instance_is_registered_with_its_placement() {
 }
 
 #[test]
+fn an_instance_is_moved_to_a_host_and_keeps_its_placement_unless_another_is_given() {
+    let instance = INSTANCE.parse().expect("id");
+    let path = format!("/privnet/v1/instances/{INSTANCE}:move");
+    let netns = || Some(Placement::Netns(Netns::try_from("web2").expect("netns")));
+    for (body, placement) in [
+        (json!({"host": "h2"}), None),
+        (json!({"host": "h2", "kind": "netns"}), None),
+        (json!({"host": "h2", "netns": "web2"}), netns()),
+        (json!({"host": "h2", "kind": "netns", "netns": "web2"}), netns()),
+    ] {
+        let host = HostName::try_from("h2").expect("host");
+        let request = ask("PUT", &path, body.to_string().as_bytes()).expect("accepted");
+        assert_eq!(request, Request::Change(Command::MoveInstance { instance, host, placement }));
+    }
+    refused(ask("PUT", &path, b"{}"), "host: is required");
+    let body = json!({"host": "a b", "kind": "tap", "netns": "../x"}).to_string();
+    refused(
+        ask("PUT", "/privnet/v1/instances/x:move", body.as_bytes()),
+        concat!(
+            "id: \"x\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; ",
+            "host: \"a b\" is not a host name (1 to 64 letters, digits, -, _ or .); ",
+            "netns: \"../x\" is neither a network namespace's name (1 to 255 octets without \"/\") nor an absolute path to one; ",
+            "kind: \"tap\" is not a port kind; netns is the only one"
+        ),
+    );
+}
+
+#[test]
+fn a_host_is_removed_alone_unless_the_path_says_with_its_instances() {
+    let host = NETWORK.parse().expect("id");
+    for (suffix, with_instances) in [("", false), (":with-instances", true)] {
+        let request = ask("DELETE", &format!("/privnet/v1/hosts/{NETWORK}{suffix}"), b"").expect("accepted");
+        assert_eq!(request, Request::Change(Command::RemoveHost { host, with_instances }));
+    }
+}
+
+#[test]
 fn what_is_not_a_json_object_is_refused_with_its_position_or_kind() {
     let ask = |body: &[u8]| ask("POST", "/v2/private-network", body);
     refused(ask(b"{\"name\": }"), "the body is not JSON: expected value at line 1 column 10");

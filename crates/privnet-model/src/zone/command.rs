@@ -51,6 +51,15 @@ pub enum Command {
         /// How its ports are plugged in.
         placement: Placement,
     },
+    /// The workload is on this host from now on, with all its ports.
+    MoveInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// The host, by name.
+        host: HostName,
+        /// How its ports are plugged in there; `None` keeps what it has.
+        placement: Option<Placement>,
+    },
     /// Forget an instance that is attached to nothing.
     DeleteInstance(InstanceId),
     /// An agent reported: make its host's record, or bring its facts up to date.
@@ -60,8 +69,13 @@ pub enum Command {
         /// What it reported.
         facts: HostFacts,
     },
-    /// Forget a host without instances; what it may still carry counts as gone.
-    RemoveHost(HostId),
+    /// Forget a host; what it may still carry counts as gone.
+    RemoveHost {
+        /// The host.
+        host: HostId,
+        /// Whether its instances, with all their ports, are forgotten too; otherwise it must have none.
+        with_instances: bool,
+    },
     /// A host has confirmed that it carries nothing of a network in which it has no ports.
     ConfirmAbsent {
         /// The host.

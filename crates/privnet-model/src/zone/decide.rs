@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::state::Segment;
 use super::{Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
-    AddressRange, Carriage, DeviceName, Generation, Host, HostFacts, HostId, HostName, Instance, InstanceId, Labels,
-    Lease, LeaseKind, MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
-    Placement, Port, Timestamp, Vni, Wait, WaitPort, next_fit,
+    AddressRange, Applied, Carriage, DeviceName, Generation, Host, HostFacts, HostId, HostName, Instance, InstanceId,
+    Labels, Lease, LeaseKind, MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
+    Placement, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
@@ -62,9 +62,12 @@ impl Zone {
             Command::Detach { network, instance } => self.detach(*network, *instance, world),
             Command::UpdateIp { network, instance, address } => self.update_ip(*network, *instance, *address, world),
             Command::CreateInstance { name, host, placement } => self.create_instance(name, host, placement, world),
+            Command::MoveInstance { instance, host, placement } => {
+                self.move_instance(*instance, host, placement.as_ref(), world)
+            }
             Command::DeleteInstance(id) => self.delete_instance(*id),
             Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
-            Command::RemoveHost(id) => self.remove_host(*id),
+            Command::RemoveHost { host, with_instances } => self.remove_host(*host, *with_instances),
             Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),
             Command::FinishOperation(id, state) => self.finish_operation(*id, state),
         }
@@ -84,7 +87,7 @@ impl Zone {
             last_address: None,
             created_at: world.now,
         };
-        let wait = Wait { network: network.id, generation: network.generation, port: None };
+        let wait = wait_for(&network, None);
         let changes = vec![Change::Network(Row::insert(network))];
         Ok(self.accept(OperationKind::CreateNetwork, changes, wait, world))
     }
@@ -134,7 +137,8 @@ impl Zone {
             count => return Err(Refusal::NetworkInUse { network: id, count }),
         }
         let changes = vec![Change::Network(Row::remove(Arc::clone(&segment.network)))];
-        let wait = Wait { network: id, generation: segment.network.generation.next(), port: None };
+        let generation = segment.network.generation.next();
+        let wait = Wait::Applied(Applied { network: id, generation, port: None });
         Ok(self.accept(OperationKind::DeleteNetwork, changes, wait, world))
     }
 
@@ -179,10 +183,7 @@ impl Zone {
         };
         let wait = wait_for(&after, Some(WaitPort { host: instance.host, mac: port.mac }));
         let mut changes = vec![replace_network(before, after), Change::Port(Row::insert(port))];
-        if !self.carriers(network).any(|host| host == instance.host) {
-            let carriage = Carriage { host: instance.host, network, vni: before.vni };
-            changes.push(Change::Carriage(Row::insert(carriage)));
-        }
+        changes.extend(self.carriage_to_make(before, instance.host));
         Ok(self.accept(OperationKind::Attach, changes, wait, world))
     }
 
@@ -248,6 +249,32 @@ impl Zone {
         Ok(Decision { changes: vec![Change::Instance(row)], outcome: Outcome::Instance(instance) })
     }
 
+    /// Raises the generation of every network in which the instance has a port: the host it leaves
+    /// unplugs the port, the new one plugs it in, all others send there. MAC addresses, leases and device
+    /// names go with it. The host it leaves keeps its carriages until it has confirmed.
+    fn move_instance(
+        &self,
+        id: InstanceId,
+        host: &HostName,
+        placement: Option<&Placement>,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let before = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
+        let host = self.host_by_name(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?.id;
+        let placement = placement.unwrap_or(&before.placement).clone();
+        let after = Instance { host, placement, ..Instance::clone(before) };
+        let mut changes = Vec::new();
+        if after != **before {
+            changes.push(Change::Instance(Row::replace(Arc::clone(before), after)));
+            for port in self.ports_of_instance(id) {
+                let segment = self.segment(port.network)?;
+                changes.extend(touch(segment, [port]));
+                changes.extend(self.carriage_to_make(&segment.network, host));
+            }
+        }
+        Ok(self.accept(OperationKind::Move, changes, Wait::Placed(id), world))
+    }
+
     fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
         let instance = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
         match self.ports_of_instance(id).count() {
@@ -289,31 +316,38 @@ impl Zone {
         let is_here = |port: &&Arc<Port>| self.instance(port.instance).is_some_and(|instance| instance.host == host);
         let mut changes = Vec::new();
         for segment in self.carried_by(host).filter_map(|network| self.segments.get(&network)) {
-            let generation = segment.network.generation.next();
-            let ports: Vec<_> = segment.ports.values().filter(is_here).collect();
-            if !ports.is_empty() {
-                let after = Network { generation, ..Network::clone(&segment.network) };
-                changes.push(replace_network(&segment.network, after));
-            }
-            for port in ports {
-                let after = Port { changed: generation, ..Port::clone(port) };
-                changes.push(Change::Port(Row::replace(Arc::clone(port), after)));
-            }
+            changes.extend(touch(segment, segment.ports.values().filter(is_here)));
         }
         changes
     }
 
-    fn remove_host(&self, id: HostId) -> Result<Decision, Refusal> {
+    fn remove_host(&self, id: HostId, with_instances: bool) -> Result<Decision, Refusal> {
         let host = self.hosts.get(&id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?;
-        match self.instances_on(id) {
-            0 => {}
-            count => return Err(Refusal::HostInUse { host: host.name.clone(), count }),
+        let instances: Vec<_> = self.instances_on(id).collect();
+        if !with_instances && !instances.is_empty() {
+            let names = instances.iter().map(|instance| instance.name.clone()).collect();
+            return Err(Refusal::HostInUse { host: host.name.clone(), instances: names });
         }
+        let mut changes = self.remove_ports_of_host(id);
         let carriages = self.carried_by(id).filter_map(|network| self.carriage(id, network));
-        let mut changes: Vec<_> =
-            carriages.map(|carriage| Change::Carriage(Row::remove(Arc::clone(carriage)))).collect();
+        changes.extend(carriages.map(|carriage| Change::Carriage(Row::remove(Arc::clone(carriage)))));
+        changes.extend(instances.into_iter().map(|instance| Change::Instance(Row::remove(Arc::clone(instance)))));
         changes.push(Change::Host(Row::remove(Arc::clone(host))));
         Ok(done(changes))
+    }
+
+    /// Removes every port that the host has, so that the other hosts forget where it was.
+    fn remove_ports_of_host(&self, host: HostId) -> Vec<Change> {
+        let is_here = |port: &&Arc<Port>| self.instance(port.instance).is_some_and(|instance| instance.host == host);
+        let mut changes = Vec::new();
+        for segment in self.carried_by(host).filter_map(|network| self.segments.get(&network)) {
+            let mut ports = segment.ports.values().filter(is_here).peekable();
+            if ports.peek().is_some() {
+                changes.push(raise(&segment.network));
+            }
+            changes.extend(ports.map(|port| Change::Port(Row::remove(Arc::clone(port)))));
+        }
+        changes
     }
 
     /// A confirmation that comes too late (the host has a port again) means nothing any more.
@@ -348,7 +382,12 @@ impl Zone {
         wait: Wait,
         world: &mut Circumstances<'_>,
     ) -> Decision {
-        let is_final = wait.port.is_none() && self.carriers(wait.network).next().is_none();
+        let (subject, is_final) = match wait {
+            Wait::Applied(Applied { network, port, .. }) => {
+                (Subject::Network(network), port.is_none() && self.carriers(network).next().is_none())
+            }
+            Wait::Placed(instance) => (Subject::Instance(instance), self.ports_of_instance(instance).next().is_none()),
+        };
         let state = if is_final {
             OperationState::Success
         } else {
@@ -357,7 +396,7 @@ impl Zone {
         let operation = Arc::new(Operation {
             id: OperationId::new(world.now.unix_ms, random_octets(world)),
             kind,
-            network: wait.network,
+            subject,
             created_at: world.now,
             state,
         });
@@ -408,6 +447,13 @@ impl Zone {
 
     fn carriage(&self, host: HostId, network: NetworkId) -> Option<&Arc<Carriage>> {
         self.carriages.get(&(network, host))
+    }
+
+    /// The record that a host may carry a network, unless it is there.
+    fn carriage_to_make(&self, network: &Network, host: HostId) -> Option<Change> {
+        let is_there = self.carriage(host, network.id).is_some();
+        let carriage = Carriage { host, network: network.id, vni: network.vni };
+        (!is_there).then(|| Change::Carriage(Row::insert(carriage)))
     }
 
     fn free_vni(&self, world: &mut Circumstances<'_>) -> Result<Vni, Refusal> {
@@ -511,7 +557,22 @@ fn exhausted(range: &AddressRange) -> Refusal {
 }
 
 fn wait_for(network: &Network, port: Option<WaitPort>) -> Wait {
-    Wait { network: network.id, generation: network.generation, port }
+    Wait::Applied(Applied { network: network.id, generation: network.generation, port })
+}
+
+/// Raises a network's generation, as a change to some of its ports, if there are any.
+fn touch<'a>(segment: &Segment, ports: impl IntoIterator<Item = &'a Arc<Port>>) -> Vec<Change> {
+    let changed = segment.network.generation.next();
+    let after = |port: &Arc<Port>| Port { changed, ..Port::clone(port) };
+    let ports: Vec<_> =
+        ports.into_iter().map(|port| Change::Port(Row::replace(Arc::clone(port), after(port)))).collect();
+    let network = (!ports.is_empty()).then(|| raise(&segment.network));
+    network.into_iter().chain(ports).collect()
+}
+
+/// A network as it was, at its next generation.
+fn raise(network: &Arc<Network>) -> Change {
+    replace_network(network, Network { generation: network.generation.next(), ..Network::clone(network) })
 }
 
 fn replace_network(before: &Arc<Network>, after: Network) -> Change {

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use crate::{HostName, InstanceId, NetworkId, OperationId, RangeError, StaticAddressError, Subnet};
+use crate::{HostName, InstanceId, Name, NetworkId, OperationId, RangeError, StaticAddressError, Subnet};
 
 /// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
 /// values concerned, and what to do.
@@ -108,12 +108,12 @@ pub enum Refusal {
         count: usize,
     },
     /// A host with instances is not removed.
-    #[error("host {host} has {count} instance{s}; delete {them} first", s = if *count == 1 { "" } else { "s" }, them = if *count == 1 { "it" } else { "them" })]
+    #[error("host {host} has {}; move or delete {them} first, or remove the host with its instances", some_of(instances), them = if instances.len() == 1 { "it" } else { "them" })]
     HostInUse {
         /// The host.
         host: HostName,
-        /// How many instances.
-        count: usize,
+        /// The names of its instances.
+        instances: Vec<Name>,
     },
     /// Every VNI is taken or quarantined.
     #[error("all VNIs are in use or wait for hosts to confirm that they carry them no more")]
@@ -142,6 +142,17 @@ pub enum Refusal {
         /// Who has it.
         holder: HostName,
     },
+}
+
+/// How many instances are named where there are many.
+const NAMED_MAX: usize = 5;
+
+/// How many instances these are, and the first of their names.
+fn some_of(instances: &[Name]) -> String {
+    let named: Vec<_> = instances.iter().take(NAMED_MAX).map(Name::as_str).collect();
+    let plural = if instances.len() == 1 { "" } else { "s" };
+    let rest = if instances.len() > named.len() { ", ..." } else { "" };
+    format!("{} instance{plural} ({}{rest})", instances.len(), named.join(", "))
 }
 
 /// What kind of refusal it is, as HTTP distinguishes them.

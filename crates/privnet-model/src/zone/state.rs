@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Change, Row, Snapshot};
 use crate::{
-    Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId, Operation,
-    OperationId, Port, SortedMap, Vni,
+    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId,
+    Operation, OperationId, Port, SortedMap, Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -123,9 +123,10 @@ impl Zone {
         self.instances.range(first..).map(|(_, instance)| instance)
     }
 
-    /// How many instances a host has.
-    pub fn instances_on(&self, host: HostId) -> usize {
-        self.instances_of_host.get(&host).map_or(0, BTreeSet::len)
+    /// The instances of a host, in the order of their creation.
+    pub fn instances_on(&self, host: HostId) -> impl Iterator<Item = &Arc<Instance>> {
+        let ids = self.instances_of_host.get(&host).into_iter().flatten();
+        ids.filter_map(|id| self.instances.get(id))
     }
 
     /// A host by id.
@@ -151,6 +152,21 @@ impl Zone {
     /// The operations that are not final yet, oldest first.
     pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
         self.operations.values().filter(|operation| !operation.is_final())
+    }
+
+    /// What a pending operation waits for, network by network.
+    pub fn awaited(&self, wait: &Wait) -> Vec<Applied> {
+        match wait {
+            Wait::Applied(applied) => vec![*applied],
+            Wait::Placed(id) => {
+                let Some(instance) = self.instances.get(id) else { return Vec::new() };
+                let applied = |port: &Arc<Port>| {
+                    let own = WaitPort { host: instance.host, mac: port.mac };
+                    Applied { network: port.network, generation: port.changed, port: Some(own) }
+                };
+                self.ports_of_instance(*id).map(applied).collect()
+            }
+        }
     }
 
     /// The hosts that may carry a network, which may have been deleted.
@@ -204,6 +220,9 @@ impl Zone {
         if let Some(after) = &row.after {
             self.instances_of_host.entry(after.host).or_default().insert(after.id);
         }
+        if let (Some(before), Some(after)) = (&row.before, &row.after) {
+            self.count_ports_elsewhere(after.id, before.host, after.host);
+        }
         replace(&mut self.instances, row, |instance| instance.id);
     }
 
@@ -222,6 +241,16 @@ impl Zone {
             let host = self.instances.get(&after.instance).map(|instance| instance.host);
             if let (Some(segment), Some(host)) = (self.segments.get_mut(&after.network), host) {
                 segment.insert(after, host);
+            }
+        }
+    }
+
+    fn count_ports_elsewhere(&mut self, instance: InstanceId, from: HostId, to: HostId) {
+        let networks = self.networks_of_instance.range((instance, NetworkId::MIN)..=(instance, NetworkId::MAX));
+        for (_, network) in networks {
+            if let Some(segment) = self.segments.get_mut(network) {
+                segment.count_one_less(from);
+                segment.count_one_more(to);
             }
         }
     }
@@ -276,10 +305,7 @@ impl Segment {
     }
 
     fn insert(&mut self, port: &Arc<Port>, host: HostId) {
-        match self.ports_per_host.get_mut(&host) {
-            Some(count) => *count += 1,
-            None => drop(self.ports_per_host.insert(host, 1)),
-        }
+        self.count_one_more(host);
         if let Some(lease) = port.lease {
             self.holders.insert(lease.address, port.instance);
         }
@@ -288,12 +314,7 @@ impl Segment {
 
     /// The network's own change comes first in a decision, so its generation is the one that removes.
     fn remove(&mut self, port: &Port, host: HostId, for_good: bool) {
-        if let Some(count) = self.ports_per_host.get_mut(&host) {
-            *count -= 1;
-            if *count == 0 {
-                self.ports_per_host.remove(&host);
-            }
-        }
+        self.count_one_less(host);
         if let Some(lease) = port.lease {
             self.holders.remove(&lease.address);
         }
@@ -304,6 +325,22 @@ impl Segment {
         while self.removals.len() > REMOVALS_MAX {
             if let Some((generation, _)) = self.removals.pop_front() {
                 self.removals_from = generation;
+            }
+        }
+    }
+
+    fn count_one_more(&mut self, host: HostId) {
+        match self.ports_per_host.get_mut(&host) {
+            Some(count) => *count += 1,
+            None => drop(self.ports_per_host.insert(host, 1)),
+        }
+    }
+
+    fn count_one_less(&mut self, host: HostId) {
+        if let Some(count) = self.ports_per_host.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.ports_per_host.remove(&host);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod generations;
+mod moves;
 mod operations;
 mod properties;
 mod refusals;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use super::{Change, Circumstances, Command, CreateNetwork, Decision, Outcome, RangeFields, Refusal, Zone};
 use crate::{
     Description, DhcpOptions, HostFacts, HostId, HostName, InstanceId, Labels, Lease, LeaseKind, Name, Netns, Network,
-    NetworkId, Operation, Placement, Port, Timestamp,
+    NetworkId, Operation, Placement, Port, Subject, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_790_000_000_000);
@@ -92,7 +93,10 @@ impl World {
     }
 
     fn network(&mut self, range: RangeFields) -> NetworkId {
-        self.operation(&create_network(range)).network
+        match self.operation(&create_network(range)).subject {
+            Subject::Network(network) => network,
+            other => panic!("no network: {other:?}"),
+        }
     }
 
     /// A network that leases 10.0.0.`start` to 10.0.0.`end`.
@@ -161,6 +165,11 @@ fn create_network(range: RangeFields) -> Command {
 
 fn attach(network: NetworkId, instance: InstanceId) -> Command {
     Command::Attach { network, instance, address: None }
+}
+
+/// To host `number`, plugged in as before.
+fn move_to(instance: InstanceId, host: u8) -> Command {
+    Command::MoveInstance { instance, host: host_name(host), placement: None }
 }
 
 fn host_name(number: u8) -> HostName {

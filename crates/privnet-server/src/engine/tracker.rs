@@ -1,57 +1,89 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Zone;
-use privnet_model::{HostId, NetworkId, Operation, OperationId, OperationState, Wait};
+use privnet_model::{Applied, HostId, NetworkId, Operation, OperationId, OperationState, Reason, Wait};
+use privnet_sync::PortFailure;
 
 use super::Moment;
 use super::hosts::Hosts;
 
-/// The pending operations, by the network they wait for.
+/// The pending operations, and which of them wait for each network.
 pub(super) struct Tracker {
-    pending: HashMap<NetworkId, Vec<Pending>>,
+    pending: HashMap<OperationId, Pending>,
+    waiting: HashMap<NetworkId, BTreeSet<OperationId>>,
     /// All of them by their deadlines, so that looking for late ones costs no more than what they are.
-    deadlines: BTreeMap<(Instant, OperationId), NetworkId>,
+    deadlines: BTreeSet<(Instant, OperationId)>,
     /// How long any may be pending.
     timeout: Duration,
     /// When a commit last failed, unless one has succeeded since.
     pub(super) failed_at: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Pending {
-    id: OperationId,
     wait: Wait,
+    /// Those that were concerned when it was accepted; what comes later has operations of its own.
+    networks: Vec<NetworkId>,
     deadline: Instant,
+}
+
+impl Pending {
+    /// What it waits for now: an instance that is moved again is waited for where it is wanted last.
+    fn awaited(&self, zone: &Zone) -> Vec<Applied> {
+        let mut awaited = zone.awaited(&self.wait);
+        awaited.retain(|one| self.networks.contains(&one.network));
+        awaited
+    }
+
+    /// Whether a workload that is not there yet is no failure.
+    fn is_patient(&self) -> bool {
+        matches!(self.wait, Wait::Placed(_))
+    }
 }
 
 impl Tracker {
     /// Follows those that a zone has at the start, each for `grace` at least: its hosts may be about to return.
     pub(super) fn new(zone: &Zone, timeout: Duration, grace: Duration, now: Moment) -> Self {
-        let mut tracker = Self { pending: HashMap::new(), deadlines: BTreeMap::new(), timeout, failed_at: None };
-        zone.pending_operations().for_each(|operation| tracker.follow(operation, grace.min(timeout), now));
+        let mut tracker = Self {
+            pending: HashMap::new(),
+            waiting: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            timeout,
+            failed_at: None,
+        };
+        zone.pending_operations().for_each(|operation| drop(tracker.follow(operation, zone, grace.min(timeout), now)));
         tracker
     }
 
     /// Follows an operation if it is pending, or follows it again after its end could not be committed.
+    /// Answers the networks it waits for.
+    ///
     /// From here on setting the clock moves its deadline no more, and what that did before makes it wait
     /// no longer than any may.
-    pub(super) fn add(&mut self, operation: &Operation, now: Moment) {
-        self.follow(operation, Duration::ZERO, now);
+    pub(super) fn add(&mut self, operation: &Operation, zone: &Zone, now: Moment) -> Vec<NetworkId> {
+        self.follow(operation, zone, Duration::ZERO, now)
     }
 
-    fn follow(&mut self, operation: &Operation, at_least: Duration, now: Moment) {
-        if let OperationState::Pending { wait, deadline } = operation.state {
-            let deadline = now.steady + deadline.since(now.wall).min(self.timeout).max(at_least);
-            let pending = Pending { id: operation.id, wait, deadline };
-            self.pending.entry(wait.network).or_default().push(pending);
-            self.deadlines.insert((deadline, operation.id), wait.network);
+    fn follow(&mut self, operation: &Operation, zone: &Zone, at_least: Duration, now: Moment) -> Vec<NetworkId> {
+        let OperationState::Pending { wait, deadline } = operation.state else { return Vec::new() };
+        let networks: Vec<_> = zone.awaited(&wait).iter().map(|awaited| awaited.network).collect();
+        let deadline = match networks.len() {
+            // No network will bring it up again: it has come to its end.
+            0 => now.steady,
+            _ => now.steady + deadline.since(now.wall).min(self.timeout).max(at_least),
+        };
+        for network in &networks {
+            self.waiting.entry(*network).or_default().insert(operation.id);
         }
+        self.pending.insert(operation.id, Pending { wait, networks: networks.clone(), deadline });
+        self.deadlines.insert((deadline, operation.id));
+        networks
     }
 
     /// The networks that operations wait for.
     pub(super) fn networks(&self) -> Vec<NetworkId> {
-        self.pending.keys().copied().collect()
+        self.waiting.keys().copied().collect()
     }
 
     /// The operations on a network that have come to their end; they are followed no more.
@@ -61,96 +93,112 @@ impl Tracker {
         zone: &Zone,
         hosts: &Hosts,
     ) -> Vec<(OperationId, OperationState)> {
-        self.take_out(network, |pending| verdict(&pending.wait, zone, hosts))
+        let waiting: Vec<_> = self.waiting.get(&network).into_iter().flatten().copied().collect();
+        self.take_out(waiting, |pending| verdict(pending, zone, hosts))
     }
 
     /// The operations whose deadline has passed; they are followed no more. While the store takes
     /// nothing, those that have come to their end otherwise are among them: their end is tried again.
     pub(super) fn expire(&mut self, now: Instant, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
         let is_retry = self.failed_at.is_some();
-        let is_due = |deadline: Instant| is_retry || deadline <= now;
-        let due = self.deadlines.iter().take_while(|((deadline, _), _)| is_due(*deadline));
-        let networks: BTreeSet<_> = due.map(|(_, network)| *network).collect();
-        let end = |pending: &Pending| {
-            let is_late = pending.deadline <= now;
-            let verdict = is_due(pending.deadline).then(|| verdict(&pending.wait, zone, hosts)).flatten();
-            verdict
-                .or_else(|| is_late.then(|| OperationState::Timeout { message: overdue(&pending.wait, zone, hosts) }))
-        };
-        networks.into_iter().flat_map(|network| self.take_out(network, end)).collect()
+        let due = self.deadlines.iter().take_while(|(deadline, _)| is_retry || *deadline <= now);
+        let due: Vec<_> = due.map(|(_, operation)| *operation).collect();
+        self.take_out(due, |pending| {
+            let late = || OperationState::Timeout { message: overdue(pending, zone, hosts) };
+            verdict(pending, zone, hosts).or_else(|| (pending.deadline <= now).then(late))
+        })
     }
 
     fn take_out(
         &mut self,
-        network: NetworkId,
+        operations: Vec<OperationId>,
         end: impl Fn(&Pending) -> Option<OperationState>,
     ) -> Vec<(OperationId, OperationState)> {
-        let Some(operations) = self.pending.get_mut(&network) else { return Vec::new() };
-        let mut ended = Vec::new();
-        operations.retain(|pending| match end(pending) {
-            Some(state) => {
-                self.deadlines.remove(&(pending.deadline, pending.id));
-                ended.push((pending.id, state));
-                false
+        let ends = operations.into_iter().filter_map(|id| Some((id, end(self.pending.get(&id)?)?)));
+        let ends: Vec<_> = ends.collect();
+        ends.iter().for_each(|(id, _)| self.forget(*id));
+        ends
+    }
+
+    fn forget(&mut self, id: OperationId) {
+        let Some(Pending { networks, deadline, .. }) = self.pending.remove(&id) else { return };
+        self.deadlines.remove(&(deadline, id));
+        for network in networks {
+            if let Some(waiting) = self.waiting.get_mut(&network) {
+                waiting.remove(&id);
+                if waiting.is_empty() {
+                    self.waiting.remove(&network);
+                }
             }
-            None => true,
-        });
-        if operations.is_empty() {
-            self.pending.remove(&network);
         }
-        ended
     }
 }
 
-/// How an operation ends, if it does now: when the port's own host and every connected host that
-/// may carry the network have applied the generation, or when one of them cannot.
-fn verdict(wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
-    if let Some(failure) = failure(wait, zone, hosts) {
-        return Some(failure);
+/// How an operation ends, if it does now: when in each network the port's own host and every connected
+/// host that may carry it have applied the generation, or when one of them cannot.
+fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
+    let awaited = pending.awaited(zone);
+    let failures = || awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
+    let may_pass = |failure: &Failure<'_>| pending.is_patient() && failure.port.reason == Reason::NotFound;
+    if let Some(failure) = failures().find(|failure| !may_pass(failure)) {
+        let message = format!("{}; the change stays wanted and is tried again", failure.told(zone));
+        return Some(OperationState::Failure { reason: failure.port.reason, message });
     }
-    let all_applied = zone.carriers(wait.network).all(|host| {
-        let is_waited_for = hosts.is_waited_for(host) || is_own(wait, host);
-        !is_waited_for || has_applied(wait, host, zone, hosts)
-    });
-    all_applied.then_some(OperationState::Success)
+    let is_applied = |awaited| late_hosts(awaited, zone, hosts).next().is_none();
+    (failures().next().is_none() && awaited.iter().all(is_applied)).then_some(OperationState::Success)
+}
+
+/// What a host could not do for a port.
+struct Failure<'a> {
+    host: HostId,
+    port: &'a PortFailure,
+}
+
+impl Failure<'_> {
+    fn told(&self, zone: &Zone) -> String {
+        format!("host {}: {}", name(self.host, zone), self.port.message)
+    }
 }
 
 /// What a host that has reached the generation could not do for the port that the operation is about.
-fn failure(wait: &Wait, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
-    let port = wait.port?;
-    zone.carriers(wait.network).find_map(|host| {
-        let acknowledgement = hosts.acknowledged(host, wait.network)?;
-        let is_recent = acknowledgement.generation >= wait.generation;
-        let failure = acknowledgement.failures.iter().find(|failure| is_recent && failure.mac == port.mac)?;
-        let message =
-            format!("host {}: {}; the change stays wanted and is tried again", name(host, zone), failure.message);
-        Some(OperationState::Failure { reason: failure.reason, message })
+fn failure<'a>(awaited: &Applied, zone: &Zone, hosts: &'a Hosts) -> Option<Failure<'a>> {
+    let port = awaited.port?;
+    zone.carriers(awaited.network).find_map(|host| {
+        let acknowledgement = hosts.acknowledged(host, awaited.network)?;
+        let is_recent = acknowledgement.generation >= awaited.generation;
+        let port = acknowledgement.failures.iter().find(|failure| is_recent && failure.mac == port.mac)?;
+        Some(Failure { host, port })
     })
+}
+
+/// The hosts that are waited for and have not applied the generation. One that is away is waited for
+/// where it is the port's own.
+fn late_hosts<'a>(awaited: &'a Applied, zone: &'a Zone, hosts: &'a Hosts) -> impl Iterator<Item = HostId> + 'a {
+    let is_own = |host| awaited.port.is_some_and(|port| port.host == host);
+    zone.carriers(awaited.network)
+        .filter(move |host| hosts.is_waited_for(*host) || is_own(*host))
+        .filter(|host| !has_applied(awaited, *host, zone, hosts))
 }
 
 /// A host without ports in the network has applied their absence when its carriage is gone, and
 /// then it is not among the network's carriers.
-fn has_applied(wait: &Wait, host: HostId, zone: &Zone, hosts: &Hosts) -> bool {
-    zone.is_wanted(wait.network, host)
-        && hosts.acknowledged(host, wait.network).is_some_and(|done| done.generation >= wait.generation)
+fn has_applied(awaited: &Applied, host: HostId, zone: &Zone, hosts: &Hosts) -> bool {
+    zone.is_wanted(awaited.network, host)
+        && hosts.acknowledged(host, awaited.network).is_some_and(|done| done.generation >= awaited.generation)
 }
 
-fn is_own(wait: &Wait, host: HostId) -> bool {
-    wait.port.is_some_and(|port| port.host == host)
-}
-
-/// Tells which hosts an operation has waited for in vain.
-fn overdue(wait: &Wait, zone: &Zone, hosts: &Hosts) -> String {
-    let late = zone
-        .carriers(wait.network)
-        .filter(|host| (hosts.is_waited_for(*host) || is_own(wait, *host)) && !has_applied(wait, *host, zone, hosts));
-    let names: Vec<_> = late
-        .map(|host| {
-            let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
-            format!("host {} {state}", name(host, zone))
-        })
-        .collect();
-    format!("{}; the change stays wanted and is applied when it can be", names.join(", "))
+/// Tells which hosts an operation has waited for in vain, and for what.
+fn overdue(pending: &Pending, zone: &Zone, hosts: &Hosts) -> String {
+    let awaited = pending.awaited(zone);
+    let late = awaited.iter().flat_map(|awaited| late_hosts(awaited, zone, hosts));
+    let absent = late.map(|host| {
+        let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
+        format!("host {} {state}", name(host, zone))
+    });
+    let failures = awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
+    let reasons: BTreeSet<_> = absent.chain(failures.map(|failure| failure.told(zone))).collect();
+    let reasons: Vec<_> = reasons.into_iter().collect();
+    format!("{}; the change stays wanted and is applied when it can be", reasons.join(", "))
 }
 
 fn name(host: HostId, zone: &Zone) -> String {
@@ -159,7 +207,7 @@ fn name(host: HostId, zone: &Zone) -> String {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Generation, OperationKind, Timestamp};
+    use privnet_model::{Generation, OperationKind, Subject, Timestamp};
 
     use super::*;
 
@@ -177,7 +225,7 @@ mod tests {
         ] {
             let (zone, hosts) = (Zone::default(), Hosts::default());
             let mut tracker = Tracker::new(&zone, TIMEOUT, Duration::ZERO, now);
-            tracker.add(&pending_until(deadline), now);
+            tracker.add(&pending_until(deadline), &zone, now);
             let is_due = |tracker: &mut Tracker, at| !tracker.expire(at, &zone, &hosts).is_empty();
             let shortly_before = (now.steady + left).checked_sub(Duration::from_millis(1)).expect("not at boot");
             assert!(!is_due(&mut tracker, shortly_before), "{left:?}");
@@ -188,11 +236,11 @@ mod tests {
 
     fn pending_until(deadline: Timestamp) -> Operation {
         let network = NetworkId::new(1, [1; 10]);
-        let wait = Wait { network, generation: Generation::FIRST, port: None };
+        let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
         Operation {
             id: OperationId::new(1, [2; 10]),
             kind: OperationKind::UpdateNetwork,
-            network,
+            subject: Subject::Network(network),
             created_at: Timestamp::from_unix_ms(0),
             state: OperationState::Pending { wait, deadline },
         }

@@ -143,7 +143,7 @@ impl Writer {
                     && let Some(operation) = self.zone.operation(*id)
                     && !operation.is_final()
                 {
-                    tracker.add(operation, Moment::now());
+                    tracker.add(operation, &self.zone, Moment::now());
                 }
             }
         }

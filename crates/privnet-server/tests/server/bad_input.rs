@@ -122,6 +122,10 @@ fn an_unknown_id() {
     server.refused("DELETE", &format!("/privnet/v1/instances/{NOBODY}"), json!({}), 404, &no_instance);
     server.refused("GET", &format!("/privnet/v1/hosts/{NOBODY}"), json!({}), 404, &no_host);
     server.refused("DELETE", &format!("/privnet/v1/hosts/{NOBODY}"), json!({}), 404, &no_host);
+    server.refused("DELETE", &format!("/privnet/v1/hosts/{NOBODY}:with-instances"), json!({}), 404, &no_host);
+    let to = |host: &str| json!({"host": host});
+    server.refused("PUT", &format!("/privnet/v1/instances/{NOBODY}:move"), to("h1"), 404, &no_instance);
+    server.refused("PUT", &format!("/privnet/v1/instances/{spare}:move"), to("h9"), 404, "host h9 not found");
     let body = json!({"name": "n", "host": "h9", "kind": "netns", "netns": "n"});
     server.refused("POST", "/privnet/v1/instances", body, 404, "host h9 not found");
 }
@@ -308,7 +312,8 @@ fn what_is_in_use_is_not_deleted() {
     let message = format!("instance {web} is attached to 1 private network; detach it first");
     server.refused("DELETE", &format!("/privnet/v1/instances/{web}"), json!({}), 409, &message);
     let host = server.host("h1").expect("a host")["id"].as_str().expect("an id").to_owned();
-    let message = "host h1 has 2 instances; delete them first";
+    let message =
+        "host h1 has 2 instances (web, spare); move or delete them first, or remove the host with its instances";
     server.refused("DELETE", &format!("/privnet/v1/hosts/{host}"), json!({}), 409, message);
 }
 

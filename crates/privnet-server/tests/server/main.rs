@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod moves;
 mod operations;
 mod properties;
 mod restart;

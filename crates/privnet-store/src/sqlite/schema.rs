@@ -5,7 +5,7 @@ use crate::StoreError;
 
 /// What leads from each version of the schema to the next; the first makes the tables. One that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// Where SQLite keeps the version for us.
 const VERSION: &str = "user_version";

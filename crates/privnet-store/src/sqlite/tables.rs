@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
-    AddressRange, Carriage, Description, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId,
-    HostName, Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Placement, Port, Reason, Timestamp, Vni, Wait, WaitPort,
+    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts,
+    HostId, HostName, Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network, NetworkId,
+    Operation, OperationId, OperationKind, OperationState, Placement, Port, Reason, Subject, Timestamp, Vni, Wait,
+    WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -191,6 +192,7 @@ impl Table for Operation {
         Column::new("id", Role::Key),
         Column::new("kind", Role::Plain),
         Column::new("network", Role::Plain),
+        Column::new("instance", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
         Column::new("state", Role::Version),
         Column::new("wait_network", Role::Plain),
@@ -203,8 +205,13 @@ impl Table for Operation {
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
+        let (network, instance) = match &self.subject {
+            Subject::Network(id) => (octets(id.as_bytes()), NULL),
+            Subject::Instance(id) => (NULL, octets(id.as_bytes())),
+        };
         let (wait, deadline) = match &self.state {
-            OperationState::Pending { wait, deadline } => (Some(wait), Some(deadline)),
+            OperationState::Pending { wait: Wait::Applied(applied), deadline } => (Some(applied), Some(deadline)),
+            OperationState::Pending { wait: Wait::Placed(_), deadline } => (None, Some(deadline)),
             _ => (None, None),
         };
         let (reason, message) = match &self.state {
@@ -216,7 +223,8 @@ impl Table for Operation {
         vec![
             octets(self.id.as_bytes()),
             text(self.kind.as_str()),
-            octets(self.network.as_bytes()),
+            network,
+            instance,
             number(self.created_at.unix_ms),
             text(state(&self.state)),
             wait.map_or(NULL, |wait| octets(wait.network.as_bytes())),
@@ -230,13 +238,11 @@ impl Table for Operation {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: OperationId::from_bytes(fields.get()?),
-            kind: fields.text(|text| OperationKind::parse(text).ok_or("it is none of ours"))?,
-            network: NetworkId::from_bytes(fields.get()?),
-            created_at: timestamp(fields)?,
-            state: operation_state(fields)?,
-        })
+        let id = OperationId::from_bytes(fields.get()?);
+        let kind = fields.text(|text| OperationKind::parse(text).ok_or("it is none of ours"))?;
+        let subject = subject(fields)?;
+        let created_at = timestamp(fields)?;
+        Ok(Self { id, kind, subject, created_at, state: operation_state(fields, subject)? })
     }
 }
 
@@ -381,9 +387,22 @@ const fn state(state: &OperationState) -> &'static str {
     }
 }
 
-fn operation_state(fields: &mut Fields<'_>) -> Result<OperationState, StoreError> {
+fn subject(fields: &mut Fields<'_>) -> Result<Subject, StoreError> {
+    let network = fields.get::<Option<[u8; 16]>>()?.map(NetworkId::from_bytes);
+    let instance = fields.get::<Option<[u8; 16]>>()?.map(InstanceId::from_bytes);
+    match (network, instance) {
+        (Some(network), None) => Ok(Subject::Network(network)),
+        (None, Some(instance)) => Ok(Subject::Instance(instance)),
+        _ => Err(fields.invalid("it is about a network or an instance, one of them")),
+    }
+}
+
+fn operation_state(fields: &mut Fields<'_>, subject: Subject) -> Result<OperationState, StoreError> {
     let state = fields.get::<String>()?;
-    let wait = wait(fields)?;
+    let wait = match (wait(fields)?, subject, state.as_str()) {
+        (None, Subject::Instance(instance), "pending") => Some(Wait::Placed(instance)),
+        (applied, _, _) => applied.map(Wait::Applied),
+    };
     let deadline = fields.get::<Option<i64>>()?.map(|ms| Timestamp::from_unix_ms(ms.cast_unsigned()));
     let reason = fields.optional_text(|text| Reason::parse(text).ok_or("it is none of ours"))?;
     let message = fields.get::<Option<String>>()?;
@@ -396,7 +415,7 @@ fn operation_state(fields: &mut Fields<'_>) -> Result<OperationState, StoreError
     }
 }
 
-fn wait(fields: &mut Fields<'_>) -> Result<Option<Wait>, StoreError> {
+fn wait(fields: &mut Fields<'_>) -> Result<Option<Applied>, StoreError> {
     let network = fields.get::<Option<[u8; 16]>>()?.map(NetworkId::from_bytes);
     let generation = fields.get::<Option<i64>>()?.map(|number| Generation(number.cast_unsigned()));
     let host = fields.get::<Option<[u8; 16]>>()?.map(HostId::from_bytes);
@@ -407,7 +426,7 @@ fn wait(fields: &mut Fields<'_>) -> Result<Option<Wait>, StoreError> {
     };
     match (network, generation) {
         (None, None) if port.is_none() => Ok(None),
-        (Some(network), Some(generation)) => Ok(Some(Wait { network, generation, port })),
+        (Some(network), Some(generation)) => Ok(Some(Applied { network, generation, port })),
         _ => Err(fields.invalid("only some of what a pending operation waits for is there")),
     }
 }

@@ -6,6 +6,7 @@ mod suite;
 mod crash;
 mod damage;
 mod disk;
+mod migrations;
 mod size;
 
 use std::path::PathBuf;

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::zone::Snapshot;
 use privnet_model::{
-    AddressRange, Carriage, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId, Instance,
-    InstanceId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation, OperationId, OperationKind,
-    OperationState, Placement, Port, Reason, Timestamp, Vni, Wait, WaitPort,
+    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId,
+    Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation, OperationId,
+    OperationKind, OperationState, Placement, Port, Reason, Subject, Timestamp, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -93,21 +93,36 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     let leased =
         Port { lease: Some(Lease { address: ip(9), kind: LeaseKind::Static }), changed: Generation(2), ..port.clone() };
     let done = Operation { state: OperationState::Success, ..pending.clone() };
-    let changes =
-        [replace(&network, &managed), replace(&host, &moved), replace(&port, &leased), replace(&pending, &done)];
+    let other = self::host(2);
+    let elsewhere = Instance { host: other.id, placement: netns("/run/netns/other"), ..instance.clone() };
+    let changes = [
+        replace(&network, &managed),
+        replace(&host, &moved),
+        insert(&other),
+        replace(&instance, &elsewhere),
+        replace(&port, &leased),
+        replace(&pending, &done),
+    ];
     store.commit(&changes).expect("commits");
     let replaced = Snapshot {
         networks: vec![managed.clone()],
-        instances: vec![instance.clone()],
+        instances: vec![elsewhere.clone()],
         ports: vec![leased.clone()],
-        hosts: vec![moved.clone()],
+        hosts: vec![moved.clone(), other.clone()],
         operations: vec![done.clone()],
         carriages: vec![carriage],
     };
     assert_eq!(load(&mut store), replaced);
 
-    let changes =
-        [remove(&leased), remove(&managed), remove(&instance), remove(&carriage), remove(&moved), remove(&done)];
+    let changes = [
+        remove(&leased),
+        remove(&managed),
+        remove(&elsewhere),
+        remove(&carriage),
+        remove(&moved),
+        remove(&other),
+        remove(&done),
+    ];
     store.commit(&changes).expect("commits");
     assert_eq!(load(&mut store), Snapshot::default());
 }
@@ -123,7 +138,7 @@ pub fn the_largest_numbers_come_back<D: Database>() {
     port.mac = MacAddr::new([0xff; 6]);
     port.changed = Generation(u64::MAX);
     let deadline = Timestamp::from_unix_ms(u64::MAX);
-    let wait = Wait { network: network.id, generation: Generation(u64::MAX), port: None };
+    let wait = Wait::Applied(Applied { network: network.id, generation: Generation(u64::MAX), port: None });
     comes_back::<D>(&Snapshot {
         instances: vec![instance(1, &host)],
         ports: vec![port],
@@ -151,19 +166,25 @@ fn comes_back<D: Database>(snapshot: &Snapshot) {
 
 /// An operation in each state.
 fn operations(network: &Network, host: &Host) -> Vec<Operation> {
-    let wait =
-        Wait { network: network.id, generation: Generation(7), port: Some(WaitPort { host: host.id, mac: mac(1) }) };
+    let port = Some(WaitPort { host: host.id, mac: mac(1) });
+    let applied = |port| Wait::Applied(Applied { network: network.id, generation: Generation(7), port });
     let deadline = Timestamp::from_unix_ms(1_790_000_060_000);
     let failures = Reason::ALL.map(|reason| OperationState::Failure { reason, message: "it's \"so\"".into() });
     let states = [
-        OperationState::Pending { wait, deadline },
-        OperationState::Pending { wait: Wait { port: None, ..wait }, deadline },
+        OperationState::Pending { wait: applied(port), deadline },
+        OperationState::Pending { wait: applied(None), deadline },
         OperationState::Success,
         OperationState::Timeout { message: String::new() },
     ];
-    let states = states.into_iter().chain(failures);
     let kinds = OperationKind::ALL.into_iter().cycle();
-    (1..).zip(states.zip(kinds)).map(|(n, (state, kind))| Operation { kind, ..operation(n, network, state) }).collect()
+    let about_network = states.iter().cloned().chain(failures).zip(kinds);
+    let about_network = about_network.map(|(state, kind)| (kind, Subject::Network(network.id), state));
+    let instance = InstanceId::from_bytes(octets(1));
+    let moving = OperationState::Pending { wait: Wait::Placed(instance), deadline };
+    let about_instance = [moving, OperationState::Success];
+    let about_instance = about_instance.map(|state| (OperationKind::Move, Subject::Instance(instance), state));
+    let all = (1..).zip(about_network.chain(about_instance));
+    all.map(|(n, (kind, subject, state))| Operation { kind, subject, ..operation(n, network, state) }).collect()
 }
 
 /// The port with the device and MAC address of its network's number, so that ports of several
@@ -232,7 +253,7 @@ pub fn operation(number: u8, network: &Network, state: OperationState) -> Operat
     Operation {
         id: OperationId::from_bytes(octets(number)),
         kind: OperationKind::CreateNetwork,
-        network: network.id,
+        subject: Subject::Network(network.id),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),
         state,
     }

@@ -2,8 +2,8 @@
 
 use privnet_model::zone::Change;
 use privnet_model::{
-    Carriage, Generation, Host, HostFacts, HostName, Instance, Lease, LeaseKind, Network, OperationState, Port,
-    Timestamp, Vni, Wait,
+    Applied, Carriage, Generation, Host, HostFacts, HostName, Instance, Lease, LeaseKind, Network, OperationState,
+    Port, Timestamp, Vni, Wait,
 };
 use privnet_store::{Store as _, StoreError};
 
@@ -158,7 +158,7 @@ fn pending() -> privnet_model::Operation {
 }
 
 fn pending_with_id(number: u8) -> privnet_model::Operation {
-    let wait = Wait { network: network(1).id, generation: Generation(1), port: None };
+    let wait = Wait::Applied(Applied { network: network(1).id, generation: Generation(1), port: None });
     let deadline = Timestamp::from_unix_ms(1_790_000_060_000);
     operation(number, &network(1), OperationState::Pending { wait, deadline })
 }

@@ -20,8 +20,9 @@ pub(super) fn run(command: HostCommand, context: &Context) -> Result<(), Failure
             let host = client.get(&path(&host)?)?;
             output.print(&host, || describe(&host))
         }
-        HostCommand::Remove { host } => {
-            let answer = client.request(Method::DELETE, &path(&host)?, None)?;
+        HostCommand::Remove { host, with_instances } => {
+            let suffix = if with_instances { ":with-instances" } else { "" };
+            let answer = client.request(Method::DELETE, &format!("{}{suffix}", path(&host)?), None)?;
             output.print(&answer, || format!("{host} is removed"))
         }
     }

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::Context;
+use super::operation;
 use super::resolve::{HOST, INSTANCE, NETWORK};
 use crate::args::InstanceCommand;
 use crate::client::{Client, list, text};
@@ -33,6 +34,15 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
                 description += &describe_ports(&instance, NETWORK.things(&networks));
                 description
             })
+        }
+        InstanceCommand::Move { instance, to, netns, wait } => {
+            let path = format!("/privnet/v1/instances/{}:move", INSTANCE.id(client, &instance)?);
+            let mut body = json!({"host": to});
+            if let Some(netns) = netns {
+                body["netns"] = netns.into();
+            }
+            let accepted = client.request(Method::PUT, &path, Some(&body))?;
+            operation::finish(accepted, wait, context, |_| format!("{instance} is on {to}"))
         }
         InstanceCommand::Delete { instance } => {
             let path = format!("/privnet/v1/instances/{}", INSTANCE.id(client, &instance)?);

@@ -123,6 +123,9 @@ fn exit_codes_tell_scripts_what_went_wrong() {
             (3, &["network", "show", unknown], unknown),
             (3, &["attach", "nobody", "one"], "instance \"nobody\" not found"),
             (3, &["instance", "create", "red"], "there is no host yet"),
+            (2, &["instance", "move", "nobody"], "--to <HOST>"),
+            (3, &["instance", "move", "nobody", "--to", "h1"], "instance \"nobody\" not found"),
+            (3, &["host", "remove", "h9", "--with-instances"], "host \"h9\" not found"),
             (4, &["network", "show", "twice"], twice),
         ] {
             let ended = at(lab, words)?;

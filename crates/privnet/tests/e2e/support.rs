@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 pub use privnet_lab::json::{items, text};
 pub use privnet_lab::octets;
-use privnet_lab::{Api, Instance, Lab, LabBuilder};
+use privnet_lab::{Api, Instance, Lab, LabBuilder, Namespace};
 use serde_json::{Value, json};
 
 /// The binary under test.
@@ -87,6 +87,12 @@ impl Guest {
     pub fn attach_unmanaged(lab: &Lab, network: &str, instance: Instance, address: Ipv4Addr) -> Result<Self> {
         lab.api().attach(network, &instance.id, None)?;
         Self::configure(lab, network, instance, address)
+    }
+
+    /// What it is once its instance has been moved into this namespace of a host.
+    pub fn moved(&self, lab: &Lab, network: &str, host: usize, namespace: &Namespace) -> Result<Self> {
+        let instance = Instance { host, namespace: namespace.clone(), ..self.instance.clone() };
+        Self::configure(lab, network, instance, self.address)
     }
 
     fn configure(lab: &Lab, network: &str, instance: Instance, address: Ipv4Addr) -> Result<Self> {

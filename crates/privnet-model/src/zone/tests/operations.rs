@@ -3,10 +3,10 @@
 use super::super::{FINISHED_OPERATIONS_MAX, Snapshot, UpdateNetwork};
 use super::addresses::update_range;
 use super::*;
-use crate::{Generation, OperationId, OperationKind, OperationState, Reason, Wait, WaitPort};
+use crate::{Applied, Generation, OperationId, OperationKind, OperationState, Reason, Wait, WaitPort};
 
 #[test]
-fn every_mutation_of_a_network_is_an_operation_of_its_kind() {
+fn every_mutation_is_an_operation_of_its_kind() {
     let mut world = World::default();
     let (network, instance) = (world.managed(50, 99), world.instance());
     let cases = [
@@ -16,6 +16,7 @@ fn every_mutation_of_a_network_is_an_operation_of_its_kind() {
         (Command::ResetLabels(network), OperationKind::ResetNetworkField),
         (attach(network, instance), OperationKind::Attach),
         (Command::UpdateIp { network, instance, address: Some(ip(7)) }, OperationKind::UpdateIp),
+        (move_to(instance, 1), OperationKind::Move),
         (Command::Detach { network, instance }, OperationKind::Detach),
         (Command::DeleteNetwork(network), OperationKind::DeleteNetwork),
     ];
@@ -53,7 +54,7 @@ fn an_operation_about_a_port_waits_for_the_ports_host_and_the_generation_that_co
         let operation = world.operation(&command);
         let mac = *mac.get_or_insert_with(|| world.port(network, instance).mac);
         let port = WaitPort { host: world.host_of(instance), mac };
-        let wait = Wait { network, generation: world.record(network).generation, port: Some(port) };
+        let wait = Wait::Applied(Applied { network, generation: world.record(network).generation, port: Some(port) });
         assert_eq!(operation.state, pending(wait), "{command:?}");
     }
 }
@@ -74,12 +75,12 @@ fn a_change_of_a_network_waits_for_the_hosts_that_may_carry_it() {
     let network = world.unmanaged();
     let instance = world.attached(network);
     let operation = world.operation(&update_range(network, range(50, 99)));
-    let wait = Wait { network, generation: Generation(3), port: None };
+    let wait = Wait::Applied(Applied { network, generation: Generation(3), port: None });
     assert_eq!(operation.state, pending(wait));
 
     world.detach(network, instance);
     let operation = world.operation(&Command::DeleteNetwork(network));
-    let wait = Wait { network, generation: Generation(5), port: None };
+    let wait = Wait::Applied(Applied { network, generation: Generation(5), port: None });
     assert_eq!(operation.state, pending(wait), "the host has not confirmed that it carries it no more");
 }
 
@@ -137,8 +138,9 @@ fn the_oldest_final_operation_is_forgotten_when_there_would_be_too_many() {
 /// As many final operations as are kept, numbered from 1, and a pending one before them.
 fn full_of_operations() -> Snapshot {
     let network = NetworkId::new(0, [0; 10]);
-    let wait = Wait { network, generation: Generation::FIRST, port: None };
-    let operation = |id, state| Operation { id, kind: OperationKind::CreateNetwork, network, created_at: NOW, state };
+    let subject = Subject::Network(network);
+    let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
+    let operation = |id, state| Operation { id, kind: OperationKind::CreateNetwork, subject, created_at: NOW, state };
     let final_ones = (1..=FINISHED_OPERATIONS_MAX as u128).map(|number| OperationId::from_bytes(number.to_be_bytes()));
     let mut operations = vec![operation(pending_id(), pending(wait))];
     operations.extend(final_ones.map(|id| operation(id, OperationState::Success)));

@@ -48,6 +48,7 @@ fn an_instance_that_is_not_there_is_not_found() {
         Command::Detach { network, instance },
         Command::UpdateIp { network, instance, address: None },
         Command::DeleteInstance(instance),
+        Command::MoveInstance { instance, host: host_name(1), placement: None },
     ];
     for command in commands {
         let message = "instance 07070707-0707-0707-0707-070707070707 not found";
@@ -59,9 +60,13 @@ fn an_instance_that_is_not_there_is_not_found() {
 fn a_host_that_is_not_there_is_not_found() {
     let mut world = World::default();
     check(&mut world, &create_instance(9), RefusalKind::NotFound, "host host-9 not found");
-    let remove = Command::RemoveHost(HostId::from_bytes([7; 16]));
-    let message = "host 07070707-0707-0707-0707-070707070707 not found";
-    check(&mut world, &remove, RefusalKind::NotFound, message);
+    let instance = world.instance();
+    check(&mut world, &move_to(instance, 9), RefusalKind::NotFound, "host host-9 not found");
+    for with_instances in [false, true] {
+        let remove = Command::RemoveHost { host: HostId::from_bytes([7; 16]), with_instances };
+        let message = "host 07070707-0707-0707-0707-070707070707 not found";
+        check(&mut world, &remove, RefusalKind::NotFound, message);
+    }
 }
 
 #[test]
@@ -246,10 +251,19 @@ fn an_instance_with_ports_is_not_deleted() {
 fn a_host_with_instances_is_not_removed() {
     let mut world = World::default();
     let instance = world.instance_on(1);
-    let remove = Command::RemoveHost(world.host_of(instance));
-    check(&mut world, &remove, RefusalKind::Conflict, "host host-1 has 1 instance; delete it first");
+    let remove = Command::RemoveHost { host: world.host_of(instance), with_instances: false };
+    let todo = "first, or remove the host with its instances";
+    let message = format!("host host-1 has 1 instance (web1); move or delete it {todo}");
+    check(&mut world, &remove, RefusalKind::Conflict, &message);
+    for _ in 0..4 {
+        world.instance_on(1);
+    }
+    let message = format!("host host-1 has 5 instances (web1, web1, web1, web1, web1); move or delete them {todo}");
+    check(&mut world, &remove, RefusalKind::Conflict, &message);
     world.instance_on(1);
-    check(&mut world, &remove, RefusalKind::Conflict, "host host-1 has 2 instances; delete them first");
+    let message =
+        format!("host host-1 has 6 instances (web1, web1, web1, web1, web1, ...); move or delete them {todo}");
+    check(&mut world, &remove, RefusalKind::Conflict, &message);
 }
 
 #[test]

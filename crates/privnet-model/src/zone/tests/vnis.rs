@@ -98,7 +98,7 @@ fn a_host_that_is_removed_carries_nothing_any_more() {
     world.detach(network, instance);
     delete(&mut world, network);
     world.run(&Command::DeleteInstance(instance));
-    world.run(&Command::RemoveHost(host));
+    world.run(&Command::RemoveHost { host, with_instances: false });
     assert_eq!(world.zone.carriers(network).count(), 0);
     let next = network_drawing(&mut world, &[5, 6]);
     assert_eq!(vni(&world, next), 5);

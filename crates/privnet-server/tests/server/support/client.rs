@@ -95,6 +95,17 @@ impl Client {
         self.put(&format!("{network}:detach"), json!({"instance": {"id": instance}}))
     }
 
+    /// Places an instance on another host and answers the operation.
+    pub(crate) fn move_to(&self, instance: &str, host: &str) -> Value {
+        self.put(&format!("/privnet/v1/instances/{instance}:move"), json!({"host": host}))
+    }
+
+    /// Forgets a host with its instances, by name.
+    pub(crate) fn remove_with_instances(&self, host: &str) {
+        let id = text(&self.host(host).expect("a host")["id"]);
+        assert_eq!(self.send("DELETE", &format!("/privnet/v1/hosts/{id}:with-instances"), b"").status, 204);
+    }
+
     /// An operation as it is now.
     pub(crate) fn operation(&self, operation: &Value) -> Value {
         self.get(&format!("/v2/operation/{}", text(&operation["id"])))
