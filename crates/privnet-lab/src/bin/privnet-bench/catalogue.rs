@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 28] = [
+pub(crate) const BENCHMARKS: [Benchmark; 31] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -89,6 +89,21 @@ pub(crate) const BENCHMARKS: [Benchmark; 28] = [
     Benchmark::new("attach_p99", "ms", "the same, 99th percentile", Nothing).reaching(AtMost(25.0)),
     Benchmark::new("attach_p99_100", "ms", "the same with 100 ports on each host", Nothing).reaching(AtMost(25.0)),
     Benchmark::new("attach_p99_1000", "ms", "the same with 1,000 ports on each host", Nothing).reaching(AtMost(25.0)),
+    Benchmark::new(
+        "move_blackhole_ms",
+        "ms",
+        "an instance moves to a host where its namespace is ready: time without answers for a third host, 99th percentile",
+        Nothing,
+    )
+    .reaching(AtMost(100.0)),
+    Benchmark::new("move_blackhole_p50", "ms", "the same, median", Nothing),
+    Benchmark::new(
+        "move_follow_ms",
+        "ms",
+        "move: request sent to first frame that a third host sends to the new one, 99th percentile",
+        Nothing,
+    )
+    .reaching(AtMost(100.0)),
     Benchmark::new(
         "ports_1000_agent_rss",
         "MiB",

@@ -7,6 +7,7 @@ mod fanout;
 mod http;
 mod machine;
 mod many;
+mod moves;
 mod overlay;
 mod pings;
 mod plots;
@@ -93,7 +94,7 @@ fn run(names: Vec<String>) -> Result<bool> {
 /// What there is to do for all of them, in order.
 fn steps() -> impl Iterator<Item = &'static Step> {
     let data_plane = overlay::STEPS.iter().chain(&ports::STEPS).chain(&pings::STEPS);
-    data_plane.chain(&create::STEPS).chain(&many::STEPS)
+    data_plane.chain(&moves::STEPS).chain(&create::STEPS).chain(&many::STEPS)
 }
 
 /// Each group has labs of its own, so that none is measured on what another left.
@@ -102,6 +103,7 @@ fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     session.group(&overlay::STEPS, overlay::measure)?;
     session.group(&ports::STEPS, ports::measure)?;
     session.group(&pings::STEPS, pings::measure)?;
+    session.group(&moves::STEPS, moves::measure)?;
     session.group(&create::STEPS, create::measure)?;
     session.group(&many::STEPS, many::measure)?;
     let mut measured = session.into_measurements();

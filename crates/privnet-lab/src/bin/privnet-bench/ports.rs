@@ -236,7 +236,7 @@ pub(crate) fn action(network: &str, action: &str, instance: &Instance) -> Vec<u8
 }
 
 /// Sends a mutation and returns when its operation is final, which must be in success.
-fn operate(connection: &mut Connection, mutation: &[u8]) -> Result<()> {
+pub(crate) fn operate(connection: &mut Connection, mutation: &[u8]) -> Result<()> {
     let operation = connection.ask(mutation)?.json()?;
     finish(connection, operation)
 }
