@@ -20,6 +20,10 @@
 #define DHCP_REQUEST_NS (250 * MILLISECOND_NS)
 #define DHCP_BURST_NS (5 * SECOND_NS)
 
+/* One destination's answer is remembered for minutes. */
+#define ICMP_REPLY_NS (10 * MILLISECOND_NS)
+#define ICMP_BURST_NS (1 * SECOND_NS)
+
 /* Set when the programs are loaded; 0: no limit. */
 const volatile __u64 bum_copy_ns = 0;
 
@@ -27,6 +31,7 @@ enum budget_kind {
 	BUDGET_PORT_BUM, /* of a port, by its device's index */
 	BUDGET_PORT_DHCP,
 	BUDGET_NETWORK_BUM, /* of all that the overlay brings into a network, by VNI */
+	BUDGET_PORT_ICMP,
 };
 
 struct budget_key {
@@ -74,4 +79,9 @@ static __always_inline bool may_flood(__u32 owner, enum budget_kind kind, __u32 
 static __always_inline bool may_ask_agent(__u32 ifindex)
 {
 	return spend(ifindex, BUDGET_PORT_DHCP, DHCP_REQUEST_NS, DHCP_BURST_NS);
+}
+
+static __always_inline bool may_be_answered(__u32 ifindex)
+{
+	return spend(ifindex, BUDGET_PORT_ICMP, ICMP_REPLY_NS, ICMP_BURST_NS);
 }

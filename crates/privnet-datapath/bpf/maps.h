@@ -99,6 +99,7 @@ struct counters {
 	__u64 received_octets;
 	__u64 dhcp_requests;
 	__u64 arp_replies;
+	__u64 icmp_replies; /* to frames that were too big */
 	__u64 drops[DROP_REASONS];
 };
 

@@ -6,6 +6,7 @@
 #include "arp.h"
 #include "deliver.h"
 #include "dhcp.h"
+#include "icmp.h"
 #include "limits.h"
 
 #define VLAN_ID 0x0fff
@@ -20,16 +21,6 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 static __always_inline bool in_vlan(struct __sk_buff *skb)
 {
 	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
-}
-
-/* A frame that will be cut into segments is judged by those; the device has the network's MTU. */
-static __always_inline bool too_big(struct __sk_buff *skb, __u32 mtu)
-{
-	__u32 octets = 0;
-
-	if (skb->gso_size)
-		return bpf_check_mtu(skb, 0, &octets, 0, BPF_MTU_CHK_SEGS);
-	return skb->len > mtu + ETH_HLEN;
 }
 
 SEC("classifier")
@@ -87,8 +78,8 @@ int from_port(struct __sk_buff *skb)
 			return answer_arp(skb, &arp, port, neighbor, row);
 	}
 
-	if (too_big(skb, network->mtu))
-		return drop(row, DROP_TOO_BIG);
+	if (too_big(skb, protocol, network->mtu))
+		return refuse_too_big(skb, &ethernet, network->mtu, row);
 
 	if (is_group(key.mac)) {
 		struct flood flood = { .skb = skb, .vni = port->vni, .from = ifindex };

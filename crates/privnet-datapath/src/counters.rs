@@ -21,6 +21,8 @@ pub struct PortCounters {
     pub dhcp_requests: u64,
     /// Requests answered in place.
     pub arp_replies: u64,
+    /// Frames that were too big, answered by ICMP; they count as dropped, too.
+    pub icmp_replies: u64,
     /// Frames that were dropped, by reason. Reasons without any are left out.
     pub drops: BTreeMap<&'static str, u64>,
 }
@@ -62,6 +64,7 @@ impl AddAssign<layout::Counters> for PortCounters {
         self.received_octets += more.received_octets;
         self.dhcp_requests += more.dhcp_requests;
         self.arp_replies += more.arp_replies;
+        self.icmp_replies += more.icmp_replies;
         for (reason, frames) in DROP_REASONS.into_iter().zip(more.drops) {
             *self.drops.entry(reason).or_default() += frames;
         }

@@ -237,7 +237,7 @@ impl Datapath {
 
 /// Where the host side of a port says that it is plugged in, unless that is somewhere else by now.
 fn plugged(link: &Link) -> Option<(Vni, PortSpec)> {
-    let Alias { vni, spec, netns_inode } = Alias::read(&link.alias, link.mtu_bytes)?;
+    let Alias { vni, spec, netns_inode } = Alias::of(link)?;
     let Placement::Netns(netns) = &spec.placement;
     (!netns::is_replaced(netns, netns_inode)).then_some((vni, spec))
 }

@@ -105,6 +105,7 @@ layouts! {
         received_octets: u64,
         dhcp_requests: u64,
         arp_replies: u64,
+        icmp_replies: u64,
         drops: [u64; DROP_REASONS.len()],
     }
 }

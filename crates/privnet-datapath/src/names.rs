@@ -3,9 +3,15 @@
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
 use privnet_plan::PortSpec;
 
+use crate::netlink::Link;
+
 /// The device by which frames reach and leave the overlay.
 pub(crate) const OVERLAY_DEVICE: &str = "pnvxlan";
 const PREFIX: &str = "pn";
+
+/// The MTU of the host side of a port. It is none for its network: what is too big for that is to come as
+/// far as the program that counts and answers it.
+pub(crate) const PORT_MTU_BYTES: u32 = 65535;
 
 /// The host side of a port's device. Every port's MAC address begins with 0a, so the other five
 /// octets are a name for it.
@@ -44,26 +50,34 @@ impl Alias {
     /// What a restarted agent needs, in words for an operator.
     pub(crate) fn write(&self) -> Result<String, AliasTooLong> {
         let Self { vni, spec, netns_inode } = self;
-        let PortSpec { instance, placement: Placement::Netns(netns), device, .. } = spec;
-        let alias = format!("privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device}");
+        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes } = spec;
+        let alias = format!(
+            "privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device} mtu={mtu_bytes}"
+        );
         match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
             None | Some(0) => Ok(alias),
             Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
         }
     }
 
-    /// Reads what [`write`](Self::write) wrote; the MTU is the device's own.
-    pub(crate) fn read(alias: &str, mtu_bytes: u32) -> Option<Self> {
+    /// What a port's device says, unless its MTU has been changed.
+    pub(crate) fn of(link: &Link) -> Option<Self> {
+        Self::read(&link.alias).filter(|_| link.mtu_bytes == PORT_MTU_BYTES)
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    fn read(alias: &str) -> Option<Self> {
         let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
         let (instance, rest) = rest.split_once(" inode=")?;
         let (netns_inode, rest) = rest.split_once(" netns=")?;
         // A namespace's path may have spaces; a device's name has none.
+        let (rest, mtu_bytes) = rest.rsplit_once(" mtu=")?;
         let (netns, device) = rest.rsplit_once(" device=")?;
         let spec = PortSpec {
             instance: instance.parse().ok()?,
             placement: Placement::Netns(Netns::try_from(netns).ok()?),
             device: DeviceName::try_from(device).ok()?,
-            mtu_bytes,
+            mtu_bytes: mtu_bytes.parse().ok()?,
         };
         let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
         Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
@@ -96,13 +110,13 @@ mod tests {
         };
         let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
         let written = alias.write().expect("short");
-        assert_eq!(Alias::read(&written, 1450), Some(alias.clone()));
+        assert_eq!(Alias::read(&written), Some(alias.clone()));
         let path = format!("/{}", "x".repeat(300));
         let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
         let refusal = Alias { spec: PortSpec { placement, ..alias.spec }, ..alias }.write().expect_err("too long");
-        assert!(refusal.to_string().ends_with("too long by 144 octets to be noted on a device"), "{refusal}");
-        for other in ["", "privnet", "privnet vni=0 instance=x inode=1 netns=y device=z", "uplink"] {
-            assert_eq!(Alias::read(other, 1450), None, "{other}");
+        assert!(refusal.to_string().ends_with("too long by 153 octets to be noted on a device"), "{refusal}");
+        for other in ["", "privnet", "privnet vni=0 instance=x inode=1 netns=y device=z mtu=1450", "uplink"] {
+            assert_eq!(Alias::read(other), None, "{other}");
         }
     }
 }

@@ -11,7 +11,7 @@ use privnet_plan::PortSpec;
 
 use crate::error::Step;
 use crate::layout::Port;
-use crate::names::{Alias, port_device, port_of_device};
+use crate::names::{Alias, PORT_MTU_BYTES, port_device, port_of_device};
 use crate::netlink::{Link, Veth};
 use crate::programs::Which;
 use crate::{ApplyError, Datapath, KernelError, netns};
@@ -29,7 +29,7 @@ impl Datapath {
         let alias = Alias { vni, spec: spec.clone(), netns_inode };
         let written = alias.write().step(format_args!("plug in port {mac}"))?;
         if let Some(link) = self.device(mac)? {
-            if Alias::read(&link.alias, link.mtu_bytes) == Some(alias) {
+            if Alias::of(&link) == Some(alias) {
                 return Ok(());
             }
             self.unplug(mac)?;
@@ -37,7 +37,8 @@ impl Datapath {
         let name = port_device(mac);
         let veth = Veth {
             name: &name,
-            mtu_bytes: spec.mtu_bytes,
+            mtu_bytes: PORT_MTU_BYTES,
+            peer_mtu_bytes: spec.mtu_bytes,
             peer_name: spec.device.as_str(),
             peer_mac: mac,
             peer_netns: peer_netns.as_fd(),

@@ -361,11 +361,15 @@ pub(crate) fn is_port(device: &str) -> bool {
     device.strip_prefix("pn").is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// Of a port's host side, which takes what is too big for its network, to answer it.
+const PORT_DEVICE_MTU_BYTES: u32 = 65535;
+
 fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = &'static str> + 'a {
     let alias = text(link, "ifalias");
     let flaws = [
         (is_up(link), "is down"),
-        (link["mtu"] == port.mtu_bytes, "has another MTU"),
+        (link["mtu"] == PORT_DEVICE_MTU_BYTES, "has another MTU"),
+        (alias.ends_with(&format!(" mtu={}", port.mtu_bytes)), "was made for another MTU"),
         (alias.contains(&format!("vni={} ", port.vni)), "is of another network"),
         (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
     ];

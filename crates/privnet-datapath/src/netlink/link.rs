@@ -59,6 +59,7 @@ pub(crate) struct Peer {
 pub(crate) struct Veth<'a> {
     pub(crate) name: &'a str,
     pub(crate) mtu_bytes: u32,
+    pub(crate) peer_mtu_bytes: u32,
     pub(crate) peer_name: &'a str,
     pub(crate) peer_mac: MacAddr,
     pub(crate) peer_netns: BorrowedFd<'a>,
@@ -102,14 +103,14 @@ impl Socket {
 
     /// Makes a veth pair, down, with its other end in that namespace.
     pub(crate) fn add_veth(&mut self, veth: &Veth<'_>) -> Result<(), NetlinkError> {
-        let mtu = veth.mtu_bytes.to_ne_bytes();
+        let [mtu, peer_mtu] = [veth.mtu_bytes, veth.peer_mtu_bytes].map(u32::to_ne_bytes);
         let netns = veth.peer_netns.as_raw_fd().to_ne_bytes();
         let peer = |message: Message| {
             message
                 .raw(&header(0, 0, 0))
                 .text(libc::IFLA_IFNAME, veth.peer_name)
                 .attribute(libc::IFLA_ADDRESS, &veth.peer_mac.octets())
-                .attribute(libc::IFLA_MTU, &mtu)
+                .attribute(libc::IFLA_MTU, &peer_mtu)
                 .attribute(libc::IFLA_NET_NS_FD, &netns)
         };
         let request = new_link(veth.name).attribute(libc::IFLA_MTU, &mtu).nested(libc::IFLA_LINKINFO, |message| {

@@ -18,7 +18,7 @@ pub(super) const VLAN: u16 = 0x8100;
 pub(super) const EXPERIMENTAL: u16 = 0x88b5;
 
 /// A frame that never comes is given up then. Nothing else depends on it.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const VXLAN_HEADER_OCTETS: usize = 8;
 
 pub(super) fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -70,6 +70,14 @@ pub(super) fn udp(from_port: u16, to_port: u16, octets: usize) -> Vec<u8> {
     packet
 }
 
+/// The sum that is zero over what includes its own checksum (RFC 1071).
+pub(super) fn checksum(octets: &[u8]) -> u16 {
+    let word = |word: &[u8]| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
+    let sum: u32 = octets.chunks(2).map(word).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
 /// Sees what comes in by a device, and sends by it.
 pub(super) struct Tap(OwnedFd);
 
@@ -109,6 +117,30 @@ impl Tap {
         assert!(octets >= 0, "no frame has come: {}", io::Error::last_os_error());
         frame.truncate(octets as usize);
         frame
+    }
+
+    /// The next frame, and whether its checksum is left to a device to fill in.
+    pub(super) fn next_with_status(&self) -> (Vec<u8>, bool) {
+        const CONTROL_OCTETS: usize = 64;
+        set(&self.0, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32);
+        let mut frame = vec![0; 65536];
+        let mut control = [0u64; CONTROL_OCTETS / 8];
+        let mut part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
+        // SAFETY: a struct of numbers and pointers, all of which may be zero.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+        (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), CONTROL_OCTETS as _);
+        // SAFETY: the pointers and lengths are those of `frame` and `control`.
+        let octets = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
+        assert!(octets >= 0, "no frame has come: {}", io::Error::last_os_error());
+        frame.truncate(octets as usize);
+        // SAFETY: the kernel has filled the control message in, whose type was asked for above.
+        let status = unsafe {
+            let first = libc::CMSG_FIRSTHDR(&raw const message);
+            assert!(!first.is_null() && (*first).cmsg_type == libc::PACKET_AUXDATA);
+            libc::CMSG_DATA(first).cast::<libc::tpacket_auxdata>().read_unaligned().tp_status
+        };
+        (frame, status & libc::TP_STATUS_CSUMNOTREADY != 0)
     }
 }
 

@@ -131,7 +131,14 @@ fn assert_all_seen(progress: &Progress) {
     let outcomes = progress.outcomes.lock().expect("not poisoned");
     let seen: HashSet<_> = outcomes.keys().map(|(_, outcome)| *outcome).collect();
     let drops = DROP_REASONS.into_iter().map(Outcome::Dropped);
-    let ways = [Outcome::ToAgent, Outcome::ArpAnswered, Outcome::ToVeth, Outcome::ToTap, Outcome::ToVtep];
+    let ways = [
+        Outcome::ToAgent,
+        Outcome::ArpAnswered,
+        Outcome::TooBigAnswered,
+        Outcome::ToVeth,
+        Outcome::ToTap,
+        Outcome::ToVtep,
+    ];
     let to_all = [(0, false), (0, true), (1, false), (1, true), (2, false), (2, true)];
     let all = drops.chain(ways).chain(to_all.map(|(ports, vteps)| Outcome::ToAll(ports, vteps)));
     let missing: Vec<_> = all.filter(|outcome| !seen.contains(outcome)).collect();
@@ -327,10 +334,11 @@ fn add(rows: &mut [Counters; ROWS], judged: &Expected, input: &Input) {
             }
             Count::Received => {
                 row.received_frames += 1;
-                row.received_octets += input.frame.len() as u64;
+                row.received_octets += judged.frame.as_ref().unwrap_or(&input.frame).len() as u64;
             }
             Count::DhcpRequest => row.dhcp_requests += 1,
             Count::ArpReply => row.arp_replies += 1,
+            Count::IcmpReply => row.icmp_replies += 1,
             Count::Drop(reason) => {
                 row.drops[DROP_REASONS.iter().position(|name| name == reason).expect("a reason that there is")] += 1;
             }

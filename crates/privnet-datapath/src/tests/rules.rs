@@ -2,6 +2,7 @@
 
 mod limits;
 mod strange;
+mod too_big;
 
 use std::net::Ipv4Addr;
 

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use privnet_model::Vni;
 use privnet_plan::KernelNetwork;
 
-use super::frames::{ARP, Arp, BROADCAST, IPV4, Tap, VLAN, ethernet, udp};
+use super::frames::{ARP, Arp, BROADCAST, IPV4, PATIENCE, Tap, VLAN, checksum, ethernet, udp};
 use super::lab::{Host, Instance, MTU_BYTES, Namespace, network};
 use crate::programs::Hook;
 
@@ -92,21 +92,54 @@ fn networks_do_not_reach_each_other() {
 fn a_stream_arrives_as_it_was_sent() {
     let scene = Scene::new(Hook::Tcx);
     for to in [&scene.b, &scene.c] {
-        let sent: Vec<u8> = (0..4_000_000u32).map(|number| (number % 251) as u8).collect();
-        let listener = to.namespace.within(|| TcpListener::bind((to.address, 5000))).expect("bound");
-        let received = std::thread::scope(|scope| {
-            let receiver = scope.spawn(move || {
-                let mut received = Vec::new();
-                listener.accept().expect("connected").0.read_to_end(&mut received).expect("received");
-                received
-            });
-            let stream = scene.a.namespace.within(|| TcpStream::connect((to.address, 5000)));
-            stream.expect("connected").write_all(&sent).expect("sent");
-            receiver.join().expect("no panic")
-        });
-        assert_eq!(received.len(), sent.len());
-        assert!(received == sent);
+        stream(&scene.a, to);
     }
+}
+
+fn stream(from: &Instance, to: &Instance) {
+    let sent: Vec<u8> = (0..4_000_000u32).map(|number| (number % 251) as u8).collect();
+    let listener = to.namespace.within(|| TcpListener::bind((to.address, 5000))).expect("bound");
+    let received = std::thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let mut received = Vec::new();
+            let mut stream = listener.accept().expect("connected").0;
+            stream.set_read_timeout(Some(PATIENCE)).expect("set");
+            stream.read_to_end(&mut received).expect("received");
+            received
+        });
+        let stream = from.namespace.within(|| TcpStream::connect((to.address, 5000)));
+        let mut stream = stream.expect("connected");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        stream.write_all(&sent).expect("sent");
+        drop(stream);
+        receiver.join().expect("no panic")
+    });
+    assert_eq!(received.len(), sent.len());
+    assert!(received == sent);
+}
+
+/// Both ends take larger segments than the network carries, so that they need to be told. The answers are
+/// complete: what the segments left to devices is not left to them in the quotes.
+#[test]
+fn connections_whose_ends_have_a_larger_mtu_learn_the_networks() {
+    const ICMP: u8 = 1;
+    let mut scene = Scene::new(Hook::Tcx);
+    for instance in [&scene.a, &scene.b, &scene.c] {
+        instance.namespace.ip("link set net0 mtu 9000");
+    }
+    for to in [&scene.b, &scene.c] {
+        let tap = Tap::on(&scene.a.namespace, "net0");
+        stream(&scene.a, to);
+        let route = scene.a.namespace.ip(&format!("route get {}", to.address));
+        assert!(route.contains(&format!(" mtu {MTU_BYTES}")), "{route}");
+        let received = || tap.next_with_status();
+        let answer = std::iter::repeat_with(received).find(|(frame, _)| frame[23] == ICMP);
+        let (answer, is_left_to_a_device) = answer.expect("endless");
+        assert!(!is_left_to_a_device);
+        assert_eq!(answer[26..30], to.address.octets());
+        assert_eq!((checksum(&answer[14..34]), checksum(&answer[34..])), (0, 0));
+    }
+    assert!(scene.one.counters(scene.a.mac).icmp_replies >= 2);
 }
 
 /// A frame that is still to be cut into segments is judged by those: one octet more than the MTU each.

@@ -1,17 +1,21 @@
 //! What shall become of a frame: the rules of the data plane once more, from the design and the RFCs, as
 //! plainly as possible. Whoever changes a rule changes it here, too, and not by looking at the programs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use privnet_model::MacAddr;
 
 use super::input::{Door, Input, Tag};
 use super::world::{Budget, Network, Port, Target, World, port_mac};
+use crate::tests::frames::checksum;
 
 const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 /// IEEE 802.1Q's customer and service tags.
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
+const IPV6: u16 = 0x86dd;
+const UDP: u8 = 17;
+const TCP: u8 = 6;
 const ETHERNET_OCTETS: usize = 14;
 /// The largest request that finds a place in the agent's queue.
 const DHCP_FRAME_OCTETS_MAX: usize = 1536;
@@ -36,6 +40,7 @@ pub(super) enum Outcome {
     Dropped(&'static str),
     ToAgent,
     ArpAnswered,
+    TooBigAnswered,
     ToVeth,
     ToTap,
     ToVtep,
@@ -74,6 +79,7 @@ pub(super) enum Count {
     Received,
     DhcpRequest,
     ArpReply,
+    IcmpReply,
     Drop(&'static str),
 }
 
@@ -140,7 +146,7 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
         }
     }
     if is_too_big(input, *network) {
-        return drop("too-big");
+        return refuse_too_big(world, input, number, *network);
     }
     if frame.destination().is_group() {
         if is_reserved(frame.destination()) {
@@ -244,11 +250,125 @@ fn is_reserved(mac: MacAddr) -> bool {
 /// The outermost tag does not count: IEEE 802.3 allows for it beyond the largest frame.
 fn is_too_big(input: &Input, network: Network) -> bool {
     match input.segments {
-        // What exceeds the device's MTU is judged by its segments, whose headers a test run does not tell
-        // the kernel about: it takes them for too big. `tests::traffic` has real ones.
-        Some(_) => input.frame.len() > DEVICE_MTU_BYTES + ETHERNET_OCTETS,
-        None => input.frame.len() > network.mtu_bytes as usize + ETHERNET_OCTETS,
+        _ if input.frame.len() <= network.mtu_bytes as usize + ETHERNET_OCTETS => false,
+        Some(segments) => match headers_octets(Frame(&input.frame)) {
+            Some(octets) => octets + segments.payload_octets as usize > network.mtu_bytes as usize,
+            // Only the kernel knows, and a test run does not tell it: it takes what exceeds the device's MTU
+            // for too big. `tests::traffic` has real ones.
+            None => input.frame.len() > DEVICE_MTU_BYTES + ETHERNET_OCTETS,
+        },
+        None => true,
     }
+}
+
+/// What every segment has: the IP header and TCP's or UDP's, if these are the frame's first ones.
+fn headers_octets(frame: Frame<'_>) -> Option<usize> {
+    let packet = &frame.0[ETHERNET_OCTETS..];
+    let (octets, next) = match frame.ethertype() {
+        IPV4 if packet.len() >= 20 => (usize::from(packet[0] & 0x0f) * 4, packet[9]),
+        IPV6 if packet.len() >= 40 => (40, packet[6]),
+        _ => return None,
+    };
+    match next {
+        UDP => Some(octets + 8),
+        TCP => Some(octets + usize::from(packet.get(octets + 12)? >> 4) * 4),
+        _ => None,
+    }
+}
+
+/// Dropped, and answered if IP has an answer: from the address that it was for, to the port alone.
+fn refuse_too_big(world: &World, input: &Input, number: u8, network: Network) -> Expected {
+    let row = Row::Port(number);
+    let frame = Frame(&input.frame);
+    let packet = &input.frame[ETHERNET_OCTETS..];
+    let answer = match frame.ethertype() {
+        IPV4 => fragmentation_needed(packet, network.mtu_bytes),
+        IPV6 => packet_too_big(packet, network.mtu_bytes),
+        _ => None,
+    };
+    let dropped = Expected::drop(row, "too-big");
+    let may_be_answered = !frame.destination().is_group() && !world.spent.contains(&Budget::PortIcmp(number));
+    let Some(answer) = answer.filter(|_| may_be_answered) else { return dropped };
+    let ethernet = [&frame.source().octets()[..], &frame.destination().octets(), &input.frame[12..14]].concat();
+    let frame = Some([ethernet, answer].concat());
+    Expected { outcome: Outcome::TooBigAnswered, frame, ..dropped }
+        .by(Way::ByPort(number))
+        .counting(row, Count::Received)
+        .counting(row, Count::IcmpReply)
+}
+
+/// RFC 1191 4, to DF alone; what is never answered is in RFC 1122 3.2.2. The quote has 528 octets.
+fn fragmentation_needed(packet: &[u8], mtu_bytes: u32) -> Option<Vec<u8>> {
+    const ICMP: u8 = 1;
+    const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+    let quote = packet.get(..528)?;
+    let (source, destination) = (&packet[12..16], &packet[16..20]);
+    let is_one_host = |address: &[u8]| ![0, 127].contains(&address[0]) && address[0] < 224;
+    let after_header = usize::from(packet[0] & 0x0f) * 4;
+    let is_answered = packet[0] >> 4 == 4
+        && after_header >= 20
+        && number(packet, 6) & 0x4000 != 0
+        && number(packet, 6) & 0x1fff == 0
+        && is_one_host(source)
+        && is_one_host(destination)
+        && (packet[9] != ICMP || !ERRORS.contains(&packet[after_header]));
+    if !is_answered {
+        return None;
+    }
+    let mut icmp = [&[3, 4, 0, 0, 0, 0][..], &(mtu_bytes as u16).to_be_bytes(), quote].concat();
+    let sum = checksum(&icmp);
+    put(&mut icmp, 2, sum);
+    let mut header = vec![0x45, 0xc0, 0, 0, 0, 0, 0x40, 0, 64, ICMP, 0, 0];
+    header.extend([destination, source].concat());
+    put(&mut header, 2, (20 + icmp.len()) as u16);
+    let sum = checksum(&header);
+    put(&mut header, 10, sum);
+    Some([header, icmp].concat())
+}
+
+/// RFC 4443 3.2, in 1280 octets.
+fn packet_too_big(packet: &[u8], mtu_bytes: u32) -> Option<Vec<u8>> {
+    const ICMPV6: u8 = 58;
+    let quote = packet.get(..1280 - 48).filter(|_| mtu_bytes >= 1280)?;
+    let (source, destination) = (&packet[8..24], &packet[24..40]);
+    let is_one_host = |address: &[u8]| address[0] != 0xff && address > &Ipv6Addr::LOCALHOST.octets()[..];
+    let (next, at) = after_extensions(packet)?;
+    let is_error = next == ICMPV6 && *packet.get(at)? < 128;
+    if packet[0] >> 4 != 6 || !is_one_host(source) || !is_one_host(destination) || is_error {
+        return None;
+    }
+    let mut icmp = [&[2, 0, 0, 0][..], &mtu_bytes.to_be_bytes(), quote].concat();
+    let pseudo_header = [destination, source, &(icmp.len() as u32).to_be_bytes(), &[0, 0, 0, ICMPV6]].concat();
+    let sum = checksum(&[&pseudo_header, &*icmp].concat());
+    put(&mut icmp, 2, sum);
+    let header = [&[0x60, 0, 0, 0][..], &(icmp.len() as u16).to_be_bytes(), &[ICMPV6, 64], destination, source];
+    Some([&header.concat(), &*icmp].concat())
+}
+
+/// The protocol behind an IPv6 packet's extension headers, six at most, and where that begins; `None` for a
+/// fragment but the first.
+fn after_extensions(packet: &[u8]) -> Option<(u8, usize)> {
+    const FRAGMENT: u8 = 44;
+    const OTHERS: [u8; 3] = [0, 43, 60];
+    let (mut next, mut at) = (packet[6], 40);
+    for _ in 0..6 {
+        let octets = match next {
+            FRAGMENT => 8,
+            next if OTHERS.contains(&next) => (usize::from(*packet.get(at + 1)?) + 1) * 8,
+            _ => break,
+        };
+        let header = packet.get(at..at + 4)?;
+        if next == FRAGMENT && number(header, 2) >> 3 != 0 {
+            return None;
+        }
+        next = header[0];
+        at += octets;
+    }
+    Some((next, at))
+}
+
+fn put(octets: &mut [u8], at: usize, number: u16) {
+    octets[at..at + 2].copy_from_slice(&number.to_be_bytes());
 }
 
 /// Whether one asks for somebody whom the network knows. Probes, announcements and whoever asks for its
@@ -306,7 +426,6 @@ impl<'a> Frame<'a> {
 
     /// By the UDP ports of an IPv4 packet, if these are in it: only the first fragment has them (RFC 791 3.2).
     fn dhcp_role(&self) -> Option<DhcpRole> {
-        const UDP: u8 = 17;
         let packet = self.0.get(ETHERNET_OCTETS..).filter(|packet| packet.len() >= 20)?;
         if self.ethertype() != IPV4 || packet[9] != UDP || number(packet, 6) & 0x1fff != 0 {
             return None;

@@ -357,6 +357,7 @@ fn budget_key(budget: Budget, index: impl Fn(&u8) -> u32) -> [u32; 2] {
         Budget::PortBum(port) => [index(&port), 0],
         Budget::PortDhcp(port) => [index(&port), 1],
         Budget::NetworkBum(vni) => [vni, 2],
+        Budget::PortIcmp(port) => [index(&port), 3],
     }
 }
 

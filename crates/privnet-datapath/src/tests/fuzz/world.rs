@@ -57,6 +57,7 @@ pub(super) enum Budget {
     PortDhcp(u8),
     /// Of what the overlay brings.
     NetworkBum(u32),
+    PortIcmp(u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,9 +201,10 @@ impl World {
             14 => drop(self.neighbors.insert((vni, any_address(dice)), any_mac(dice))),
             15 => drop(self.neighbors.remove(&(vni, any_address(dice)))),
             16 => {
-                let budget = match dice.within(0..3) {
+                let budget = match dice.within(0..4) {
                     0 => Budget::PortBum(port),
                     1 => Budget::PortDhcp(port),
+                    2 => Budget::PortIcmp(port),
                     _ => Budget::NetworkBum(vni),
                 };
                 if !self.spent.remove(&budget) {
@@ -298,6 +300,7 @@ impl fmt::Display for World {
                 Budget::PortBum(port) => writeln!(f, "spent port-bum {port}")?,
                 Budget::PortDhcp(port) => writeln!(f, "spent port-dhcp {port}")?,
                 Budget::NetworkBum(vni) => writeln!(f, "spent network-bum {vni}")?,
+                Budget::PortIcmp(port) => writeln!(f, "spent port-icmp {port}")?,
             }
         }
         if self.queue_full {
@@ -347,6 +350,7 @@ impl World {
             }
             ["spent", "port-bum", port] => drop(self.spent.insert(Budget::PortBum(number(port)))),
             ["spent", "port-dhcp", port] => drop(self.spent.insert(Budget::PortDhcp(number(port)))),
+            ["spent", "port-icmp", port] => drop(self.spent.insert(Budget::PortIcmp(number(port)))),
             ["spent", "network-bum", vni] => drop(self.spent.insert(Budget::NetworkBum(number(vni)))),
             ["queue-full"] => self.queue_full = true,
             _ => return false,
