@@ -15,7 +15,7 @@ use crate::layout::{self, FdbKey, Neighbor, NeighborKey, Network, VtepKey, vtep_
 use crate::names::{Alias, OVERLAY_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
 use crate::overlay::Overlay;
-use crate::pins::Pins;
+use crate::pins::{PinnedMaps, Pins};
 use crate::programs::{Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
@@ -57,6 +57,7 @@ pub struct Datapath {
     vtep: IpAddr,
     overlay: Overlay,
     pub(crate) overlay_ifindex: u32,
+    pinned: PinnedMaps,
     /// The folder of the pins, which is no other agent's meanwhile.
     _taken: Flock<File>,
 }
@@ -85,7 +86,8 @@ impl Datapath {
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
-        let mut datapath = Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, _taken: taken };
+        let pinned = PinnedMaps::open(&pins)?;
+        let mut datapath = Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, pinned, _taken: taken };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         datapath.set_up_overlay()?;
         datapath.upgrade_ports()?;
@@ -149,6 +151,9 @@ impl Datapath {
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        if self.pinned.repair()? {
+            warn!("somebody else had removed pins of eBPF maps; repaired");
+        }
         let links = self.links()?;
         self.repair_overlay(&links)?;
         let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {

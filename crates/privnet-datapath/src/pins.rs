@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapData;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
@@ -103,6 +104,39 @@ impl Pins {
         let is_ours = |name: &String| name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok());
         let names = names(&self.0).step(format_args!("read the folder {}", self.0.display()))?;
         Ok(names.into_iter().filter(is_ours).map(|name| self.0.join(name)).collect())
+    }
+}
+
+/// The maps in use, so that one whose pin somebody removes does not go with the agent.
+pub(crate) struct PinnedMaps {
+    pins: Pins,
+    maps: Vec<(PathBuf, MapData)>,
+}
+
+impl PinnedMaps {
+    /// Those that are pinned in the folder of the maps.
+    pub(crate) fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let dir = pins.maps();
+        let paths = names(&dir).step(format_args!("read the folder {}", dir.display()))?;
+        let open = |name: String| {
+            let path = dir.join(name);
+            let map = MapData::from_pin(&path).step(format_args!("open the eBPF map {}", path.display()))?;
+            Ok((path, map))
+        };
+        Ok(Self { pins: pins.clone(), maps: paths.into_iter().map(open).collect::<Result<_, KernelError>>()? })
+    }
+
+    /// Pins those again that are not, and returns whether there were any.
+    pub(crate) fn repair(&self) -> Result<bool, KernelError> {
+        let lost: Vec<_> = self.maps.iter().filter(|(path, _)| !path.exists()).collect();
+        if !lost.is_empty() {
+            // The folders may be gone as well.
+            self.pins.make()?;
+        }
+        for (path, map) in &lost {
+            map.pin(path).step(format_args!("pin the eBPF map {}", path.display()))?;
+        }
+        Ok(!lost.is_empty())
     }
 }
 

@@ -115,6 +115,24 @@ mod damage {
     use super::*;
 
     #[test]
+    fn pins_that_were_removed_are_made_again_and_nothing_is_lost_with_the_agent() {
+        for hook in [Hook::Tcx, Hook::Clsact] {
+            let mut scene = Scene::new(hook);
+            fs::remove_dir_all(&scene.one.pins.0).expect("removed");
+            assert!(scene.is_as_wanted(), "the maps are there all the same");
+            // The kernel takes a link down a moment after its pin, and the agent looks again and again.
+            let link = scene.one.pins.0.join("links").join(OVERLAY_DEVICE);
+            let is_back = |scene: &mut Scene| hook == Hook::Clsact || (scene.one.dump(), link.exists()).1;
+            assert!((0..10_000).any(|_| is_back(&mut scene)), "the link is pinned again");
+            scene.one.close();
+            assert!(scene.all_reach_each_other(), "without an agent");
+            scene.one.reopen();
+            assert!(scene.is_as_wanted(), "a new agent finds what the old one has left");
+            assert!(scene.all_reach_each_other());
+        }
+    }
+
+    #[test]
     fn a_device_that_was_removed_is_made_anew() {
         let mut scene = Scene::new(Hook::Tcx);
         scene.one.namespace.ip(&format!("link delete {}", port_device(scene.a.mac)));
