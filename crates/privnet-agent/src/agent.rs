@@ -261,7 +261,7 @@ impl<K: Kernel> Agent<K> {
 
     fn retry_later(&mut self, id: NetworkId) {
         if let Some(carried) = self.networks.get_mut(&id) {
-            self.retries.insert(id, Instant::now() + carried.backoff.next());
+            self.retries.insert(id, Instant::now() + carried.retry_after());
         }
     }
 

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::time::Duration;
 
 use privnet_model::{Generation, NetworkDelta, NetworkId, NetworkState, Vni};
 use privnet_plan::{KernelNetwork, wanted_kernel_network};
@@ -7,7 +8,7 @@ use tracing::info;
 
 use crate::backoff::Backoff;
 use crate::copies::{ChangeNumber, Survives};
-use crate::pass::Outcome;
+use crate::pass::{ARRIVAL_RETRY, Outcome};
 
 /// Repairs of one network that wait to be told; while the server is away, those beyond are only logged.
 const REPAIRED_MAX: usize = 100;
@@ -33,7 +34,7 @@ pub(crate) struct Carried {
     is_seen_gone: bool,
     pub(crate) is_queued: bool,
     pub(crate) copy: CopyState,
-    pub(crate) backoff: Backoff,
+    backoff: Backoff,
     /// Of the last pass towards what is wanted now.
     outcome: Option<Outcome>,
     full: FullState,
@@ -208,6 +209,15 @@ impl Carried {
         self.outcome.as_ref().is_some_and(Outcome::is_success)
     }
 
+    /// How long to wait before what has failed is tried again.
+    pub(crate) fn retry_after(&mut self) -> Duration {
+        let is_copy_fine = self.copy != CopyState::Failed;
+        match &self.outcome {
+            Some(outcome) if is_copy_fine && outcome.awaits_arrivals() => ARRIVAL_RETRY,
+            _ => self.backoff.next(),
+        }
+    }
+
     pub(crate) fn last_outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
@@ -297,6 +307,8 @@ impl Carried {
 mod tests {
     use std::collections::BTreeMap;
 
+    use privnet_model::{MacAddr, Reason};
+
     use super::*;
 
     const CHANGE: ChangeNumber = ChangeNumber(7);
@@ -332,6 +344,22 @@ mod tests {
             let carried = Carried::new(state(1), KernelNetwork::default());
             assert_eq!(told_when(carried, copy).as_ref(), expected, "{copy:?}");
         }
+    }
+
+    #[test]
+    fn a_workload_that_has_not_arrived_is_looked_for_as_often_as_at_first_and_other_failures_ever_more_seldom() {
+        let longest_wait_after = |reason| {
+            let mut carried = Carried::new(state(1), KernelNetwork::default());
+            let mac = MacAddr::for_port([1; 5]);
+            let failure = || PortFailure { mac, reason, message: String::new() };
+            let wait = || {
+                carried.finish(Outcome { failures: [(mac, failure())].into(), ..Outcome::default() });
+                carried.retry_after()
+            };
+            std::iter::repeat_with(wait).take(20).max()
+        };
+        assert_eq!(longest_wait_after(Reason::NotFound), Some(ARRIVAL_RETRY));
+        assert!(longest_wait_after(Reason::Fault) > Some(4 * ARRIVAL_RETRY));
     }
 
     #[test]

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use privnet_datapath::{ApplyError, Kernel};
-use privnet_model::{MacAddr, SERVER_MAC, with_causes};
+use privnet_model::{MacAddr, Reason, SERVER_MAC, with_causes};
 use privnet_plan::{KernelNetwork, NetOp};
 use privnet_sync::PortFailure;
 
 use crate::backoff::Backoff;
 
-/// When what failed is tried again, such as a port whose namespace does not exist yet.
+/// When what failed is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often a workload that has not arrived is looked for: it is without its network until it is found.
+pub(crate) const ARRIVAL_RETRY: Duration = Duration::from_millis(250);
 
 /// What a pass has done and what it could not do.
 #[derive(Debug, Default)]
@@ -37,6 +40,11 @@ impl Outcome {
     /// Whether all is in place but what belongs to the ports that failed.
     pub(crate) fn has_reached_generation(&self) -> bool {
         self.other_failures.is_empty()
+    }
+
+    /// Whether nothing is missing but workloads, such as namespaces that do not exist yet.
+    pub(crate) fn awaits_arrivals(&self) -> bool {
+        self.has_reached_generation() && self.failures.values().all(|failure| failure.reason == Reason::NotFound)
     }
 
     /// What failed, for people.

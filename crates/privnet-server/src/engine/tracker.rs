@@ -207,7 +207,7 @@ fn name(host: HostId, zone: &Zone) -> String {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Generation, OperationKind, Subject, Timestamp};
+    use privnet_model::{Generation, InstanceId, OperationKind, Subject, Timestamp};
 
     use super::*;
 
@@ -232,6 +232,19 @@ mod tests {
             assert!(is_due(&mut tracker, now.steady + left), "{left:?}");
             assert!(tracker.deadlines.is_empty() && tracker.pending.is_empty());
         }
+    }
+
+    /// As when a server starts and the ports of an instance that was moved have been detached since.
+    #[test]
+    fn an_operation_that_waits_for_nothing_any_more_ends_at_once() {
+        let now = Moment { wall: Timestamp::from_unix_ms(1_000_000_000), steady: Instant::now() };
+        let (zone, hosts) = (Zone::default(), Hosts::default());
+        let mut tracker = Tracker::new(&zone, TIMEOUT, Duration::ZERO, now);
+        let instance = InstanceId::new(1, [3; 10]);
+        let state = OperationState::Pending { wait: Wait::Placed(instance), deadline: now.wall.plus(TIMEOUT) };
+        let operation = Operation { subject: Subject::Instance(instance), state, ..pending_until(now.wall) };
+        assert_eq!(tracker.add(&operation, &zone, now), []);
+        assert_eq!(tracker.expire(now.steady, &zone, &hosts), [(operation.id, OperationState::Success)]);
     }
 
     fn pending_until(deadline: Timestamp) -> Operation {
