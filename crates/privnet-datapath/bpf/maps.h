@@ -74,7 +74,7 @@ struct remote_member {
 enum drop_reason {
 	DROP_CLOSED = 0, /* the port is closed */
 	DROP_TOO_SHORT, /* for its headers */
-	DROP_SPOOFED_MAC, /* the source is not the port's MAC address */
+	DROP_SPOOFED_MAC, /* the source is not the port's MAC address, or no port's behind that VTEP */
 	DROP_SPOOFED_ARP, /* ARP with another sender */
 	DROP_TAGGED, /* tags in a managed network that hide what is below */
 	DROP_DHCP_QUEUE_FULL, /* the agent does not keep up */

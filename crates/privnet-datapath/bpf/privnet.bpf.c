@@ -116,6 +116,21 @@ static __always_inline enum drop_reason unknown_source(__u32 vni)
 	return bpf_map_lookup_elem(&networks, &vni) ? DROP_UNKNOWN_VTEP : DROP_UNKNOWN_VNI;
 }
 
+/*
+ * Whether the port with that MAC address is behind that host: else one host could send in the name of
+ * others' instances, of this host's own, and of the DHCP server. A port that has just moved is heard from
+ * its new host when this one knows of that, which is also when it is reached there.
+ */
+static __always_inline bool is_behind(const struct vtep_key *source, const __u8 *mac)
+{
+	struct fdb_key key = { .vni = source->vni };
+	struct fdb_target *target;
+
+	__builtin_memcpy(key.mac, mac, ETH_ALEN);
+	target = bpf_map_lookup_elem(&fdb, &key);
+	return target && !target->ifindex && same(target->vtep, source->address, sizeof(source->address));
+}
+
 SEC("classifier")
 int from_overlay(struct __sk_buff *skb)
 {
@@ -132,6 +147,8 @@ int from_overlay(struct __sk_buff *skb)
 
 	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
 		return drop_from(OVERLAY_ROW, DROP_TOO_SHORT);
+	if (!is_behind(&source, ethernet.h_source))
+		return drop_from(OVERLAY_ROW, DROP_SPOOFED_MAC);
 	key.vni = source.vni;
 	__builtin_memcpy(key.mac, ethernet.h_dest, ETH_ALEN);
 

@@ -452,6 +452,9 @@ mod arp {
 mod from_overlay {
     use super::*;
 
+    const THIRD_VTEP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+    const E: MacAddr = MacAddr::for_port([0, 0, 0, 0, 5]);
+
     /// A frame that is delivered comes after everything that was sent before it, so a tap that sees it
     /// first has seen that nothing else was.
     struct Wire {
@@ -464,6 +467,15 @@ mod from_overlay {
             let scene = Scene::unmanaged();
             let other = Vtep::at(&scene.wire, OTHER_VTEP);
             Self { scene, other }
+        }
+
+        /// A third host of the network, with c's neighbor e.
+        fn third(&mut self) -> Vtep {
+            let (vni, third) = (self.scene.vni, THIRD_VTEP.into());
+            self.scene.host.apply(&NetOp::AddVtep { vni, vtep: third }).expect("added");
+            let target = FdbTarget::Remote(third);
+            self.scene.host.apply(&NetOp::SetFdb { vni, mac: E, target }).expect("set");
+            Vtep::at(&self.scene.wire, THIRD_VTEP)
         }
 
         /// Sends b a frame of c's and waits until it has come.
@@ -529,23 +541,50 @@ mod from_overlay {
     #[test]
     fn a_frame_for_another_host_is_dropped() {
         let mut wire = Wire::new();
-        let frame = saying(wire.scene.c.mac, wire.scene.c.mac, "hello");
-        let third = Ipv4Addr::new(192, 0, 2, 3);
-        let vni = wire.scene.vni;
-        wire.scene.host.apply(&NetOp::AddVtep { vni, vtep: third.into() }).expect("added");
-        let third = Vtep::at(&wire.scene.wire, third);
-        wire.drops(&third, vni, &frame, "unknown-unicast");
+        let third = wire.third();
+        let frame = saying(wire.scene.c.mac, E, "hello");
+        wire.drops(&third, wire.scene.vni, &frame, "unknown-unicast");
     }
 
     #[test]
     fn unknown_unicast_is_dropped() {
         let mut wire = Wire::new();
-        let frame = saying(STRANGER, wire.scene.c.mac, "hello");
-        let third = Ipv4Addr::new(192, 0, 2, 3);
-        let vni = wire.scene.vni;
-        wire.scene.host.apply(&NetOp::AddVtep { vni, vtep: third.into() }).expect("added");
-        let third = Vtep::at(&wire.scene.wire, third);
-        wire.drops(&third, vni, &frame, "unknown-unicast");
+        let third = wire.third();
+        let frame = saying(STRANGER, E, "hello");
+        wire.drops(&third, wire.scene.vni, &frame, "unknown-unicast");
+    }
+
+    #[test]
+    fn a_host_speaks_for_none_but_its_own_instances() {
+        let mut wire = Wire::new();
+        let third = wire.third();
+        let b = Tap::on(&wire.scene.b.namespace, "net0");
+        let Scene { a, c, d, .. } = &wire.scene;
+        let foreign = [a.mac, c.mac, d.mac, STRANGER, SERVER_MAC, BROADCAST, MacAddr::new([0; 6])];
+        for source in foreign {
+            for to in [wire.scene.b.mac, BROADCAST] {
+                third.send(wire.scene.host.vtep, wire.scene.vni, &saying(to, source, "spoofed"));
+            }
+        }
+        let own = saying(wire.scene.b.mac, E, "its own");
+        third.send(wire.scene.host.vtep, wire.scene.vni, &own);
+        assert_eq!(b.next(), own);
+        assert_eq!(wire.scene.host.overlay_counters().drops, [("spoofed-mac", 2 * foreign.len() as u64)].into());
+    }
+
+    /// An instance that has moved is heard from where it is, and not from where it was.
+    #[test]
+    fn a_port_that_has_moved_speaks_from_its_new_host() {
+        let mut wire = Wire::new();
+        let (third, c, b_mac) = (wire.third(), wire.scene.c.mac, wire.scene.b.mac);
+        let (vni, target) = (wire.scene.vni, FdbTarget::Remote(THIRD_VTEP.into()));
+        wire.scene.host.apply(&NetOp::SetFdb { vni, mac: c, target }).expect("set");
+        let b = Tap::on(&wire.scene.b.namespace, "net0");
+        wire.other.send(wire.scene.host.vtep, vni, &saying(b_mac, c, "from there"));
+        let moved = saying(b_mac, c, "from here");
+        third.send(wire.scene.host.vtep, vni, &moved);
+        assert_eq!(b.next(), moved);
+        assert_eq!(wire.scene.host.overlay_counters().drops, [("spoofed-mac", 1)].into());
     }
 
     #[test]

@@ -171,13 +171,17 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
     }
 }
 
-/// Design §7: from a VTEP of that VNI, then local ports only.
+/// Design §7: from a VTEP of that VNI, of a port that is behind it, then local ports only.
 fn from_overlay(world: &World, input: &Input) -> Expected {
     let drop = |reason| Expected::drop(Row::Overlay, reason);
     let Door::Overlay(Some(tunnel)) = input.door else { return drop("no-tunnel") };
     if !world.vteps.contains(&(tunnel.vni, tunnel.source)) {
         let is_known = world.networks.contains_key(&tunnel.vni);
         return drop(if is_known { "unknown-vtep" } else { "unknown-vni" });
+    }
+    let source = Frame(&input.frame).source();
+    if world.fdb.get(&(tunnel.vni, source)) != Some(&Target::Vtep(tunnel.source)) {
+        return drop("spoofed-mac");
     }
     let destination = Frame(&input.frame).destination();
     if destination.is_group() {
