@@ -43,6 +43,8 @@ pub(crate) struct Agent<K> {
     retries: BTreeMap<NetworkId, Instant>,
     /// Networks of which there may be something to tell the server.
     news: BTreeSet<NetworkId>,
+    /// Whether the server has yet to be told of another MTU of the underlay.
+    has_other_mtu: bool,
     outbox: Option<mpsc::Sender<FromAgent>>,
 }
 
@@ -50,7 +52,6 @@ pub(crate) struct Agent<K> {
 pub(crate) struct Identity {
     pub(crate) host: HostName,
     pub(crate) facts: HostFacts,
-    pub(crate) overlay_mtu_bytes: u32,
 }
 
 /// What the server is to be told about a network of which this agent holds nothing.
@@ -79,6 +80,7 @@ impl<K: Kernel> Agent<K> {
             verify_at: Instant::now(),
             retries: BTreeMap::new(),
             news: BTreeSet::new(),
+            has_other_mtu: false,
             outbox: None,
         };
         for state in found.states {
@@ -102,7 +104,7 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn on_connected(&mut self, outbox: mpsc::Sender<FromAgent>) {
-        let held = self.networks.iter().filter_map(|(id, carried)| Some((*id, carried.wanted()?.generation)));
+        let held = self.networks.iter().filter_map(|(id, carried)| Some((*id, carried.held()?)));
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             host: self.identity.host.clone(),
@@ -114,6 +116,7 @@ impl<K: Kernel> Agent<K> {
             return;
         }
         self.outbox = Some(outbox);
+        self.has_other_mtu = false;
         self.not_held.clear();
         self.networks.values_mut().for_each(Carried::forget_what_was_told);
         self.news = self.networks.keys().copied().collect();
@@ -226,7 +229,7 @@ impl<K: Kernel> Agent<K> {
     /// Something else is wanted of the network.
     fn changed(&mut self, id: NetworkId) {
         match self.networks.get(&id).and_then(Carried::wanted) {
-            Some(state) => self.leases.set(state),
+            Some(state) => self.leases.set(state, state.mtu_on(self.identity.facts.overlay_mtu_bytes())),
             None => self.leases.remove(id),
         }
         self.queue(id);
@@ -295,7 +298,7 @@ impl<K: Kernel> Agent<K> {
             };
             carried.copy_is_being_written(change);
         }
-        let wanted = carried.wanted_kernel(self.identity.overlay_mtu_bytes);
+        let wanted = carried.wanted_kernel(self.identity.facts.overlay_mtu_bytes());
         let plan = plan(carried.vni(), &wanted, &carried.actual);
         let outcome = carry_out(&mut self.kernel, plan, &mut carried.actual).await;
         log_outcome(id, carried, &outcome);
@@ -329,7 +332,8 @@ impl<K: Kernel> Agent<K> {
     /// When the kernel cannot be read; nothing is changed then.
     pub(crate) async fn verify(&mut self) -> Result<(), DumpError> {
         self.verify_at = Instant::now() + VERIFY_EVERY;
-        let KernelDump { mut networks, strays } = self.kernel.dump().await?;
+        let KernelDump { mut networks, strays, underlay_mtu_bytes } = self.kernel.dump().await?;
+        self.follow_underlay(underlay_mtu_bytes);
         self.unplug(strays).await;
         // A network that has taken over another one's VNI comes before that one, which is unwanted.
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
@@ -340,6 +344,18 @@ impl<K: Kernel> Agent<K> {
         self.unknown = networks;
         self.remove_unknown().await;
         Ok(())
+    }
+
+    /// A device that is away for a while comes back with an MTU of its own.
+    fn follow_underlay(&mut self, mtu_bytes: Option<u32>) {
+        let facts = &mut self.identity.facts;
+        let Some(mtu_bytes) = mtu_bytes.filter(|mtu_bytes| *mtu_bytes != facts.underlay_mtu_bytes) else { return };
+        info!(before = facts.underlay_mtu_bytes, now = mtu_bytes, "the underlay has another MTU");
+        facts.underlay_mtu_bytes = mtu_bytes;
+        self.has_other_mtu = true;
+        for id in self.networks.keys().copied().collect::<Vec<_>>() {
+            self.changed(id);
+        }
     }
 
     fn is_wanted(&self, id: NetworkId) -> bool {
@@ -387,12 +403,15 @@ impl<K: Kernel> Agent<K> {
     /// Where to tell the news, if there is any and a server to tell it to.
     pub(crate) fn outbox(&self) -> Option<mpsc::Sender<FromAgent>> {
         let is_removed = |not_held: &NotHeld| matches!(not_held, NotHeld::Needed) || self.unknown.is_empty();
-        let has_news = !self.news.is_empty() || self.not_held.values().any(is_removed);
+        let has_news = self.has_other_mtu || !self.news.is_empty() || self.not_held.values().any(is_removed);
         self.outbox.clone().filter(|_| has_news)
     }
 
     /// The next thing that the server does not know yet.
     pub(crate) fn tell(&mut self) -> Option<FromAgent> {
+        if std::mem::take(&mut self.has_other_mtu) {
+            return Some(FromAgent::UnderlayMtu { bytes: self.identity.facts.underlay_mtu_bytes });
+        }
         while let Some(id) = self.news.first().copied() {
             let Some(carried) = self.networks.get_mut(&id) else {
                 self.news.remove(&id);

@@ -113,8 +113,17 @@ impl Carried {
         self.wanted.as_ref().map(|state| state.generation)
     }
 
-    pub(crate) fn wanted_kernel(&self, mtu_bytes: u32) -> KernelNetwork {
-        self.wanted.as_ref().map_or_else(KernelNetwork::default, |state| wanted_kernel_network(state, mtu_bytes))
+    /// What the server is told to be held. A state of an older server's lacks what this one may say: it is asked
+    /// for anew as if nothing were held.
+    pub(crate) fn held(&self) -> Option<Generation> {
+        let state = self.wanted.as_ref()?;
+        Some(state.mtu_bytes.map_or(Generation(0), |_| state.generation))
+    }
+
+    /// What the kernel shall hold of it, where the host's own overlay has this MTU.
+    pub(crate) fn wanted_kernel(&self, overlay_mtu_bytes: u32) -> KernelNetwork {
+        let state = self.wanted.as_ref();
+        state.map_or_else(KernelNetwork::default, |state| wanted_kernel_network(state, overlay_mtu_bytes))
     }
 
     /// From now on this is wanted, unless it is older than what is wanted already: on one connection the
@@ -318,6 +327,7 @@ mod tests {
             id: NetworkId::from_bytes([1; 16]),
             vni: Vni::from_random(1),
             generation: Generation(generation),
+            mtu_bytes: None,
             dhcp: None,
             members: BTreeMap::new(),
         }

@@ -452,6 +452,7 @@ mod tests {
             id: NetworkId::from_bytes([number; 16]),
             vni: Vni::try_from(u32::from(number)).expect("valid"),
             generation: Generation(generation),
+            mtu_bytes: Some(1450),
             dhcp: None,
             members: BTreeMap::new(),
         }

@@ -11,7 +11,7 @@ use privnet_dhcp::{PortFacts, Reply, Silence, answer};
 use privnet_model::{MacAddr, Vni};
 use tracing::{debug, warn};
 
-use crate::leases::Leases;
+use crate::leases::{Leases, PortLease};
 
 /// Why a request gets no answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,19 +25,14 @@ enum NoAnswer {
 }
 
 /// Answers until requests cannot be read any more, and returns why.
-pub(crate) async fn serve(
-    mut requests: DhcpRequests,
-    sender: FrameSender,
-    leases: Arc<Leases>,
-    overlay_mtu_bytes: u32,
-) -> io::Error {
+pub(crate) async fn serve(mut requests: DhcpRequests, sender: FrameSender, leases: Arc<Leases>) -> io::Error {
     loop {
         let request = match requests.next().await {
             Ok(request) => request,
             Err(error) => return error,
         };
         let DhcpRequest { vni, port, .. } = request;
-        match answer_to(&request, &leases, overlay_mtu_bytes) {
+        match answer_to(&request, &leases) {
             Ok(Reply { frame, kind }) => match sender.send(port, &frame) {
                 Ok(()) => debug!(%vni, %port, ?kind, "DHCP request answered"),
                 Err(error) => warn!(%vni, %port, error = &error as &dyn Error, "cannot send a DHCP answer"),
@@ -47,13 +42,14 @@ pub(crate) async fn serve(
     }
 }
 
-fn answer_to(request: &DhcpRequest, leases: &Leases, overlay_mtu_bytes: u32) -> Result<Reply, NoAnswer> {
+fn answer_to(request: &DhcpRequest, leases: &Leases) -> Result<Reply, NoAnswer> {
     let DhcpRequest { vni, port, ref frame } = *request;
     let lease = leases.of_port(port).ok_or(NoAnswer::UnknownPort(port))?;
     if lease.vni != vni {
         return Err(NoAnswer::OtherNetwork { port, from: vni, lease: lease.vni });
     }
-    let facts = PortFacts { mac: port, address: lease.address, settings: &lease.settings, overlay_mtu_bytes };
+    let PortLease { address, mtu_bytes, ref settings, .. } = lease;
+    let facts = PortFacts { mac: port, address, settings, overlay_mtu_bytes: mtu_bytes };
     Ok(answer(frame, &facts)?)
 }
 
@@ -104,11 +100,11 @@ mod tests {
         let leases = leases();
         leases.remove(network());
         let request = DhcpRequest { vni: vni(1), port: PORT, frame: discover(PORT) };
-        assert_eq!(answer_to(&request, &leases, MTU), Err(NoAnswer::UnknownPort(PORT)));
+        assert_eq!(answer_to(&request, &leases), Err(NoAnswer::UnknownPort(PORT)));
     }
 
     fn ask(port: MacAddr, vni: Vni, frame: &[u8]) -> Result<Reply, NoAnswer> {
-        answer_to(&DhcpRequest { vni, port, frame: frame.to_vec() }, &leases(), MTU)
+        answer_to(&DhcpRequest { vni, port, frame: frame.to_vec() }, &leases())
     }
 
     /// Two ports here, one elsewhere.
@@ -129,13 +125,15 @@ mod tests {
         let members =
             members.map(|(mac, location)| (mac, Member { mac, address: Some(address_of(mac)), location })).into();
         let leases = Leases::default();
-        leases.set(&NetworkState {
+        let state = NetworkState {
             id: network(),
             vni: vni(1),
             generation: Generation(1),
+            mtu_bytes: Some(MTU),
             dhcp: Some(DhcpSettings { range, options: DhcpOptions::default() }),
             members,
-        });
+        };
+        leases.set(&state, MTU);
         leases
     }
 

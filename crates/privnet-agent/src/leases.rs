@@ -25,6 +25,8 @@ pub(crate) struct PortLease {
     /// `None` for a port that has leased nothing.
     pub(crate) address: Option<Ipv4Addr>,
     /// Its network's.
+    pub(crate) mtu_bytes: u32,
+    /// Its network's.
     pub(crate) settings: Arc<DhcpSettings>,
 }
 
@@ -33,9 +35,9 @@ impl Leases {
         self.by_port.read().unwrap_or_else(PoisonError::into_inner).leases.get(&port).cloned()
     }
 
-    /// From now on the network's ports have these leases and no others.
-    pub(crate) fn set(&self, state: &NetworkState) {
-        let leases = leases_of(state);
+    /// From now on the network's ports have these leases and no others, and its MTU on this host is this.
+    pub(crate) fn set(&self, state: &NetworkState, mtu_bytes: u32) {
+        let leases = leases_of(state, mtu_bytes);
         self.change(|by_port| {
             by_port.forget(state.id);
             if !leases.is_empty() {
@@ -62,8 +64,8 @@ impl ByPort {
     }
 }
 
-fn leases_of(state: &NetworkState) -> Vec<(MacAddr, PortLease)> {
+fn leases_of(state: &NetworkState, mtu_bytes: u32) -> Vec<(MacAddr, PortLease)> {
     let Some(settings) = state.dhcp.clone().map(Arc::new) else { return Vec::new() };
-    let lease = |address| PortLease { vni: state.vni, address, settings: Arc::clone(&settings) };
+    let lease = |address| PortLease { vni: state.vni, address, mtu_bytes, settings: Arc::clone(&settings) };
     state.local_ports().map(|(member, _)| (member.mac, lease(member.address))).collect()
 }

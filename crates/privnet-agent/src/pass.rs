@@ -94,6 +94,7 @@ fn about_port(op: &NetOp) -> Option<MacAddr> {
         NetOp::Close { mac, .. }
         | NetOp::RemoveFdb { mac, .. }
         | NetOp::Unplug { mac }
+        | NetOp::SetMtu { mac, .. }
         | NetOp::Plug { mac, .. }
         | NetOp::Filter { mac, .. }
         | NetOp::SetFdb { mac, .. }

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use privnet_datapath::{Datapath, DatapathConfig, DumpError, KernelError, OpenError, Opened, default_vtep};
-use privnet_model::{HostFacts, overlay_mtu_bytes};
+use privnet_model::HostFacts;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -63,11 +63,10 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     };
     let Opened { datapath, dhcp_requests, sender, link_events, underlay_mtu_bytes } =
         Datapath::open(&datapath).map_err(AgentError::Open)?;
-    let overlay_mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
     info!(host = %config.host, %vtep, underlay_mtu_bytes, server = %config.server, "agent starts");
 
     let facts = HostFacts { vtep, underlay_mtu_bytes, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let identity = Identity { host: config.host, facts, overlay_mtu_bytes };
+    let identity = Identity { host: config.host, facts };
     let leases = Arc::new(Leases::default());
     let agent = Agent::new(identity, datapath, copies, found, Arc::clone(&leases));
     let (events, server) = mpsc::channel(EVENTS_MAX);
@@ -75,7 +74,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
 
     // A task of its own, so that no client waits for a pass; it ends with this function.
     let mut answering = JoinSet::new();
-    answering.spawn(dhcp::serve(dhcp_requests, sender, leases, overlay_mtu_bytes));
+    answering.spawn(dhcp::serve(dhcp_requests, sender, leases));
     tokio::select! {
         ended = follow(agent, sources, shutdown) => ended.map_err(AgentError::Dump),
         () = keep_connected(config.server, events) => unreachable!("the loop receives its events"),

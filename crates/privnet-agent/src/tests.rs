@@ -406,6 +406,62 @@ async fn dhcp_knows_the_leases_of_this_hosts_ports_only() {
     assert_eq!(host.leases.of_port(mac(1)), None);
 }
 
+#[tokio::test]
+async fn another_mtu_of_the_underlay_is_followed_and_told_and_no_port_is_plugged_in_anew() {
+    let mut host = Host::new();
+    host.kernel.set_underlay_mtu(1500);
+    let (mut connection, _) = host.start().await;
+    let mut state = NetworkState { dhcp: Some(dhcp()), ..network(1, 1, &[local(1)]) };
+    connection.say(FromServer::Full(state.clone())).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    host.kernel.take_applied();
+
+    // Less is a fact; more has to wait for the other hosts.
+    for (underlay, overlay) in [(1400, 1350), (9000, MTU)] {
+        host.kernel.set_underlay_mtu(underlay);
+        host.link_event();
+        assert_eq!(connection.hear().await, FromAgent::UnderlayMtu { bytes: underlay });
+        let wanted: BTreeMap<_, _> = [(vni(1), wanted_kernel_network(&state, overlay))].into();
+        in_time(host.kernel.until(|held| held.networks == wanted)).await;
+        assert_eq!(host.leases.of_port(mac(1)).expect("a lease").mtu_bytes, overlay);
+        let applied: Vec<_> = host.kernel.take_applied().iter().map(ToString::to_string).collect();
+        let expected =
+            [format!("~ network vni 1 managed mtu {overlay}"), format!("~ port vni 1 0a:00:00:00:00:01 mtu {overlay}")];
+        assert_eq!(applied, expected);
+    }
+    let grown = NetworkDelta { mtu_bytes: Some(8950), dhcp: state.dhcp.clone(), ..delta(1, 1, 2, &[], &[]) };
+    state.apply(grown.clone()).expect("builds on it");
+    connection.say(FromServer::Delta(grown)).await;
+    assert_eq!(connection.hear().await, applied(1, 2));
+    assert_eq!(host.kernel.held().networks, [(vni(1), wanted_kernel_network(&state, 8950))].into());
+
+    // A device that is away says nothing; who connects anew says what was last.
+    host.kernel.set_underlay_mtu(None);
+    host.link_event();
+    drop(connection);
+    let (mut connection, hello) = host.server.welcome().await;
+    assert_eq!(hello.facts.underlay_mtu_bytes, 9000);
+    hear_all(&mut connection, &[applied(1, 2)]).await;
+    connection.nothing_more_to_hear().await;
+}
+
+#[tokio::test]
+async fn what_an_older_server_has_not_said_is_asked_for_anew() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let old = NetworkState { mtu_bytes: None, ..network(1, 4, &[local(1)]) };
+    connection.say(FromServer::Full(old.clone())).await;
+    assert_eq!(connection.hear().await, applied(1, 4));
+    host.carries(&[&old]);
+    drop(connection);
+    let (mut connection, hello) = host.server.welcome().await;
+    assert_eq!(hello.held, [(id(1), Generation(0))].into());
+    let new = NetworkState { mtu_bytes: Some(1400), ..old };
+    connection.say(FromServer::Full(new.clone())).await;
+    hear_all(&mut connection, &[applied(1, 4)]).await;
+    host.until_carries(&[&new]).await;
+}
+
 /// A host whose kernel and state folder outlive its agent.
 struct Host {
     /// Shared with the agent, which writes to it until its last moment.
@@ -509,7 +565,7 @@ async fn hear_all(connection: &mut Connection, expected: &[FromAgent]) {
 
 fn identity() -> Identity {
     let facts = HostFacts { vtep: vtep(1), underlay_mtu_bytes: 1500, version: "0".to_owned() };
-    Identity { host: HostName::try_from("h1").expect("valid"), facts, overlay_mtu_bytes: MTU }
+    Identity { host: HostName::try_from("h1").expect("valid"), facts }
 }
 
 fn socket_in(dir: &Path) -> PathBuf {
@@ -529,6 +585,7 @@ fn network(number: u8, generation: u64, members: &[Member]) -> NetworkState {
         id: id(number),
         vni: vni(number),
         generation: Generation(generation),
+        mtu_bytes: Some(MTU),
         dhcp: None,
         members: members.iter().map(|member| (member.mac, member.clone())).collect(),
     }
@@ -539,6 +596,7 @@ fn delta(number: u8, base: u64, generation: u64, set: &[Member], removed: &[MacA
         id: id(number),
         base: Generation(base),
         generation: Generation(generation),
+        mtu_bytes: Some(MTU),
         dhcp: None,
         set: set.to_vec(),
         removed: removed.iter().copied().collect(),

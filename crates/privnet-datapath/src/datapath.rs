@@ -150,11 +150,27 @@ impl Datapath {
         Ok(())
     }
 
+    /// Gives the overlay device the MTU that the underlay's has left for it, and returns the underlay's. The
+    /// VTEP's address may be on another device than it was.
+    fn follow_underlay(&mut self, links: &mut [Link]) -> Result<Option<u32>, KernelError> {
+        let index = self.netlink.device_with(self.vtep).step(format_args!("read this host's addresses"))?;
+        let underlay = links.iter().find(|link| Some(link.index) == index);
+        let Some(underlay_mtu_bytes) = underlay.map(|link| link.mtu_bytes) else { return Ok(None) };
+        let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, self.vtep);
+        if mtu_bytes != self.overlay.mtu_bytes {
+            self.overlay.mtu_bytes = mtu_bytes;
+            let made = self.overlay.make(&mut self.netlink)?;
+            links.iter_mut().filter(|link| link.index == made.index).for_each(|link| *link = made.clone());
+        }
+        Ok(Some(underlay_mtu_bytes))
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         if self.pinned.repair()? {
             warn!("somebody else had removed pins of eBPF maps; repaired");
         }
-        let links = self.links()?;
+        let mut links = self.links()?;
+        let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
         self.repair_overlay(&links)?;
         let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
@@ -164,6 +180,7 @@ impl Datapath {
             is_filtered: version == Version::Loaded,
         });
         Ok(Snapshot {
+            underlay_mtu_bytes,
             devices: ports.collect(),
             ports: self.tables.ports.entries()?,
             networks: self.tables.networks.entries()?,
@@ -186,6 +203,7 @@ impl Datapath {
             NetOp::Unplug { mac } => self.unplug(*mac),
             NetOp::RemoveNetwork { vni } => Ok(self.tables.remove_network(*vni)?),
             NetOp::SetNetwork { vni, settings } => self.set_network(*vni, settings),
+            NetOp::SetMtu { mac, mtu_bytes, .. } => self.set_mtu(*mac, *mtu_bytes),
             NetOp::AddVtep { vni, vtep } => self.add_vtep(*vni, *vtep),
             NetOp::Plug { vni, mac, spec } => self.plug(*vni, *mac, spec),
             NetOp::Filter { vni, mac } => self.filter(*vni, *mac),

@@ -15,6 +15,8 @@ const DAMAGED: NetworkSettings = NetworkSettings { managed: false, mtu_bytes: 0 
 /// All that was read of the kernel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
+    /// Of the device with the VTEP's address, if there is one.
+    pub(crate) underlay_mtu_bytes: Option<u32>,
     /// Ports' devices.
     pub(crate) devices: Vec<PortDevice>,
     pub(crate) ports: Vec<(u32, Port)>,
@@ -41,7 +43,8 @@ pub(crate) struct PortDevice {
 impl Snapshot {
     /// The same in the agent's words.
     pub(crate) fn into_dump(self) -> KernelDump {
-        let mut dump = KernelDump { networks: KernelNetworks::new(), strays: self.strays() };
+        let underlay_mtu_bytes = self.underlay_mtu_bytes;
+        let mut dump = KernelDump { networks: KernelNetworks::new(), strays: self.strays(), underlay_mtu_bytes };
         self.add_settings(&mut dump.networks);
         self.add_ports(&mut dump.networks);
         self.add_fdb(&mut dump.networks);

@@ -13,6 +13,8 @@ pub struct KernelDump {
     pub networks: KernelNetworks,
     /// Ports' devices that do not say to which network they belong; [`NetOp::Unplug`] removes one.
     pub strays: BTreeSet<MacAddr>,
+    /// The MTU of the device with the VTEP's address; `None` while no device has it.
+    pub underlay_mtu_bytes: Option<u32>,
 }
 
 /// A host's kernel, as the agent's loop sees it.

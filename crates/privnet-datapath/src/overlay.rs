@@ -33,18 +33,25 @@ struct PortTaken {
 impl Overlay {
     /// Whether that device is as it shall be, up or down.
     pub(crate) fn is_made(&self, device: &Link) -> bool {
+        self.is_right(device) && device.mtu_bytes == self.mtu_bytes
+    }
+
+    /// Whether that device is as it shall be, but perhaps for what can be set at any time.
+    fn is_right(&self, device: &Link) -> bool {
         let is_right = |vxlan: Vxlan| {
             let takes_all = vxlan.takes_zero_checksums || !self.is_ipv6;
             vxlan.port == self.vxlan_port && vxlan.has_metadata && takes_all
         };
-        device.vxlan.is_some_and(is_right) && device.mtu_bytes == self.mtu_bytes
+        device.vxlan.is_some_and(is_right)
     }
 
     /// Makes the device, down, or takes the one that is there and as it shall be.
     pub(crate) fn make(&self, netlink: &mut Socket) -> Result<Link, KernelError> {
         if let Some(device) = find(netlink)? {
-            if self.is_made(&device) {
-                return Ok(device);
+            if self.is_right(&device) {
+                let set = netlink.set_mtu(device.index, self.mtu_bytes);
+                set.step(format_args!("set the MTU of device {OVERLAY_DEVICE} to {}", self.mtu_bytes))?;
+                return Ok(Link { mtu_bytes: self.mtu_bytes, ..device });
             }
             warn!(device = OVERLAY_DEVICE, "not as it shall be; made anew");
             let deleted = netlink.delete_link(device.index);

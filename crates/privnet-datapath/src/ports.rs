@@ -12,7 +12,7 @@ use privnet_plan::PortSpec;
 use crate::error::Step;
 use crate::layout::Port;
 use crate::names::{Alias, PORT_MTU_BYTES, port_device, port_of_device};
-use crate::netlink::{Link, Veth};
+use crate::netlink::{Link, Socket, Veth};
 use crate::programs::Which;
 use crate::{ApplyError, Datapath, KernelError, netns};
 
@@ -53,6 +53,33 @@ impl Datapath {
         // Last, since it says that the device is complete.
         let described = self.netlink.set_alias(made.index, &written);
         Ok(described.step(format_args!("set the alias of device {name}"))?)
+    }
+
+    /// Sets the MTU of the instance's end, and notes it on the host's, which tells whether it is done. An instance
+    /// that has chosen less for its own end keeps that.
+    pub(crate) fn set_mtu(&mut self, mac: MacAddr, mtu_bytes: u32) -> Result<(), ApplyError> {
+        let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        let mut alias = Alias::of(&link).ok_or(ApplyError::NotPlugged(mac))?;
+        if let Some(peer) = link.peer {
+            let Placement::Netns(netns) = &alias.spec.placement;
+            let set = |netlink: &mut Socket| match netlink.link_at(peer.index)? {
+                Some(end) if end.mtu_bytes == alias.spec.mtu_bytes || end.mtu_bytes > mtu_bytes => {
+                    netlink.set_mtu(end.index, mtu_bytes)
+                }
+                _ => Ok(()),
+            };
+            let device = &alias.spec.device;
+            let found = netns::open(netns)?;
+            if netns::inode(&found).step(format_args!("look at network namespace {netns}"))? != alias.netns_inode {
+                return Err(ApplyError::NetnsNotFound(netns.clone()));
+            }
+            let mut netlink = netns::netlink(&found)?;
+            set(&mut netlink).step(format_args!("set the MTU of the instance's device {device} to {mtu_bytes}"))?;
+        }
+        alias.spec.mtu_bytes = mtu_bytes;
+        let written = alias.write().step(format_args!("set the MTU of port {mac}"))?;
+        let described = self.netlink.set_alias(link.index, &written);
+        Ok(described.step(format_args!("set the alias of device {}", link.name))?)
     }
 
     pub(crate) fn unplug(&mut self, mac: MacAddr) -> Result<(), ApplyError> {

@@ -78,6 +78,11 @@ impl Simulated {
         self.change(|state| state.held.strays.insert(port));
     }
 
+    /// Gives the underlay's device this MTU; `None` takes the device away.
+    pub fn set_underlay_mtu(&self, mtu_bytes: impl Into<Option<u32>>) {
+        self.change(|state| state.held.underlay_mtu_bytes = mtu_bytes.into());
+    }
+
     /// Loses all that it holds.
     pub fn reboot(&self) {
         self.change(|state| state.held = KernelDump::default());
@@ -124,7 +129,9 @@ impl State {
         let network = vni_of(op).and_then(|vni| self.held.networks.get(&vni));
         let stage = op.port().and_then(|port| Some(network?.ports.get(&port)?.stage));
         match op {
-            NetOp::Filter { .. } | NetOp::SetFdb { target: FdbTarget::Local, .. } => stage.is_some(),
+            NetOp::Filter { .. } | NetOp::SetMtu { .. } | NetOp::SetFdb { target: FdbTarget::Local, .. } => {
+                stage.is_some()
+            }
             NetOp::Open { .. } => {
                 let has_settings = network.is_some_and(|network| network.settings.is_some());
                 has_settings && stage >= Some(PortStage::Filtered)
@@ -167,6 +174,7 @@ fn vni_of(op: &NetOp) -> Option<Vni> {
         | NetOp::Close { vni, .. }
         | NetOp::RemoveNetwork { vni }
         | NetOp::SetNetwork { vni, .. }
+        | NetOp::SetMtu { vni, .. }
         | NetOp::AddVtep { vni, .. }
         | NetOp::Plug { vni, .. }
         | NetOp::Filter { vni, .. }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::{HostId, Timestamp};
+use crate::{HostId, Timestamp, overlay_mtu_bytes};
 
 /// A machine that runs an agent and is one VTEP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct HostFacts {
     pub underlay_mtu_bytes: u32,
     /// The agent's version.
     pub version: String,
+}
+
+impl HostFacts {
+    /// The largest IP packet that this host can send to another in one piece.
+    pub const fn overlay_mtu_bytes(&self) -> u32 {
+        overlay_mtu_bytes(self.underlay_mtu_bytes, self.vtep)
+    }
 }
 
 /// A host's name: 1 to 64 letters, digits, `-`, `_` or `.` (as Linux limits host names, hostname(7)).

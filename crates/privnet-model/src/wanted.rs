@@ -27,6 +27,8 @@ pub struct NetworkState {
     pub vni: Vni,
     /// The version of this state.
     pub generation: Generation,
+    /// The largest IP packet that each of its hosts can carry, in octets; `None` from a server that does not say.
+    pub mtu_bytes: Option<u32>,
     /// What its DHCP server answers with; `None` in an unmanaged network.
     pub dhcp: Option<DhcpSettings>,
     /// All its ports, on every host, by MAC address.
@@ -87,6 +89,8 @@ pub struct NetworkDelta {
     pub base: Generation,
     /// The generation it leads to.
     pub generation: Generation,
+    /// As in [`NetworkState`], from now on.
+    pub mtu_bytes: Option<u32>,
     /// The DHCP settings from now on.
     pub dhcp: Option<DhcpSettings>,
     /// Ports that are new or have changed.
@@ -118,9 +122,16 @@ impl NetworkState {
             self.members.remove(mac);
         }
         self.members.extend(delta.set.into_iter().map(|member| (member.mac, member)));
+        self.mtu_bytes = delta.mtu_bytes;
         self.dhcp = delta.dhcp;
         self.generation = delta.generation;
         Ok(())
+    }
+
+    /// The network's MTU on a host whose own overlay has this one: the underlay may carry less since the server was
+    /// told.
+    pub fn mtu_on(&self, overlay_mtu_bytes: u32) -> u32 {
+        self.mtu_bytes.map_or(overlay_mtu_bytes, |mtu_bytes| mtu_bytes.min(overlay_mtu_bytes))
     }
 
     /// This host's own ports, by MAC address.
@@ -157,6 +168,7 @@ mod tests {
             id: NetworkId::new(1, [1; 10]),
             vni: Vni::try_from(7).expect("valid"),
             generation: Generation(generation),
+            mtu_bytes: Some(1450 + generation as u32),
             dhcp: None,
             members: members.iter().map(|m| (m.mac, m.clone())).collect(),
         }
@@ -167,6 +179,7 @@ mod tests {
             id: NetworkId::new(1, [1; 10]),
             base: Generation(base),
             generation: Generation(generation),
+            mtu_bytes: Some(1450 + generation as u32),
             dhcp: None,
             set: set.to_vec(),
             removed: removed.iter().map(|m| m.mac).collect(),
@@ -186,6 +199,14 @@ mod tests {
         let refusal = DeltaError { base: Generation(5), have: Generation(4) };
         assert_eq!(have.apply(delta(5, 6, &[], &[remote(1)])), Err(refusal));
         assert_eq!(have, state(4, &[remote(1)]));
+    }
+
+    #[test]
+    fn a_host_carries_no_more_than_it_can() {
+        let mut state = state(1, &[]);
+        assert_eq!([1450, 1451, 1452].map(|own| state.mtu_on(own)), [1450, 1451, 1451]);
+        state.mtu_bytes = None;
+        assert_eq!(state.mtu_on(8950), 8950);
     }
 
     #[test]

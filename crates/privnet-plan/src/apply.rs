@@ -15,6 +15,11 @@ impl KernelNetwork {
             NetOp::Unplug { mac } => drop(self.ports.remove(mac)),
             NetOp::RemoveNetwork { .. } => self.settings = None,
             NetOp::SetNetwork { settings, .. } => self.settings = Some(*settings),
+            NetOp::SetMtu { mac, mtu_bytes, .. } => {
+                if let Some(port) = self.ports.get_mut(mac) {
+                    port.spec.mtu_bytes = *mtu_bytes;
+                }
+            }
             NetOp::AddVtep { vtep, .. } => drop(self.vteps.insert(*vtep)),
             NetOp::Plug { mac, spec, .. } => {
                 let plugged = KernelPort { spec: spec.clone(), stage: PortStage::Plugged };

@@ -54,6 +54,15 @@ pub enum NetOp {
         /// From now on.
         settings: NetworkSettings,
     },
+    /// Give the port's device another MTU.
+    SetMtu {
+        /// The network's.
+        vni: Vni,
+        /// The port's.
+        mac: MacAddr,
+        /// From now on, in octets.
+        mtu_bytes: u32,
+    },
     /// Accept frames from this VTEP, send BUM frames to it.
     AddVtep {
         /// The network's.
@@ -123,6 +132,7 @@ impl NetOp {
             | Self::RemoveVtep { .. }
             | Self::Close { .. }
             | Self::SetNetwork { .. }
+            | Self::SetMtu { .. }
             | Self::AddVtep { .. }
             | Self::SetFdb { target: FdbTarget::Remote(_) | FdbTarget::Stray, .. }
             | Self::SetNeighbor { .. } => false,
@@ -147,6 +157,7 @@ impl NetOp {
         match self {
             Self::Close { mac, .. }
             | Self::Unplug { mac }
+            | Self::SetMtu { mac, .. }
             | Self::Plug { mac, .. }
             | Self::Filter { mac, .. }
             | Self::SetFdb { mac, target: FdbTarget::Local, .. }
@@ -170,6 +181,7 @@ impl fmt::Display for NetOp {
                 let kind = if settings.managed { "managed" } else { "unmanaged" };
                 write!(f, "~ network vni {vni} {kind} mtu {}", settings.mtu_bytes)
             }
+            Self::SetMtu { vni, mac, mtu_bytes } => write!(f, "~ port vni {vni} {mac} mtu {mtu_bytes}"),
             Self::AddVtep { vni, vtep } => write!(f, "+ vtep vni {vni} {vtep}"),
             Self::Plug { vni, mac, spec } => {
                 let privnet_model::Placement::Netns(netns) = &spec.placement;

@@ -20,6 +20,7 @@ pub fn plan(vni: Vni, wanted: &KernelNetwork, actual: &KernelNetwork) -> Vec<Net
         .chain(diff.remove_network());
     let additions = diff
         .set_network()
+        .chain(diff.set_mtus())
         .chain(diff.add_vteps())
         .chain(diff.plug())
         .chain(diff.filter())
@@ -72,6 +73,13 @@ impl Diff<'_> {
         new.map(|settings| NetOp::SetNetwork { vni: self.vni, settings }).into_iter()
     }
 
+    fn set_mtus(&self) -> impl Iterator<Item = NetOp> {
+        let kept = self.wanted.ports.iter().filter(|(mac, _)| self.keeps_port(**mac));
+        let differs = kept.map(|(mac, port)| (mac, port.spec.mtu_bytes));
+        let differs = differs.filter(|(mac, mtu_bytes)| self.actual.ports[*mac].spec.mtu_bytes != *mtu_bytes);
+        differs.map(|(mac, mtu_bytes)| NetOp::SetMtu { vni: self.vni, mac: *mac, mtu_bytes })
+    }
+
     fn add_vteps(&self) -> impl Iterator<Item = NetOp> {
         let missing = self.wanted.vteps.difference(&self.actual.vteps);
         missing.map(|vtep| NetOp::AddVtep { vni: self.vni, vtep: *vtep })
@@ -108,11 +116,11 @@ impl Diff<'_> {
         wanted.map(|(mac, _)| *mac).filter(is_below)
     }
 
-    /// Whether the port stays plugged in as it is. No operation takes the programs off again, so a
+    /// Whether the port stays plugged in, with another MTU or as it is. No operation takes the programs off again, so a
     /// port that is further than `Plugged` and shall not be is plugged in anew.
     fn keeps_port(&self, mac: MacAddr) -> bool {
         match (self.wanted.ports.get(&mac), self.actual.ports.get(&mac)) {
-            (Some(wanted), Some(actual)) => wanted.spec == actual.spec && can_lower_to(wanted, actual),
+            (Some(wanted), Some(actual)) => wanted.spec.is_same_device(&actual.spec) && can_lower_to(wanted, actual),
             _ => false,
         }
     }

@@ -37,7 +37,8 @@ pub struct KernelPort {
     pub stage: PortStage,
 }
 
-/// All that is needed to make a port's device. A port whose spec differs is unplugged and plugged in anew.
+/// All that is needed to make a port's device. A port whose spec differs in more than the MTU is unplugged and
+/// plugged in anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
     /// The instance it belongs to.
@@ -48,6 +49,13 @@ pub struct PortSpec {
     pub device: DeviceName,
     /// The device's MTU, in octets.
     pub mtu_bytes: u32,
+}
+
+impl PortSpec {
+    /// Whether the same device can be both, with one MTU or the other.
+    pub(crate) fn is_same_device(&self, other: &Self) -> bool {
+        *self == Self { mtu_bytes: self.mtu_bytes, ..other.clone() }
+    }
 }
 
 /// How far a port is. Absent -> `Plugged` -> `Filtered` -> `Open`, and back by `Filtered`; a port
@@ -73,8 +81,9 @@ pub enum FdbTarget {
     Stray,
 }
 
-/// What the kernel shall hold of a network in this state. `mtu_bytes` is the overlay's MTU on this host.
-pub fn wanted_kernel_network(state: &NetworkState, mtu_bytes: u32) -> KernelNetwork {
+/// What the kernel shall hold of a network in this state, where the host's own overlay has this MTU.
+pub fn wanted_kernel_network(state: &NetworkState, overlay_mtu_bytes: u32) -> KernelNetwork {
+    let mtu_bytes = state.mtu_on(overlay_mtu_bytes);
     let ports = state.local_ports().map(|(member, port)| {
         let spec = PortSpec {
             instance: port.instance,

@@ -93,6 +93,17 @@ fn a_port_with_another_device_is_plugged_in_anew_with_the_entry_that_points_to_i
 }
 
 #[test]
+fn another_mtu_is_set_in_place() {
+    let mut wanted = network();
+    wanted.settings = Some(NetworkSettings { managed: true, mtu_bytes: 8950 });
+    wanted.ports.get_mut(&mac(1)).expect("port 1").spec.mtu_bytes = 8950;
+    let plan = "~ network vni 4097 managed mtu 8950
+         ~ port vni 4097 0a:00:00:00:00:01 mtu 8950";
+    check(&network(), &wanted, plan);
+    check(&wanted, &network(), &plan.replace("8950", "1450"));
+}
+
+#[test]
 fn a_device_that_somebody_removed_is_made_again() {
     check(
         &KernelNetwork { ports: [].into(), ..network() },

@@ -82,12 +82,13 @@ fn rank(op: &NetOp) -> u8 {
         NetOp::Unplug { .. } => 4,
         NetOp::RemoveNetwork { .. } => 5,
         NetOp::SetNetwork { .. } => 6,
-        NetOp::AddVtep { .. } => 7,
-        NetOp::Plug { .. } => 8,
-        NetOp::Filter { .. } => 9,
-        NetOp::SetFdb { .. } => 10,
-        NetOp::SetNeighbor { .. } => 11,
-        NetOp::Open { .. } => 12,
+        NetOp::SetMtu { .. } => 7,
+        NetOp::AddVtep { .. } => 8,
+        NetOp::Plug { .. } => 9,
+        NetOp::Filter { .. } => 10,
+        NetOp::SetFdb { .. } => 11,
+        NetOp::SetNeighbor { .. } => 12,
+        NetOp::Open { .. } => 13,
     }
 }
 
@@ -115,6 +116,7 @@ fn network_is_ready_for_port(op: &NetOp, network: &KernelNetwork) -> bool {
     let stage = |mac| network.ports.get(mac).map(|port| port.stage);
     match op {
         NetOp::Unplug { mac } => matches!(network.fdb.get(mac), None | Some(FdbTarget::Remote(_))),
+        NetOp::SetMtu { mac, .. } => stage(mac).is_some(),
         NetOp::Plug { mac, .. } => stage(mac).is_none(),
         NetOp::Filter { mac, .. } => stage(mac) == Some(PortStage::Plugged),
         NetOp::SetFdb { mac, target: FdbTarget::Local, .. } => stage(mac) >= Some(PortStage::Filtered),
@@ -136,6 +138,7 @@ fn wanted() -> impl Strategy<Value = KernelNetwork> {
             id: NetworkId::from_bytes([1; 16]),
             vni: vni(),
             generation: Generation(1),
+            mtu_bytes: None,
             dhcp: managed.then(|| DhcpSettings { range, options: DhcpOptions::default() }),
             members: members.collect(),
         };

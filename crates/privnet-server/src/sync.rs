@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use privnet_model::zone::{Command, Outcome};
-use privnet_model::{Generation, HostId, NetworkId};
+use privnet_model::{Generation, HostFacts, HostId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
 use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION};
@@ -288,14 +288,18 @@ impl Conversation {
                 Err(cause) => return debug!(%cause, "the agent's stream broke"),
             };
             match FromAgent::parse(message) {
-                Ok(Some(message)) => self.hear(message).await,
+                Ok(Some(message)) => {
+                    if let Err(Gone) = self.hear(message).await {
+                        return;
+                    }
+                }
                 Ok(None) => debug!("skipped a kind of message that only a newer agent knows"),
                 Err(cause) => return warn!(%cause, "the agent sent a malformed message"),
             }
         }
     }
 
-    async fn hear(&self, message: FromAgent) {
+    async fn hear(&self, message: FromAgent) -> Result<(), Gone> {
         let host = self.link.host();
         match message {
             FromAgent::Hello(_) => warn!("the agent said Hello twice"),
@@ -318,6 +322,22 @@ impl Conversation {
             }
             FromAgent::Repaired { network, what } => {
                 warn!(%network, what = what.join("; "), "the host repaired drift");
+            }
+            FromAgent::UnderlayMtu { bytes } => self.change_underlay_mtu(bytes).await?,
+        }
+        Ok(())
+    }
+
+    async fn change_underlay_mtu(&self, bytes: u32) -> Result<(), Gone> {
+        let host = self.engine.view().host(self.link.host()).cloned().ok_or(Gone)?;
+        info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
+        let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
+        let command = Command::RegisterHost { name: host.name.clone(), facts };
+        match self.engine.submit(command).await {
+            Ok(_) => Ok(()),
+            Err(cause) => {
+                warn!(%cause, "cannot keep the host's MTU; it says so again when it connects again");
+                Err(Gone)
             }
         }
     }

@@ -40,6 +40,11 @@ pub enum FromAgent {
         /// What was done, one operation each, for people.
         what: Vec<String>,
     },
+    /// The underlay's device has another MTU than the Hello said.
+    UnderlayMtu {
+        /// From now on, in octets.
+        bytes: u32,
+    },
 }
 
 /// What the server tells an agent.
@@ -112,6 +117,7 @@ impl FromAgent {
             from_agent::Kind::Repaired(repaired) => {
                 Self::Repaired { network: field::network(&repaired.network)?, what: repaired.what }
             }
+            from_agent::Kind::UnderlayMtu(mtu) => Self::UnderlayMtu { bytes: mtu.bytes },
         }))
     }
 }
@@ -134,6 +140,7 @@ impl From<FromAgent> for proto::FromAgent {
             FromAgent::Repaired { network, what } => {
                 from_agent::Kind::Repaired(proto::Repaired { network: network.as_bytes().to_vec(), what })
             }
+            FromAgent::UnderlayMtu { bytes } => from_agent::Kind::UnderlayMtu(proto::UnderlayMtu { bytes }),
         };
         Self { kind: Some(kind) }
     }

@@ -19,6 +19,7 @@ impl TryFrom<proto::NetworkState> for NetworkState {
             id: field::network(&state.network)?,
             vni: field::rule("vni", Vni::try_from(state.vni))?,
             generation: Generation(state.generation),
+            mtu_bytes: state.mtu_bytes,
             dhcp: state.dhcp.map(DhcpSettings::try_from).transpose()?,
             members: by_mac(state.members)?,
         })
@@ -31,6 +32,7 @@ impl From<&NetworkState> for proto::NetworkState {
             network: state.id.as_bytes().to_vec(),
             vni: state.vni.get(),
             generation: state.generation.0,
+            mtu_bytes: state.mtu_bytes,
             dhcp: state.dhcp.as_ref().map(proto::DhcpSettings::from),
             members: state.members.values().map(proto::Member::from).collect(),
         }
@@ -45,6 +47,7 @@ impl TryFrom<proto::NetworkDelta> for NetworkDelta {
             id: field::network(&delta.network)?,
             base: Generation(delta.base),
             generation: Generation(delta.generation),
+            mtu_bytes: delta.mtu_bytes,
             dhcp: delta.dhcp.map(DhcpSettings::try_from).transpose()?,
             set: delta.set.into_iter().map(Member::try_from).collect::<Result<_, _>>()?,
             removed: delta.removed.iter().map(|mac| field::mac(mac)).collect::<Result<_, _>>()?,
@@ -58,6 +61,7 @@ impl From<&NetworkDelta> for proto::NetworkDelta {
             network: delta.id.as_bytes().to_vec(),
             base: delta.base.0,
             generation: delta.generation.0,
+            mtu_bytes: delta.mtu_bytes,
             dhcp: delta.dhcp.as_ref().map(proto::DhcpSettings::from),
             set: delta.set.iter().map(proto::Member::from).collect(),
             removed: delta.removed.iter().map(|mac| mac.octets().to_vec()).collect(),

@@ -87,6 +87,7 @@ fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
         id: NetworkId::from_bytes([1; 16]),
         vni: Vni::try_from(7).expect("valid"),
         generation: Generation(1),
+        mtu_bytes: None,
         dhcp: None,
         members: BTreeMap::from([(mac, member)]),
     };
@@ -115,6 +116,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         (network(), any::<u64>()).prop_map(|(network, removal)| FromAgent::Removed { network, removal }),
         network().prop_map(|network| FromAgent::NeedFull { network }),
         (network(), vec(".*", 0..3)).prop_map(|(network, what)| FromAgent::Repaired { network, what }),
+        any::<u32>().prop_map(|bytes| FromAgent::UnderlayMtu { bytes }),
     ]
 }
 
@@ -131,11 +133,13 @@ fn from_server() -> impl Strategy<Value = FromServer> {
 }
 
 fn state() -> impl Strategy<Value = NetworkState> {
-    (network(), 1..=Vni::MAX, generation(), prop::option::of(dhcp()), vec(member(), 0..5)).prop_map(
-        |(id, vni, generation, dhcp, members)| NetworkState {
+    let mtu_bytes = prop::option::of(any::<u32>());
+    (network(), 1..=Vni::MAX, generation(), mtu_bytes, prop::option::of(dhcp()), vec(member(), 0..5)).prop_map(
+        |(id, vni, generation, mtu_bytes, dhcp, members)| NetworkState {
             id,
             vni: Vni::try_from(vni).expect("valid"),
             generation,
+            mtu_bytes,
             dhcp,
             members: members.into_iter().map(|m| (m.mac, m)).collect(),
         },
@@ -143,15 +147,20 @@ fn state() -> impl Strategy<Value = NetworkState> {
 }
 
 fn delta() -> impl Strategy<Value = NetworkDelta> {
-    (network(), generation(), generation(), prop::option::of(dhcp()), vec(member(), 0..4), btree_set(mac(), 0..4))
-        .prop_map(|(id, base, generation, dhcp, set, removed)| NetworkDelta {
+    let generations = (generation(), generation());
+    let mtu_bytes = prop::option::of(any::<u32>());
+    let removed = btree_set(mac(), 0..4);
+    (network(), generations, mtu_bytes, prop::option::of(dhcp()), vec(member(), 0..4), removed).prop_map(
+        |(id, (base, generation), mtu_bytes, dhcp, set, removed)| NetworkDelta {
             id,
             base,
             generation,
+            mtu_bytes,
             dhcp,
             set,
             removed,
-        })
+        },
+    )
 }
 
 fn member() -> impl Strategy<Value = Member> {

@@ -86,7 +86,8 @@ impl Connection {
         self.say(FromServer::Current).await;
         let network = NetworkId::from_bytes([99; 16]);
         let vni = Vni::try_from(99).expect("valid");
-        let state = NetworkState { id: network, vni, generation: Generation(1), dhcp: None, members: BTreeMap::new() };
+        let (generation, members) = (Generation(1), BTreeMap::new());
+        let state = NetworkState { id: network, vni, generation, mtu_bytes: None, dhcp: None, members };
         self.say(FromServer::Full(state)).await;
         self.say(FromServer::Remove { network, removal: 0 }).await;
         let confirmation = FromAgent::Removed { network, removal: 0 };

@@ -297,6 +297,7 @@ impl Zone {
             id: id(number),
             base: state.generation,
             generation,
+            mtu_bytes: state.mtu_bytes,
             dhcp: None,
             removed: if member.is_none() { [mac(port)].into() } else { BTreeSet::new() },
             set: member.into_iter().collect(),
@@ -369,7 +370,7 @@ impl Zone {
                     self.say(Event::Message(FromServer::Full(state.clone()))).await;
                 }
             }
-            FromAgent::Repaired { .. } => {}
+            FromAgent::Repaired { .. } | FromAgent::UnderlayMtu { .. } => {}
         }
     }
 

@@ -50,7 +50,8 @@ pub(crate) struct Vxlan {
 /// Where the other end of a veth pair is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
-    index: u32,
+    /// Its index there.
+    pub(crate) index: u32,
     /// This namespace's number for the other one.
     netns_id: u32,
 }
@@ -141,6 +142,12 @@ impl Socket {
                 })
             });
         self.request(request)
+    }
+
+    /// Sets a device's MTU.
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu_bytes: u32) -> Result<(), NetlinkError> {
+        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
+        self.request(request.attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()))
     }
 
     /// Sets a device up.

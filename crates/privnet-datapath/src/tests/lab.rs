@@ -250,7 +250,7 @@ impl Host {
 
     /// What the agent does: from what is there to what is wanted.
     pub(super) fn reach(&mut self, vni: Vni, wanted: &KernelNetwork) {
-        let KernelDump { mut networks, strays } = self.dump();
+        let KernelDump { mut networks, strays, .. } = self.dump();
         for mac in strays {
             self.apply(&NetOp::Unplug { mac }).expect("unplugged");
         }

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
 use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
-use super::lab::{Host, Instance, Namespace, config, network};
+use super::lab::{Host, Instance, Namespace, UNDERLAY_MTU_BYTES, config, network};
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, port_device};
 use crate::programs::Hook;
@@ -38,7 +38,8 @@ impl Scene {
     }
 
     fn is_as_wanted(&mut self) -> bool {
-        self.one.dump() == KernelDump { networks: [(vni(), self.wanted.clone())].into(), ..KernelDump::default() }
+        let networks = [(vni(), self.wanted.clone())].into();
+        self.one.dump() == KernelDump { networks, strays: [].into(), underlay_mtu_bytes: Some(UNDERLAY_MTU_BYTES) }
     }
 
     fn by_hand(&mut self, change: impl FnOnce(&mut Datapath) + Send) {
@@ -101,7 +102,8 @@ fn what_was_made_stays_when_the_agent_goes() {
 fn what_nobody_wants_any_more_is_gone_without_a_trace() {
     let mut scene = Scene::new(Hook::Tcx);
     scene.one.reach(vni(), &KernelNetwork::default());
-    assert_eq!(scene.one.dump(), KernelDump::default());
+    let nothing = KernelDump { underlay_mtu_bytes: Some(UNDERLAY_MTU_BYTES), ..KernelDump::default() };
+    assert_eq!(scene.one.dump(), nothing);
     scene.by_hand(|datapath| {
         assert_eq!(datapath.tables.local_members.entries().expect("read"), []);
         assert_eq!(datapath.tables.remote_members.entries().expect("read"), []);

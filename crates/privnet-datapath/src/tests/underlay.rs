@@ -8,6 +8,7 @@ use privnet_plan::{FdbTarget, NetOp};
 use super::frames::{Tap, Vtep, saying};
 use super::lab::{Host, Instance, Namespace, PinDir, config, ipv6_vtep, network};
 use crate::Datapath;
+use crate::names::OVERLAY_DEVICE;
 use crate::programs::Hook;
 
 const IPV6_HEADERS_OCTETS: usize = 14 + 40;
@@ -131,6 +132,54 @@ fn the_default_route_says_which_address_to_use() {
     assert_eq!(host.namespace.within(crate::default_vtep).expect("chosen"), host.vtep);
     host.namespace.ip("route add default via 192.0.2.2");
     assert_eq!(host.namespace.within(crate::default_vtep).expect("chosen"), IpAddr::from([192, 0, 2, 1]));
+}
+
+#[test]
+fn the_underlay_s_mtu_is_followed_by_the_overlay_device_that_is_there() {
+    let (mut host, _wire) = Host::alone(Hook::Tcx);
+    let overlay = |host: &mut Host| {
+        let found = host.with(|opened, _| opened.datapath.netlink.link(OVERLAY_DEVICE)).expect("read").expect("there");
+        (found.index, found.mtu_bytes)
+    };
+    let (index, _) = overlay(&mut host);
+    for (underlay, left) in [(9000, 8950), (1400, 1350)] {
+        host.namespace.ip(&format!("link set under0 mtu {underlay}"));
+        assert_eq!(host.dump().underlay_mtu_bytes, Some(underlay));
+        assert_eq!(overlay(&mut host), (index, left));
+    }
+    host.namespace.ip("address delete 192.0.2.1/24 dev under0");
+    assert_eq!(host.dump().underlay_mtu_bytes, None);
+    host.namespace.ip("link add other0 mtu 2000 type veth");
+    host.namespace.ip("address add 192.0.2.1/24 dev other0");
+    assert_eq!(host.dump().underlay_mtu_bytes, Some(2000));
+    assert_eq!(overlay(&mut host), (index, 1950));
+}
+
+#[test]
+fn a_port_s_mtu_is_set_on_the_device_that_is_there() {
+    let (mut host, _wire) = Host::alone(Hook::Tcx);
+    let a = Instance::new(1);
+    let mut wanted = network(&[&a], &[], host.vtep);
+    host.reach(vni(), &wanted);
+    let index = host.index_of(a.mac);
+    for (mtu_bytes, own, then) in [
+        (8950, None, 8950),
+        (1450, None, 1450),
+        // What the instance has chosen is kept where it is less, and not where it is more.
+        (8950, Some(1300), 1300),
+        (1350, Some(9000), 1350),
+    ] {
+        if let Some(own) = own {
+            a.namespace.ip(&format!("link set net0 mtu {own}"));
+        }
+        wanted.settings.as_mut().expect("some").mtu_bytes = mtu_bytes;
+        wanted.ports.get_mut(&a.mac).expect("a's").spec.mtu_bytes = mtu_bytes;
+        host.reach(vni(), &wanted);
+        assert_eq!(host.dump().networks, [(vni(), wanted.clone())].into());
+        assert_eq!(host.index_of(a.mac), index);
+        let shown = a.namespace.ip("link show dev net0");
+        assert!(shown.contains(&format!("mtu {then} ")), "{then}: {shown}");
+    }
 }
 
 /// Why a data plane with this VTEP is not opened, with all causes. Nothing is left behind.

@@ -166,7 +166,7 @@ impl Zone {
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
             return Ok(self.accept(OperationKind::Attach, Vec::new(), wait, world));
         }
-        self.refuse_other_family(segment, instance.host)?;
+        self.refuse_other_family(segment, instance, instance.host)?;
         let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
         let lease = match (before.range, address) {
             (None, _) => None,
@@ -268,6 +268,7 @@ impl Zone {
             changes.push(Change::Instance(Row::replace(Arc::clone(before), after)));
             for port in self.ports_of_instance(id) {
                 let segment = self.segment(port.network)?;
+                self.refuse_other_family(segment, before, host)?;
                 changes.extend(touch(segment, [port]));
                 changes.extend(self.carriage_to_make(&segment.network, host));
             }
@@ -306,6 +307,8 @@ impl Zone {
         let mut changes = vec![Change::Host(row)];
         if before.facts.vtep != facts.vtep {
             changes.extend(self.touch_ports_of_host(host.id));
+        } else if before.facts.overlay_mtu_bytes() != facts.overlay_mtu_bytes() {
+            changes.extend(self.raise_networks_of_host(host.id));
         }
         Ok(Decision { changes, outcome: Outcome::Host(host) })
     }
@@ -319,6 +322,12 @@ impl Zone {
             changes.extend(touch(segment, segment.ports.values().filter(is_here)));
         }
         changes
+    }
+
+    /// Raises the generation of every network in which the host has ports, whose MTU may be another now.
+    fn raise_networks_of_host(&self, host: HostId) -> impl Iterator<Item = Change> {
+        let wanted = self.carried_by(host).filter(move |network| self.is_wanted(*network, host));
+        wanted.filter_map(|network| self.segments.get(&network)).map(|segment| raise(&segment.network))
     }
 
     fn remove_host(&self, id: HostId, with_instances: bool) -> Result<Decision, Refusal> {
@@ -416,10 +425,12 @@ impl Zone {
         Some(Change::Operation(Row::remove(Arc::clone(oldest))))
     }
 
-    /// Hosts with VTEPs of IPv4 and of IPv6 reach each other not at all. That the host fits one other host
-    /// of the network is enough, since that one fits the rest.
-    pub(super) fn refuse_other_family(&self, segment: &Segment, host: HostId) -> Result<(), Refusal> {
-        let other = segment.ports_per_host.keys().find(|other| **other != host);
+    /// Hosts with VTEPs of IPv4 and of IPv6 reach each other not at all. That the host where an instance is to
+    /// have its port fits one other host of the network is enough, since that one fits the rest.
+    fn refuse_other_family(&self, segment: &Segment, instance: &Instance, host: HostId) -> Result<(), Refusal> {
+        let of_instance = |other| usize::from(other == instance.host && segment.ports.contains_key(&instance.id));
+        let has_others = |(other, ports): &(&HostId, &usize)| **other != host && **ports > of_instance(**other);
+        let other = segment.ports_per_host.iter().find(has_others).map(|(other, _)| other);
         match (self.host(host), other.and_then(|other| self.host(*other))) {
             (Some(host), Some(other)) if host.facts.vtep.is_ipv4() != other.facts.vtep.is_ipv4() => {
                 Err(Refusal::VtepFamilies {

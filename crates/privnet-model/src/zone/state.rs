@@ -28,6 +28,8 @@ pub struct Zone {
     pub(super) networks_of_instance: BTreeSet<(InstanceId, NetworkId)>,
     pub(super) networks_of_host: HashMap<HostId, BTreeSet<NetworkId>>,
     pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
+    /// How many hosts can carry packets of each size, see [`crate::HostFacts::overlay_mtu_bytes`].
+    pub(super) hosts_per_mtu: BTreeMap<u32, usize>,
     pub(super) macs: HashSet<MacAddr>,
     /// How many networks and carriages hold each VNI; one that is absent is free.
     pub(super) vni_holders: HashMap<Vni, u32>,
@@ -185,9 +187,7 @@ impl Zone {
             Change::Network(row) => self.apply_network(row),
             Change::Instance(row) => self.apply_instance(row),
             Change::Port(row) => self.apply_port(row),
-            Change::Host(row) => {
-                replace(&mut self.hosts, row, |host| host.id);
-            }
+            Change::Host(row) => self.apply_host(row),
             Change::Operation(row) => self.apply_operation(row),
             Change::Carriage(row) => self.apply_carriage(row),
         }
@@ -211,6 +211,22 @@ impl Zone {
             }
             (None, None) => {}
         }
+    }
+
+    fn apply_host(&mut self, row: &Row<Host>) {
+        if let Some(before) = &row.before {
+            let mtu_bytes = before.facts.overlay_mtu_bytes();
+            if let Some(hosts) = self.hosts_per_mtu.get_mut(&mtu_bytes) {
+                *hosts -= 1;
+                if *hosts == 0 {
+                    self.hosts_per_mtu.remove(&mtu_bytes);
+                }
+            }
+        }
+        if let Some(after) = &row.after {
+            *self.hosts_per_mtu.entry(after.facts.overlay_mtu_bytes()).or_default() += 1;
+        }
+        replace(&mut self.hosts, row, |host| host.id);
     }
 
     fn apply_instance(&mut self, row: &Row<Instance>) {

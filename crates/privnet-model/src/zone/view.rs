@@ -20,6 +20,7 @@ impl Zone {
             id: network,
             vni: segment.network.vni,
             generation: segment.network.generation,
+            mtu_bytes: self.mtu_bytes(segment),
             dhcp: dhcp_settings(&segment.network),
             members: self.members(segment, host, |_| true).map(|member| (member.mac, member)).collect(),
         })
@@ -37,10 +38,21 @@ impl Zone {
             id: network,
             base,
             generation: segment.network.generation,
+            mtu_bytes: self.mtu_bytes(segment),
             dhcp: dhcp_settings(&segment.network),
             set: self.members(segment, host, |port| port.changed > base).collect(),
             removed: removed.collect(),
         })
+    }
+
+    /// The least of what the hosts with ports in a network can carry. Where all hosts of the zone carry the same,
+    /// as nearly always, a network of many hosts need not ask each one.
+    fn mtu_bytes(&self, segment: &Segment) -> Option<u32> {
+        if self.hosts_per_mtu.len() == 1 {
+            return self.hosts_per_mtu.keys().next().copied();
+        }
+        let hosts = segment.ports_per_host.keys().filter_map(|host| self.host(*host));
+        hosts.map(|host| host.facts.overlay_mtu_bytes()).min()
     }
 
     fn members<'a>(

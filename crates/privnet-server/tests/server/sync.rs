@@ -151,6 +151,34 @@ fn an_agent_that_missed_a_thousand_changes_is_told_only_what_it_lacks() {
 }
 
 #[test]
+fn the_hosts_of_a_network_are_told_the_mtu_that_all_of_them_have() {
+    let server = TestServer::start(Setup::WAITING);
+    let small = Agent::connect(&server, "h1", acknowledge);
+    let mut hello = hello("h2", Held::new());
+    hello.facts.underlay_mtu_bytes = 9000;
+    let large = Agent::try_connect(&server, hello, "h2", acknowledge).expect("connected");
+    let network = server.network(managed(9));
+    server.attach(&network, &server.instance("web", "h2"));
+    server.attach(&network, &server.instance("db", "h1"));
+    assert_eq!([mtu_told(&large), mtu_told(&large)], [8950, 1450].map(Some));
+    assert_eq!(mtu_told(&small), Some(1450));
+    small.say(FromAgent::UnderlayMtu { bytes: 9000 });
+    assert_eq!([&small, &large].map(mtu_told), [Some(8950); 2]);
+    assert_eq!(server.host("h1").expect("a host")["underlay-mtu-bytes"], 9000);
+}
+
+/// What the agent's next full state or delta says.
+fn mtu_told(agent: &Agent) -> Option<u32> {
+    std::iter::repeat_with(|| agent.hear())
+        .find_map(|message| match message {
+            FromServer::Full(state) => Some(state.mtu_bytes),
+            FromServer::Delta(delta) => Some(delta.mtu_bytes),
+            _ => None,
+        })
+        .expect("endless")
+}
+
+#[test]
 fn an_agent_whose_generation_is_too_old_is_told_all() {
     let mut server = TestServer::start(Setup::WAITING);
     let agent = Agent::connect(&server, "h1", acknowledge);

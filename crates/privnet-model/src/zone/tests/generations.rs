@@ -92,19 +92,37 @@ fn a_host_that_moves_raises_every_network_in_which_it_has_ports_and_no_other() {
 }
 
 #[test]
-fn what_a_host_reports_beside_its_vtep_raises_nothing() {
+fn what_a_host_reports_beside_its_underlay_raises_nothing() {
     let mut world = World::default();
     let network = world.unmanaged();
     let instance = world.attached(network);
     let before = world.record(network);
-    let command = report(1, |facts| facts.underlay_mtu_bytes = 9000);
+    let command = report(1, |facts| facts.version = "0.2.0".to_owned());
     assert!(matches!(&world.changes(&command)[..], [Change::Host(_)]));
-    assert_eq!(world.zone.host(world.host_of(instance)).map(|host| host.facts.underlay_mtu_bytes), Some(9000));
+    assert_eq!(world.zone.host(world.host_of(instance)).map(|host| &*host.facts.version), Some("0.2.0"));
     assert_eq!(world.changes(&command), [], "reported again it is no change");
     assert_eq!(world.record(network), before);
 }
 
-fn report(number: u8, change: impl FnOnce(&mut HostFacts)) -> Command {
+#[test]
+fn a_host_with_another_mtu_raises_every_network_in_which_it_has_ports_and_no_port() {
+    let mut world = World::default();
+    let networks = [world.unmanaged(), world.unmanaged(), world.unmanaged()];
+    let (here, there) = (world.instance_on(1), world.instance_on(2));
+    world.attach(networks[0], here);
+    world.attach(networks[1], there);
+    world.attach(networks[2], here);
+    world.detach(networks[2], here);
+    let before = networks.map(|network| world.record(network).generation);
+    let port = world.port(networks[0], here);
+
+    world.run(&report(1, |facts| facts.underlay_mtu_bytes = 9000));
+    let after = networks.map(|network| world.record(network).generation);
+    assert_eq!(after, [before[0].next(), before[1], before[2]]);
+    assert_eq!(world.port(networks[0], here), port);
+}
+
+pub(super) fn report(number: u8, change: impl FnOnce(&mut HostFacts)) -> Command {
     match register_host(number) {
         Command::RegisterHost { name, mut facts } => {
             change(&mut facts);

@@ -304,4 +304,10 @@ fn no_network_has_hosts_of_both_ip_versions() {
          a network's hosts need VTEPs of the same IP version"
     );
     check(&mut world, &attach(network, stranger.id), RefusalKind::Conflict, &message);
+    // As with an attach, so with a move: what the instance leaves behind counts, and not its own port.
+    let moved = |host| Command::MoveInstance { instance: first, host: host_name(host), placement: None };
+    world.run(&moved(3));
+    world.run(&moved(1));
+    world.attached(network);
+    check(&mut world, &moved(3), RefusalKind::Conflict, &message);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::state::REMOVALS_MAX;
+use super::generations::report;
 use super::*;
 use crate::{DhcpSettings, Generation, LocalPort, Location, Member, NetworkState};
 
@@ -48,10 +49,45 @@ fn a_host_is_told_every_port_of_a_network_its_own_as_local_and_others_by_their_v
         id: network,
         vni: record.vni,
         generation: Generation(3),
+        mtu_bytes: Some(1450),
         dhcp: Some(DhcpSettings { range: record.range.expect("managed"), options: record.options.clone() }),
         members: members.map(|member| (member.mac, member)).into(),
     };
     assert_eq!(world.zone.wanted(network, world.host_of(here)), Some(state));
+}
+
+#[test]
+fn a_network_s_mtu_is_the_least_of_its_hosts_that_have_ports_in_it() {
+    let mut world = World::default();
+    let (network, other) = (world.unmanaged(), world.unmanaged());
+    let [first, second, third] = [1, 2, 3].map(|host| world.instance_on(host));
+    world.run(&report(1, |facts| facts.underlay_mtu_bytes = 9000));
+    world.run(&report(2, |facts| {
+        facts.vtep = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]);
+        facts.underlay_mtu_bytes = 9000;
+    }));
+    world.attach(network, first);
+    world.attach(other, third);
+    let told = |world: &World, network, instance| {
+        let (host, record) = (world.host_of(instance), world.record(network));
+        let delta = world.zone.delta(network, host, record.generation).expect("nothing is forgotten");
+        let full = world.zone.wanted(network, host).expect("wanted");
+        assert_eq!(full.mtu_bytes, delta.mtu_bytes);
+        full.mtu_bytes
+    };
+    assert_eq!(told(&world, network, first), Some(8950));
+    assert_eq!(told(&world, other, third), Some(1450));
+    world.attach(network, third);
+    assert_eq!(told(&world, network, first), Some(1450));
+    world.run(&report(3, |facts| facts.underlay_mtu_bytes = 1400));
+    assert_eq!(told(&world, network, first), Some(1350));
+    world.detach(network, third);
+    assert_eq!(told(&world, network, first), Some(8950));
+    world.run(&report(3, |facts| facts.underlay_mtu_bytes = 9000));
+    assert_eq!(told(&world, other, third), Some(8950));
+    let by_ipv6 = world.unmanaged();
+    world.attach(by_ipv6, second);
+    assert_eq!(told(&world, by_ipv6, second), Some(8930));
 }
 
 #[test]

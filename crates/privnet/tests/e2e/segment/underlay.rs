@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use privnet_lab::json::items;
 use privnet_lab::{DhcpClientKind, Instance, Lab, invariants};
 
-use crate::support::{hosts, in_lab, log_lines, managed};
+use crate::support::{Guest, eventually, hosts, in_lab, log_lines, managed};
 
 /// What IPv6 leaves of 1500 octets.
 const OVERLAY_MTU_BYTES: u32 = 1430;
@@ -53,4 +54,65 @@ fn survives_its_agent(lab: &mut Lab, one: &Instance, two: Ipv4Addr) -> Result<()
     let anew = log_lines(lab, "h1.log", &["made anew"])?;
     ensure!(anew.is_empty(), "{anew:#?}");
     Ok(())
+}
+
+/// A network whose hosts have different underlays is as large as the smallest of them, and follows them.
+#[test]
+fn a_network_s_mtu_is_the_least_of_its_hosts_and_follows_them_without_a_port_plugged_in_anew() {
+    in_lab(hosts(2).underlay_mtu(9000), |lab| {
+        set_underlay_mtu(lab, 2, 1500)?;
+        let red = lab.api().create_network(&managed("red"))?;
+        let alone = Guest::join(lab, &red, "on-1", 1)?;
+        mtu_is(&alone, 8950)?;
+        let other = Guest::join(lab, &red, "on-2", 2)?;
+        let guests = [alone, other];
+        let devices = guests.each_ref().map(|guest| index_of(lab, guest));
+        for (hosts, underlay, overlay) in
+            [(&[][..], 1500, 1450), (&[2], 9000, 8950), (&[1], 1400, 1350), (&[1, 2], 4000, 3950)]
+        {
+            for host in hosts {
+                set_underlay_mtu(lab, *host, underlay)?;
+            }
+            for guest in &guests {
+                mtu_is(guest, overlay)?;
+            }
+            let from = &guests[0].instance.namespace;
+            ensure!(from.ping_sized(guests[1].address, overlay)?, "{overlay} octets do not cross");
+            ensure!(!from.ping_sized(guests[1].address, overlay + 1)?, "more than {overlay} octets cross");
+            let client = lab.dhcp_client(&guests[0].instance, &guests[0].device, DhcpClientKind::Udhcpc)?;
+            let told = client.wait_for_lease()?.variables.get("mtu").cloned();
+            ensure!(told == Some(overlay.to_string()), "option 26 says {told:?}, not {overlay}");
+            invariants::hold(lab)?;
+        }
+        let now = guests.each_ref().map(|guest| index_of(lab, guest));
+        ensure!(devices.map(Result::unwrap) == now.map(Result::unwrap), "a port was plugged in anew");
+        let drift = log_lines(lab, "h1.log", &["somebody else"])?;
+        ensure!(drift.is_empty(), "its own doing is taken for somebody else's: {drift:#?}");
+        Ok(())
+    });
+}
+
+/// The index of the host's end of a guest's port.
+fn index_of(lab: &Lab, guest: &Guest) -> Result<u64> {
+    let links = lab.host(guest.instance.host).namespace.links()?;
+    let device = invariants::device_of(&guest.mac);
+    let link = links.iter().find(|link| link["ifname"] == *device).context("the port has a device")?;
+    link["ifindex"].as_u64().context("a device has an index")
+}
+
+fn set_underlay_mtu(lab: &Lab, host: usize, mtu_bytes: u32) -> Result<()> {
+    let host = lab.host(host);
+    host.namespace.ip(&format!("link set {} mtu {mtu_bytes}", host.underlay_device))?;
+    eventually("the server knows the underlay's MTU", || {
+        let hosts = lab.api().get("/privnet/v1/hosts")?;
+        Ok(items(&hosts, "hosts").iter().any(|one| one["name"] == *host.name && one["underlay-mtu-bytes"] == mtu_bytes))
+    })
+}
+
+/// Waits until the guest's device has this MTU.
+fn mtu_is(guest: &Guest, mtu_bytes: u32) -> Result<()> {
+    eventually(&format!("the MTU of {} is {mtu_bytes}", guest.instance.name), || {
+        let links = guest.instance.namespace.links()?;
+        Ok(links.iter().any(|link| link["ifname"] == *guest.device && link["mtu"] == mtu_bytes))
+    })
 }
