@@ -264,10 +264,9 @@ impl Fuzzer {
 
     /// Takes away what the failure does not need, of the frame and then of the world.
     fn shrink(&mut self, mut failure: Failure) -> Failure {
-        let mut tries = 0;
-        while let Some(smaller) = smaller(&failure).find_map(|(world, input)| {
-            tries += 1;
-            let why = alone(&mut self.rig, &world, &input).filter(|_| tries <= SHRINKS_MAX)?;
+        let mut tries = 0..SHRINKS_MAX;
+        while let Some(smaller) = smaller(&failure).zip(&mut tries).find_map(|((world, input), _)| {
+            let why = alone(&mut self.rig, &world, &input)?;
             (why.lines().next() == failure.why.lines().next()).then_some(Failure { world, input, why })
         }) {
             failure = smaller;

@@ -5,7 +5,7 @@ use privnet_model::MacAddr;
 
 use super::dice::Dice;
 use super::input::{Door, Input, Segments, Tag, Tunnel, from_hex};
-use super::world::{PORTS, UNKNOWN_VNI, Underlay, VNIS, World, any_address, any_mac, port_mac};
+use super::world::{PORTS, Target, UNKNOWN_VNI, Underlay, VNIS, World, any_address, any_mac, port_mac};
 
 /// One frame a line, each with its name.
 const SEEDS: &str = include_str!("seeds.txt");
@@ -149,7 +149,14 @@ fn door(dice: &mut Dice, world: &World) -> Door {
         let vni = if dice.once_in(16) { UNKNOWN_VNI } else { dice.pick(&VNIS) };
         let other = if world.underlay == Underlay::Ipv4 { Underlay::Ipv6 } else { Underlay::Ipv4 };
         let tunnel = Tunnel { vni, source: if dice.once_in(8) { other } else { world.underlay }.any_vtep(dice) };
-        let known = some_of(dice, world.vteps.iter()).map(|(vni, source)| Tunnel { vni: *vni, source: *source });
+        // Of one that has ports of that network, mostly.
+        let behind = world.fdb.iter().filter_map(|((vni, _), target)| match target {
+            Target::Vtep(vtep) => Some((*vni, *vtep)).filter(|vtep| world.vteps.contains(vtep)),
+            Target::Port(_) => None,
+        });
+        let known = if dice.once_in(8) { None } else { some_of(dice, behind) };
+        let known = known.or_else(|| some_of(dice, world.vteps.iter().copied()));
+        let known = known.map(|(vni, source)| Tunnel { vni, source });
         return match dice.within(0..64) {
             0 => Door::Overlay(None),
             1..8 => Door::Overlay(Some(tunnel)),
@@ -163,9 +170,16 @@ fn door(dice: &mut Dice, world: &World) -> Door {
 
 /// From whom the frame is, mostly in truth, and to whom, mostly somebody in its network.
 fn address(input: &mut Input, dice: &mut Dice, world: &World) {
+    let any = any_mac(dice);
     let source = match input.door {
-        Door::Port(port) if !dice.once_in(16) => port_mac(port),
-        _ => any_mac(dice),
+        _ if dice.once_in(16) => any,
+        Door::Port(port) => port_mac(port),
+        Door::Overlay(Some(Tunnel { vni, source })) => {
+            let behind =
+                |((of, _), target): &(&(u32, MacAddr), &Target)| *of == vni && **target == Target::Vtep(source);
+            some_of(dice, world.fdb.iter().filter(behind)).map_or(any, |((_, mac), _)| *mac)
+        }
+        Door::Overlay(None) => any,
     };
     let vni = match input.door {
         Door::Port(port) => world.ports.get(&port).map(|port| port.vni),

@@ -143,7 +143,11 @@ impl World {
         }
         for number in 0..REMOTES {
             let vni = dice.pick(&VNIS);
-            world.know(vni, remote_mac(number), remote_address(number), Target::Vtep(underlay.any_vtep(dice)));
+            let vtep = underlay.any_vtep(dice);
+            if vtep != underlay.own_vtep() && !dice.once_in(8) {
+                world.vteps.insert((vni, vtep));
+            }
+            world.know(vni, remote_mac(number), remote_address(number), Target::Vtep(vtep));
         }
         world.fill_slots();
         world
