@@ -6,8 +6,8 @@ use crate::body::{
     AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, MoveInstance, UpdateIp, UpdatePrivateNetwork,
 };
 use crate::reply::{
-    Health, Host, Hosts, Instance, Instances, Operation, PlacedInstance, PlacedInstances, PrivateNetwork,
-    PrivateNetworks, Zones,
+    Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, Operation, PlacedInstance, PlacedInstances,
+    PrivateNetwork, PrivateNetworks, Quota, Quotas, Template, Templates, Zones,
 };
 
 /// One operation of the API.
@@ -53,6 +53,12 @@ pub enum Call {
     ListZones,
     ListInstances,
     GetInstance,
+    ListInstanceTypes,
+    GetInstanceType,
+    ListTemplates,
+    GetTemplate,
+    ListQuotas,
+    GetQuota,
     ListHosts,
     GetHost,
     RemoveHost,
@@ -98,7 +104,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 24] = [
+pub static ENDPOINTS: [Endpoint; 30] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -166,6 +172,27 @@ pub static ENDPOINTS: [Endpoint; 24] = [
         .says("Show an instance")
         .answers(SchemaGenerator::subschema_for::<Instance<'static>>)
         .refuses(&[400, 404]),
+    get(Call::ListInstanceTypes, "list-instance-types", "/v2/instance-type")
+        .says("List instance types")
+        .answers(SchemaGenerator::subschema_for::<InstanceTypes>),
+    get(Call::GetInstanceType, "get-instance-type", "/v2/instance-type/{id}")
+        .says("Show an instance type")
+        .answers(SchemaGenerator::subschema_for::<InstanceType>)
+        .refuses(&[400, 404]),
+    get(Call::ListTemplates, "list-templates", "/v2/template")
+        .says("List templates")
+        .answers(SchemaGenerator::subschema_for::<Templates>),
+    get(Call::GetTemplate, "get-template", "/v2/template/{id}")
+        .says("Show a template")
+        .answers(SchemaGenerator::subschema_for::<Template>)
+        .refuses(&[400, 404]),
+    get(Call::ListQuotas, "list-quotas", "/v2/quota")
+        .says("List how many there are of what, and how many there may be")
+        .answers(SchemaGenerator::subschema_for::<Quotas>),
+    get(Call::GetQuota, "get-quota", "/v2/quota/{entity}")
+        .says("Show how many there are of something, and how many there may be")
+        .answers(SchemaGenerator::subschema_for::<Quota>)
+        .refuses(&[404]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
         .says("List hosts")
         .answers(SchemaGenerator::subschema_for::<Hosts<'static>>),

@@ -76,6 +76,7 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
     let names = endpoint.path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
     let schema = |name| match name {
         "field" => json!({"type": "string", "enum": ["labels"]}),
+        "entity" => json!({"type": "string", "enum": ["instance", "private-network"]}),
         _ => json!({"type": "string", "format": "uuid"}),
     };
     names.map(|name| json!({"in": "path", "name": name, "required": true, "schema": schema(name)})).collect()

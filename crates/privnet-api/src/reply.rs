@@ -1,19 +1,23 @@
 //! What is answered. Property names are in kebab-case; what is empty is absent, never null.
 
+mod catalogue;
 mod host;
 mod instance;
 mod network;
 mod operation;
+mod quota;
 mod zone;
 
 use privnet_model::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+pub use catalogue::{InstanceType, InstanceTypeRef, InstanceTypes, Template, TemplateRef, Templates};
 pub use host::{Host, Hosts};
 pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
 pub use operation::{Operation, Reference};
+pub use quota::{Quota, Quotas};
 pub use zone::{Zone, Zones};
 
 /// Why a request is refused.

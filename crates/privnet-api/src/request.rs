@@ -2,7 +2,8 @@ use std::fmt;
 
 use privnet_model::zone::{self, Command, RangeFields, Refusal};
 use privnet_model::{
-    AddressRange, HostId, HostName, HostNameError, InstanceId, Netns, NetnsError, NetworkId, OperationId, Placement,
+    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, Netns, NetnsError, NetworkId,
+    OperationId, Placement, TemplateId,
 };
 use serde_json::{Map, Value};
 
@@ -28,6 +29,18 @@ pub enum Request {
     ListInstances,
     /// get-instance
     GetInstance(InstanceId),
+    /// list-instance-types
+    ListInstanceTypes,
+    /// get-instance-type
+    GetInstanceType(InstanceTypeId),
+    /// list-templates
+    ListTemplates,
+    /// get-template
+    GetTemplate(TemplateId),
+    /// list-quotas
+    ListQuotas,
+    /// get-quota, of whatever the path names
+    GetQuota(String),
     /// list-hosts
     ListHosts,
     /// get-host
@@ -123,6 +136,12 @@ impl Reader<'_> {
             Call::ListZones => Request::ListZones,
             Call::ListInstances => Request::ListInstances,
             Call::GetInstance => Request::GetInstance(self.path_id()?),
+            Call::ListInstanceTypes => Request::ListInstanceTypes,
+            Call::GetInstanceType => Request::GetInstanceType(self.path_id()?),
+            Call::ListTemplates => Request::ListTemplates,
+            Call::GetTemplate => Request::GetTemplate(self.path_id()?),
+            Call::ListQuotas => Request::ListQuotas,
+            Call::GetQuota => Request::GetQuota(cut(self.params.first().map_or("", String::as_str))),
             Call::ListHosts => Request::ListHosts,
             Call::GetHost => Request::GetHost(self.path_id()?),
             Call::ListPlacedInstances => Request::ListPlacedInstances,

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn other_paths_are_unknown() {
         for path in
-            ["/", "", "/v2", "/v2/", "/v2/zone/", "/v2//zone", "/v2/private-network/", "/zone", "/v2/quota", "*"]
+            ["/", "", "/v2", "/v2/", "/v2/zone/", "/v2//zone", "/v2/private-network/", "/zone", "/v2/quotas", "*"]
         {
             check("GET", path, Err(RouteError::UnknownPath));
         }

@@ -33,7 +33,7 @@ macro_rules! typed_id {
             }
 
             /// The id with these octets, whatever UUID version they carry.
-            pub fn from_bytes(octets: [u8; 16]) -> Self {
+            pub const fn from_bytes(octets: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(octets))
             }
         }
@@ -73,6 +73,10 @@ typed_id! {
     HostId
     /// Identifies an operation.
     OperationId
+    /// Identifies a size that instances may have.
+    InstanceTypeId
+    /// Identifies what instances may be made of.
+    TemplateId
 }
 
 #[cfg(test)]

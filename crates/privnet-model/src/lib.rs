@@ -29,7 +29,7 @@ pub mod zone;
 pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
 pub use causes::with_causes;
 pub use host::{Host, HostFacts, HostName, HostNameError};
-pub use id::{HostId, InstanceId, NetworkId, OperationId, ParseIdError};
+pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, ParseIdError, TemplateId};
 pub use instance::{Instance, Netns, NetnsError, Placement};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};

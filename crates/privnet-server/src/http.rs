@@ -181,6 +181,17 @@ impl Api {
                 let instance = zone.instance(id).ok_or(Refusal::InstanceNotFound(id))?;
                 json(&reply::Instance::new(instance, zone.ports_of_instance(id).map(AsRef::as_ref)))
             }
+            Request::ListInstanceTypes => json(&reply::InstanceTypes::built_in()),
+            Request::GetInstanceType(id) => {
+                json(reply::InstanceType::with_id(id).ok_or_else(|| not_found("instance type", id))?)
+            }
+            Request::ListTemplates => json(&reply::Templates::built_in()),
+            Request::GetTemplate(id) => json(reply::Template::with_id(id).ok_or_else(|| not_found("template", id))?),
+            Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas().into() }),
+            Request::GetQuota(entity) => {
+                let quota = self.quotas().into_iter().find(|quota| quota.resource == entity);
+                json(&quota.ok_or_else(|| not_found("quota", format_args!("\"{entity}\"")))?)
+            }
             Request::ListHosts => {
                 let zone = engine.view();
                 json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
@@ -220,9 +231,22 @@ impl Api {
         reply::Zones { zones: vec![reply::Zone { name: self.config.zone.clone(), api_endpoint }] }
     }
 
+    fn quotas(&self) -> [reply::Quota; 2] {
+        let zone = self.engine.view();
+        [
+            reply::Quota::unlimited("instance", zone.instances().len()),
+            reply::Quota::unlimited("private-network", zone.networks().len()),
+        ]
+    }
+
     fn host<'a>(&self, host: &'a privnet_model::Host, zone: &Zone) -> reply::Host<'a> {
         reply::Host::new(host, self.engine.is_connected(host.id), zone.instances_on(host.id).count())
     }
+}
+
+/// What the built-in lists have not.
+fn not_found(what: &str, which: impl std::fmt::Display) -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, format_args!("{what} {which} not found"))
 }
 
 /// The name of an instance's host; empty where both are gone since the instance was looked up.

@@ -2,6 +2,7 @@ use privnet_model::{InstanceId, MacAddr, NetworkId, Placement, Port, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::catalogue::{InstanceTypeRef, TemplateRef};
 use super::network::as_text;
 
 /// All instances.
@@ -29,6 +30,14 @@ pub struct Instance<'a> {
     #[serde(serialize_with = "super::rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     created_at: Timestamp,
+    instance_type: InstanceTypeRef,
+    template: TemplateRef,
+    /// In GiB. Always 10, the least there is: how large its disk is, only its host knows.
+    #[schemars(range(min = 10, max = 51200))]
+    disk_size: u32,
+    /// Always `none`: what it is connected to besides private networks, only its host knows.
+    #[schemars(extend("enum" = ["none"]))]
+    public_ip_assignment: &'static str,
     /// What it is attached to; absent when that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     private_networks: Vec<InstanceNetwork>,
@@ -95,6 +104,10 @@ impl<'a> Instance<'a> {
             name: instance.name.as_str(),
             state: "running",
             created_at: instance.created_at,
+            instance_type: InstanceTypeRef::UNKNOWN,
+            template: TemplateRef::WORKLOAD,
+            disk_size: 10,
+            public_ip_assignment: "none",
             private_networks: ports.into_iter().map(|port| InstanceNetwork::of(port.borrow())).collect(),
             secureboot_enabled: false,
             tpm_enabled: false,
@@ -149,6 +162,9 @@ mod tests {
             concat!(
                 r#"{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","name":"web1","state":"running","#,
                 r#""created-at":"2026-09-21T14:13:20Z","#,
+                r#""instance-type":{"id":"70726976-6e65-4000-8000-000000000001"},"#,
+                r#""template":{"id":"70726976-6e65-4000-8000-000000000065"},"#,
+                r#""disk-size":10,"public-ip-assignment":"none","#,
                 r#""private-networks":[{"id":"3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","mac-address":"0a:01:02:03:04:05"}],"#,
                 r#""secureboot-enabled":false,"tpm-enabled":false}"#
             )

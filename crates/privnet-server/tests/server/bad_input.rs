@@ -348,7 +348,7 @@ fn a_range_that_is_exhausted() {
 fn a_path_or_a_method_that_is_unknown() {
     let Fixture { server, managed, .. } = fixture();
     let nothing = "there is nothing at this path; /v2/openapi.json lists what there is";
-    for path in ["/", "/v2", "/v2/private-network/", "/v2/quota", "/private-network"] {
+    for path in ["/", "/v2", "/v2/private-network/", "/v2/quotas", "/private-network"] {
         server.refused("GET", path, json!({}), 404, nothing);
     }
     server.refused("PUT", &format!("{managed}:explode"), json!({}), 404, nothing);

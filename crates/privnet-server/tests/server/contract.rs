@@ -165,10 +165,67 @@ fn an_attachment_shows_on_the_network_and_on_the_instance() {
     let networks = json!([{"id": shown["id"], "mac-address": mac}]);
     let expected = json!({
         "id": web, "name": "web", "state": "running", "created-at": instance["created-at"],
-        "private-networks": networks, "secureboot-enabled": false, "tpm-enabled": false,
+        "instance-type": instance["instance-type"], "template": instance["template"], "disk-size": 10,
+        "public-ip-assignment": "none", "private-networks": networks, "secureboot-enabled": false, "tpm-enabled": false,
     });
     assert_eq!(instance, expected);
     assert_eq!(server.get("/v2/instance"), json!({"instances": [expected]}));
+}
+
+/// The requests of `exo compute instance show`, in its order (contract §2.0 and 2.2).
+#[test]
+fn what_a_client_looks_up_on_its_way_to_an_instances_networks_is_there() {
+    let (server, _agent) = server();
+    let web = server.instance("web", "h1");
+    server.attach(&server.network(managed(2)), &web);
+    let instance = server.get(&format!("/v2/instance/{web}"));
+    for (property, list, key) in
+        [("instance-type", "/v2/instance-type", "instance-types"), ("template", "/v2/template", "templates")]
+    {
+        let id = instance[property]["id"].as_str().expect("an id");
+        let one = server.get(&format!("{list}/{id}"));
+        assert_eq!(one["id"], id);
+        assert!(server.get(list)[key].as_array().expect("a list").contains(&one), "{one}");
+        server.refused(
+            "GET",
+            &format!("{list}/{web}"),
+            json!({}),
+            404,
+            &format!("{} {web} not found", property.replace('-', " ")),
+        );
+        assert_eq!(server.send("GET", &format!("{list}/nonsense"), b"").status, 400);
+    }
+    // No instance has a reverse DNS record; a client that deletes one is told the same.
+    for method in ["GET", "DELETE"] {
+        assert_eq!(server.send(method, &format!("/v2/reverse-dns/instance/{web}"), b"").status, 404);
+    }
+}
+
+#[test]
+fn every_instance_type_has_a_name_and_a_size() {
+    let server = TestServer::start(Setup::WAITING);
+    let types = server.get("/v2/instance-type")["instance-types"].as_array().expect("a list").clone();
+    let name =
+        |one: &Value| format!("{}.{}", one["family"].as_str().expect("text"), one["size"].as_str().expect("text"));
+    assert!(types.iter().any(|one| name(one) == "standard.medium" && one["cpus"] == 2), "{types:?}");
+    for one in types {
+        assert_eq!(server.get(&format!("/v2/instance-type/{}", one["id"].as_str().expect("an id"))), one);
+    }
+}
+
+#[test]
+fn quotas_tell_how_many_there_are_and_that_there_is_no_limit() {
+    let (server, _agent) = server();
+    let network = server.network(managed(2));
+    server.network(managed(2));
+    server.instance("web", "h1");
+    let quota = |resource: &str, usage: u64| json!({"resource": resource, "usage": usage, "limit": -1});
+    let all = json!({"quotas": [quota("instance", 1), quota("private-network", 2)]});
+    assert_eq!(server.get("/v2/quota"), all);
+    server.delete(&network);
+    assert_eq!(server.get("/v2/quota/private-network"), quota("private-network", 1));
+    assert_eq!(server.get("/v2/quota/instance"), quota("instance", 1));
+    server.refused("GET", "/v2/quota/bucket", json!({}), 404, "quota \"bucket\" not found");
 }
 
 #[test]
