@@ -135,10 +135,12 @@ fn an_instance_is_moved_off_a_host_that_is_dead_and_that_lets_go_when_it_returns
         let arrived = lab.add_namespace()?;
         guests[0] = move_to(lab, &network, &guests[0], 2, &arrived)?;
         assert_mesh(&guests[..3])?;
-        // What its kernel still has is heard by nobody, as nobody has its VTEP in another network.
         ensure!(old.has_device(&guests[0].device)?, "a dead host lets go of nothing");
         let uplink = lab.host(1).name.clone();
         lab.underlay().context("an underlay")?.ip(&format!("link set {uplink} up"))?;
+        // Its VTEP is still one of the network, and the port is still open there.
+        ensure!(guests[3].reaches(&guests[2])?, "its other instance is not heard");
+        ensure!(old.ping(guests[2].address, 2)? == 0, "the old port is heard");
         lab.start_agent(1)?;
         lab.wait_for_agents()?;
         invariants::hold(lab)?;
