@@ -364,6 +364,7 @@ fn owner(request: &Request) -> usize {
         | Request::DeleteNetwork { network: NetworkSlot(slot) }
         | Request::CreateInstance { instance: InstanceSlot(slot), .. }
         | Request::DeleteInstance { instance: InstanceSlot(slot) }
+        | Request::Move { instance: InstanceSlot(slot), .. }
         | Request::Attach { instance: InstanceSlot(slot), .. }
         | Request::Detach { instance: InstanceSlot(slot), .. }
         | Request::UpdateIp { instance: InstanceSlot(slot), .. } => slot % CLIENTS,
@@ -374,7 +375,11 @@ fn steady_pairs(events: &[Event], before: &[LivePort], after: &[LivePort]) -> BT
     let upsets =
         || events.iter().filter_map(|event| if let What::Upset(upset) = event.what { Some(upset) } else { None });
     let harmed: BTreeSet<HostNumber> = upsets().flat_map(Upset::harms).collect();
-    let lost = |slot| upsets().any(|upset| upset == Upset::LoseNamespace(slot));
+    let is_moved = |slot| {
+        let moves = |event: &Event| matches!(event.what, What::Ask(Request::Move { instance, .. }) if instance == slot);
+        events.iter().any(moves)
+    };
+    let lost = |slot| is_moved(slot) || upsets().any(|upset| upset == Upset::LoseNamespace(slot));
     traffic::steady_pairs(before, after, |port| harmed.contains(&port.host) || lost(port.instance))
 }
 

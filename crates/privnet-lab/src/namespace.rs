@@ -33,13 +33,18 @@ pub struct Namespace {
 impl Namespace {
     /// Makes the namespace `pnlab-LAB-LABEL`, with its loopback device up.
     pub(crate) fn create(lab: &str, label: &str) -> Result<Self> {
-        let name = format!("pnlab-{lab}-{label}");
+        let name = Self::name_of(lab, label);
         run(command(lab, "ip").args(["netns", "add", &name]))?;
         let path = format!("{NETNS_DIR}/{name}");
         let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
         let namespace = Self { lab: lab.to_owned(), name, file: Arc::new(file) };
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// What [`create`](Self::create) calls it.
+    pub(crate) fn name_of(lab: &str, label: &str) -> String {
+        format!("pnlab-{lab}-{label}")
     }
 
     /// Removes it. Its devices go when nobody uses it any more, clones of this among others.

@@ -57,6 +57,7 @@ impl Client {
             Request::DeleteNetwork { network } => self.delete_network(network),
             Request::CreateInstance { instance, host } => self.create_instance(instance, host),
             Request::DeleteInstance { instance } => self.delete_instance(instance),
+            Request::Move { instance, host, is_early } => self.move_instance(instance, host, is_early),
             Request::Attach { instance, network, address } => self.attach(instance, network, address),
             Request::Detach { instance, network } => self.detach(instance, network),
             Request::UpdateIp { instance, network, address } => self.update_ip(instance, network, address),
@@ -142,16 +143,41 @@ impl Client {
         if self.instance_id(slot).is_some() {
             return Ok(());
         }
-        let namespace = Namespace::create(&self.shared.lab, &slot.to_string())?;
         let name = self.shared.new_name(&slot);
+        let namespace = Namespace::create(&self.shared.lab, &name)?;
         let body = json!({"name": name, "host": host.to_string(), "kind": "netns", "netns": namespace.name()});
-        let id = self.create("/privnet/v1/instances", "instances", &name, &body)?;
-        let id = id.context("the instance is refused")?;
+        let Some(id) = self.create("/privnet/v1/instances", "instances", &name, &body)? else {
+            return namespace.remove();
+        };
         let station = Station::open(namespace.clone())?;
-        let record = Instance { id, host, namespace: Some(namespace), ports: Default::default() };
+        let record = Instance { id, host, label: name, namespace: Some(namespace), ports: Default::default() };
         self.shared.ledger().instances[slot.0] = Some(record);
         self.shared.stations_mut().insert(slot, station);
         Ok(())
+    }
+
+    fn move_instance(&self, slot: InstanceSlot, host: HostNumber, is_early: bool) -> Result<()> {
+        let Some(id) = self.instance_id(slot) else { return Ok(()) };
+        let label = self.shared.new_name(&slot);
+        let make = || Namespace::create(&self.shared.lab, &label);
+        let arrived = if is_early { None } else { Some(make()?) };
+        let netns = Namespace::name_of(&self.shared.lab, &label);
+        let body = json!({"host": host.to_string(), "kind": "netns", "netns": netns});
+        let answer = self.ask(Method::PUT, &format!("/privnet/v1/instances/{id}:move"), Some(&body))?;
+        match answer.reply.status {
+            200 => {}
+            // The host has been removed and is not back.
+            404 => return arrived.map_or(Ok(()), Namespace::remove),
+            _ => bail!("{:?}", answer.reply),
+        }
+        let namespace = arrived.map_or_else(make, Ok)?;
+        let station = Station::open(namespace.clone())?;
+        let mut ledger = self.shared.ledger();
+        let record = ledger.instance(slot).context("its client has it")?;
+        (record.host, record.label) = (host, label);
+        let left = record.namespace.replace(namespace);
+        drop(self.shared.stations_mut().insert(slot, station));
+        left.map_or(Ok(()), Namespace::remove)
     }
 
     fn delete_instance(&self, slot: InstanceSlot) -> Result<()> {
@@ -160,6 +186,7 @@ impl Client {
         match answer.reply.status {
             200..300 => {}
             404 if answer.is_repeated => {}
+            409 if self.has_ports(slot) => return Ok(()),
             _ => bail!("{:?}", answer.reply),
         }
         let gone = self.shared.ledger().instances[slot.0].take();
@@ -168,6 +195,10 @@ impl Client {
             Some(namespace) => namespace.remove(),
             None => Ok(()),
         }
+    }
+
+    fn has_ports(&self, slot: InstanceSlot) -> bool {
+        self.shared.ledger().instance(slot).is_some_and(|instance| !instance.ports.is_empty())
     }
 
     fn attach(&self, instance: InstanceSlot, slot: NetworkSlot, address: Option<u8>) -> Result<()> {
@@ -256,10 +287,12 @@ impl Client {
         self.shared.ledger().instance(instance)?.ports.get(&slot).cloned()
     }
 
-    /// Makes something whose name is its own, and returns its id; `None` if it is refused for lack of VNIs.
+    /// Makes something whose name is its own, and returns its id; `None` if there is no VNI or host for it.
     fn create(&self, path: &str, list: &str, name: &str, body: &Value) -> Result<Option<String>> {
         loop {
             match self.try_once(Method::POST, path, Some(body))? {
+                // All VNIs are taken, or the host has been removed and is not back.
+                Some(Reply { status: 404, .. }) => return Ok(None),
                 Some(reply) if reply.status == 409 && text(&reply.body, "message").contains("VNI") => return Ok(None),
                 Some(reply) => {
                     let created = reply.ok()?;

@@ -64,6 +64,12 @@ pub(crate) enum Request {
     DeleteInstance {
         instance: InstanceSlot,
     },
+    /// To a namespace of its own, which is there before the move or comes after it.
+    Move {
+        instance: InstanceSlot,
+        host: HostNumber,
+        is_early: bool,
+    },
     Attach {
         instance: InstanceSlot,
         network: NetworkSlot,
@@ -120,6 +126,8 @@ pub(crate) enum Upset {
     Heal(HostNumber, HostNumber),
     /// Agent, devices and pins are gone; then the agent starts.
     Reboot(HostNumber),
+    /// It is taken for lost, with its instances; then its agent comes back, with all that it had.
+    RemoveHost(HostNumber),
     /// Somebody changes by hand what is ours. `pick` selects among what is there.
     Damage(HostNumber, Damage, u32),
     /// The namespace is removed, with the devices in it.
@@ -148,11 +156,12 @@ pub(crate) enum Damage {
     RemoveEntry,
     AddEntry,
     EmptyMaps,
+    RemovePins,
     AddStrayDevice,
 }
 
 impl Damage {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::DeleteDevice,
         Self::DeleteInnerDevice,
         Self::SetDeviceDown,
@@ -165,6 +174,7 @@ impl Damage {
         Self::RemoveEntry,
         Self::AddEntry,
         Self::EmptyMaps,
+        Self::RemovePins,
         Self::AddStrayDevice,
     ];
 }
@@ -178,6 +188,7 @@ impl Upset {
             | Self::Unplug(host)
             | Self::PlugIn(host)
             | Self::Reboot(host)
+            | Self::RemoveHost(host)
             | Self::Damage(host, ..) => vec![host],
             Self::Blackhole(from, to) | Self::Heal(from, to) => vec![from, to],
             // Design §9: agents and server may be away, and what a namespace had is its own matter.
@@ -251,6 +262,8 @@ impl fmt::Display for Request {
             Self::DeleteNetwork { network } => write!(f, "delete {network}"),
             Self::CreateInstance { instance, host } => write!(f, "create {instance} on {host}"),
             Self::DeleteInstance { instance } => write!(f, "delete {instance}"),
+            Self::Move { instance, host, is_early: false } => write!(f, "move {instance} to {host}"),
+            Self::Move { instance, host, is_early: true } => write!(f, "move {instance} to {host} before it is there"),
             Self::Attach { instance, network, address } => write!(f, "attach {instance} to {network}{}", to(address)),
             Self::Detach { instance, network } => write!(f, "detach {instance} from {network}"),
             Self::UpdateIp { instance, network, address } => {
@@ -283,6 +296,7 @@ impl fmt::Display for Upset {
             Self::Blackhole(from, to) => write!(f, "{from} sends nothing to {to}"),
             Self::Heal(from, to) => write!(f, "{from} sends to {to} again"),
             Self::Reboot(host) => write!(f, "reboot {host}"),
+            Self::RemoveHost(host) => write!(f, "remove {host} with its instances, and have it back"),
             Self::Damage(host, damage, pick) => write!(f, "on {host}: {damage:?} {pick:08x}"),
             Self::LoseNamespace(instance) => write!(f, "remove the namespace of {instance}"),
             Self::RemakeNamespace(instance) => write!(f, "make the namespace of {instance} anew"),

@@ -37,6 +37,8 @@ pub(crate) struct Network {
 pub(crate) struct Instance {
     pub(crate) id: String,
     pub(crate) host: HostNumber,
+    /// What its namespace is called beside the lab's id.
+    pub(crate) label: String,
     /// `None` while it is lost.
     pub(crate) namespace: Option<Namespace>,
     pub(crate) ports: BTreeMap<NetworkSlot, Port>,

@@ -46,8 +46,9 @@ struct Network {
     is_managed: bool,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Instance {
+    host: HostNumber,
     ports: BTreeSet<NetworkSlot>,
 }
 
@@ -102,7 +103,7 @@ impl Plan {
         for _ in 0..self.random.random_range(UPSETS) {
             let mut at = self.random.random_range(0..=events.len());
             for upset in self.some_upset() {
-                events.insert(at, What::Upset(upset));
+                events.insert(at, upset);
                 at = self.random.random_range(at + 1..=events.len());
             }
         }
@@ -118,8 +119,9 @@ impl Plan {
             21..25 => self.some_network().map(|network| self.set_range(network)),
             25..33 => self.free_instance().map(|slot| self.create_instance(slot)),
             33..37 => return self.delete_some_instance(),
-            37..75 => self.attach_anywhere(),
-            75..88 => self.some_port().map(|(instance, network)| self.detach(instance, network)),
+            37..71 => self.attach_anywhere(),
+            71..77 => self.move_some_instance(),
+            77..88 => self.some_port().map(|(instance, network)| self.detach(instance, network)),
             _ => self.some_port().map(|(instance, network)| {
                 let address = self.some_address(network);
                 Request::UpdateIp { instance, network, address }
@@ -162,8 +164,9 @@ impl Plan {
     }
 
     fn create_instance(&mut self, instance: InstanceSlot) -> Request {
-        self.instances[instance.0] = Some(Instance::default());
-        Request::CreateInstance { instance, host: self.some_host() }
+        let host = self.some_host();
+        self.instances[instance.0] = Some(Instance { host, ports: BTreeSet::new() });
+        Request::CreateInstance { instance, host }
     }
 
     fn delete_some_instance(&mut self) -> Vec<What> {
@@ -171,6 +174,15 @@ impl Plan {
         let ports = self.instances[instance.0].take().map(|instance| instance.ports).unwrap_or_default();
         let detaches = ports.into_iter().map(|network| Request::Detach { instance, network });
         detaches.chain([Request::DeleteInstance { instance }]).map(What::Ask).collect()
+    }
+
+    /// To where it is, now and then.
+    fn move_some_instance(&mut self) -> Option<Request> {
+        let (instance, host) = (self.some_instance()?, self.some_host());
+        if let Some(instance) = &mut self.instances[instance.0] {
+            instance.host = host;
+        }
+        Some(Request::Move { instance, host, is_early: self.random.random_bool(0.3) })
     }
 
     fn attach_anywhere(&mut self) -> Option<Request> {
@@ -235,8 +247,11 @@ impl Plan {
     }
 
     /// An upset, and what ends it; some are left to the end of the step.
-    fn some_upset(&mut self) -> Vec<Upset> {
+    fn some_upset(&mut self) -> Vec<What> {
         let host = self.some_host();
+        if self.random.random_bool(0.02) {
+            return self.remove_host(host);
+        }
         let mut upsets = match self.random.random_range(0..100) {
             0..10 => vec![Upset::KillAgent(host), Upset::StartAgent(host)],
             10..15 => vec![Upset::StopAgent(host), Upset::StartAgent(host)],
@@ -259,7 +274,15 @@ impl Plan {
         if self.random.random_bool(0.4) {
             upsets.truncate(1);
         }
-        upsets
+        upsets.into_iter().map(What::Upset).collect()
+    }
+
+    /// Nobody asks for anything meanwhile, so that all know what has gone with it.
+    fn remove_host(&mut self, host: HostNumber) -> Vec<What> {
+        for place in &mut self.instances {
+            place.take_if(|instance| instance.host == host);
+        }
+        vec![What::Gather, What::Upset(Upset::RemoveHost(host))]
     }
 
     fn some_blackhole(&mut self, from: HostNumber) -> Vec<Upset> {

@@ -4,10 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
+use ureq::http::Method;
 
 use super::Shared;
 use super::canary::Canary;
@@ -17,7 +19,7 @@ use super::relay::Relay;
 use super::station::Station;
 use super::traffic::send_probe;
 use crate::bpf::Map;
-use crate::json::text;
+use crate::json::{items, text};
 use crate::lab::{Host, Lab};
 use crate::namespace::Namespace;
 use crate::process::Daemon;
@@ -96,6 +98,7 @@ impl World {
             Upset::Blackhole(from, to) => self.blackhole(from, to)?,
             Upset::Heal(from, to) => self.heal(from, to)?,
             Upset::Reboot(host) => self.reboot(host)?,
+            Upset::RemoveHost(host) => self.remove_host(host)?,
             Upset::Damage(host, damage, pick) => self.damage(host, damage, pick)?,
             Upset::LoseNamespace(instance) => self.lose_namespace(instance)?,
             Upset::RemakeNamespace(instance) => self.remake_namespace(instance)?,
@@ -232,10 +235,36 @@ impl World {
         let rebooted = self.host(host);
         for device in devices(&rebooted.namespace, "pn")? {
             if device != "pnic0" {
-                rebooted.namespace.ip(&format!("link delete {device}"))?;
+                // One whose instance has just moved away, or been deleted, goes by itself.
+                let _ = rebooted.namespace.ip(&format!("link delete {device}"));
             }
         }
         remove_all(&rebooted.pin_dir)?;
+        self.lab.start_agent(host.0)
+    }
+
+    /// Forgets the host with its instances, and has its agent find that out when it comes back.
+    fn remove_host(&mut self, host: HostNumber) -> Result<()> {
+        self.signal_server(Signal::SIGCONT)?;
+        free(&self.lab.server_dir())?;
+        self.ensure_server()?;
+        // A client that still waits for an answer does not know yet what would go.
+        if self.shared.unanswered.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        self.lab.kill_agent(host.0);
+        let hosts = self.lab.api().get("/privnet/v1/hosts")?;
+        let found = items(&hosts, "hosts").iter().find(|one| one["name"] == self.host(host).name);
+        let id = text(found.with_context(|| format!("{host} is not registered"))?, "id");
+        let path = format!("/privnet/v1/hosts/{id}:with-instances");
+        self.lab.api().request(Method::DELETE, &path, None)?.ok()?;
+        let mut ledger = self.shared.ledger();
+        for (slot, place) in ledger.instances.iter_mut().enumerate() {
+            let Some(gone) = place.take_if(|instance| instance.host == host) else { continue };
+            self.shared.stations_mut().remove(&InstanceSlot(slot));
+            gone.namespace.map_or(Ok(()), Namespace::remove)?;
+        }
+        drop(ledger);
         self.lab.start_agent(host.0)
     }
 
@@ -278,6 +307,7 @@ impl World {
             Damage::EmptyMaps => {
                 each_map(damaged, None, |map, keys| keys.iter().try_for_each(|key| map.remove(key)))?;
             }
+            Damage::RemovePins => remove_files(&damaged.pin_dir)?,
             Damage::AddStrayDevice => by_ip(format!("link add pn{pick:010x} type dummy")),
         }
         Ok(())
@@ -312,7 +342,7 @@ impl World {
     fn remake_namespace(&self, slot: InstanceSlot) -> Result<()> {
         let mut ledger = self.shared.ledger();
         let Some(instance) = ledger.instance(slot).filter(|one| one.namespace.is_none()) else { return Ok(()) };
-        let namespace = Namespace::create(&self.shared.lab, &slot.to_string())?;
+        let namespace = Namespace::create(&self.shared.lab, &instance.label)?;
         let station = Station::open(namespace.clone())?;
         instance.namespace = Some(namespace);
         self.shared.stations_mut().insert(slot, station);
@@ -391,6 +421,15 @@ fn add_beside(map: &Map, key: &[u8]) -> Result<()> {
     };
     other[at] ^= 0x40;
     map.copy(key, &other)
+}
+
+fn remove_files(dir: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() { remove_files(&path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
 }
 
 fn remove_all(dir: &Path) -> Result<()> {
