@@ -38,6 +38,8 @@ pub(crate) struct Agent<K> {
     is_copy_complete: bool,
     /// Whether it was said that everything is in place.
     is_settled: bool,
+    /// Whether another version's programs still judge what comes from other hosts, and know of no change.
+    is_outdated: bool,
     passes: VecDeque<NetworkId>,
     verify_at: Instant,
     retries: BTreeMap<NetworkId, Instant>,
@@ -76,6 +78,7 @@ impl<K: Kernel> Agent<K> {
             knows_all: found.is_complete,
             is_copy_complete: found.is_complete,
             is_settled: false,
+            is_outdated: false,
             passes: VecDeque::new(),
             verify_at: Instant::now(),
             retries: BTreeMap::new(),
@@ -202,13 +205,19 @@ impl<K: Kernel> Agent<K> {
         self.complete_copy();
         info!(networks = self.networks.len(), "everything that this host shall carry is known");
         self.remove_unknown().await;
+        self.settle().await;
+    }
+
+    /// What can be done, and said, only when everything is in place.
+    async fn settle(&mut self) {
+        self.upgrade().await;
         self.say_when_settled();
     }
 
     /// Tells an operator, once, that the start is over: everything was compared with the kernel, and what
     /// differed is as wanted.
     fn say_when_settled(&mut self) {
-        if self.is_settled || !self.knows_all || self.has_passes() {
+        if self.is_settled || self.is_outdated || !self.knows_all || self.has_passes() {
             return;
         }
         if self.networks.values().all(Carried::is_as_wanted) {
@@ -313,7 +322,24 @@ impl<K: Kernel> Agent<K> {
             self.retry_later(id);
         }
         self.news.insert(id);
-        self.say_when_settled();
+        self.settle().await;
+    }
+
+    /// Lets this version's programs judge what comes from other hosts, as soon as no network would miss
+    /// anything. One that cannot be brought to what is wanted holds up no other.
+    async fn upgrade(&mut self) {
+        if !self.is_outdated || !self.knows_all || self.has_passes() {
+            return;
+        }
+        match self.kernel.upgrade().await {
+            Ok(()) => {
+                self.is_outdated = false;
+                info!("this version's programs have taken the place of another one's");
+            }
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "cannot replace another version's programs; trying again")
+            }
+        }
     }
 
     /// When to read what the kernel has.
@@ -332,7 +358,8 @@ impl<K: Kernel> Agent<K> {
     /// When the kernel cannot be read; nothing is changed then.
     pub(crate) async fn verify(&mut self) -> Result<(), DumpError> {
         self.verify_at = Instant::now() + VERIFY_EVERY;
-        let KernelDump { mut networks, strays, underlay_mtu_bytes } = self.kernel.dump().await?;
+        let KernelDump { mut networks, strays, underlay_mtu_bytes, is_outdated } = self.kernel.dump().await?;
+        self.is_outdated = is_outdated;
         self.follow_underlay(underlay_mtu_bytes);
         self.unplug(strays).await;
         // A network that has taken over another one's VNI comes before that one, which is unwanted.
@@ -343,6 +370,7 @@ impl<K: Kernel> Agent<K> {
         }
         self.unknown = networks;
         self.remove_unknown().await;
+        self.settle().await;
         Ok(())
     }
 
@@ -400,11 +428,12 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Where to tell the news, if there is any and a server to tell it to.
+    /// Where to tell the news, if there is any and a server to tell it to. Nothing is done as long as another
+    /// version's programs have a say in it.
     pub(crate) fn outbox(&self) -> Option<mpsc::Sender<FromAgent>> {
         let is_removed = |not_held: &NotHeld| matches!(not_held, NotHeld::Needed) || self.unknown.is_empty();
         let has_news = self.has_other_mtu || !self.news.is_empty() || self.not_held.values().any(is_removed);
-        self.outbox.clone().filter(|_| has_news)
+        self.outbox.clone().filter(|_| has_news && !self.is_outdated)
     }
 
     /// The next thing that the server does not know yet.

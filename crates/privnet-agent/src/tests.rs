@@ -14,7 +14,7 @@ use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, HostFacts, HostName, InstanceId, LocalPort,
     Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement, Reason, Vni,
 };
-use privnet_plan::{FdbTarget, KernelNetwork, PortStage, wanted_kernel_network};
+use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, wanted_kernel_network};
 use privnet_sync::{FromAgent, FromServer, PortFailure};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -361,6 +361,53 @@ async fn what_could_not_be_copied_is_left_alone_until_the_server_has_sent_all() 
     host.kernel.by_hand(vni(7), |held| *held = wanted(&network(7, 1, &[local(7)])));
     host.start_alone();
     host.until_carries(&[&network(1, 1, &[local(1)]), &network(2, 1, &[local(2)])]).await;
+}
+
+#[tokio::test]
+async fn another_version_goes_on_until_every_network_has_what_it_needs() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let states = [network(1, 1, &[local(1), remote(2)]), network(2, 1, &[local(3)])];
+    for state in &states {
+        connection.say(FromServer::Full(state.clone())).await;
+        connection.hear().await;
+    }
+    connection.current().await;
+    host.stop().await;
+    host.kernel.outdate();
+    host.kernel.take_applied();
+    let (copies, found, _saved) = Copies::open(&host.dir.path().join("state")).expect("state folder");
+    let mut agent = Agent::new(identity(), host.kernel.clone(), copies, found, Arc::default());
+    let (outbox, _server) = mpsc::channel(1);
+    agent.on_event(Event::Connected(outbox)).await;
+    agent.verify().await.expect("read");
+    for _ in &states {
+        assert!(host.kernel.held().is_outdated && agent.outbox().is_none(), "nothing to acknowledge yet");
+        agent.pass().await;
+    }
+    assert!(!host.kernel.held().is_outdated && agent.outbox().is_some());
+    host.carries(&[&states[0], &states[1]]);
+    let interrupts = |op: &NetOp| matches!(op, NetOp::Close { .. } | NetOp::Unplug { .. } | NetOp::Plug { .. });
+    assert!(!host.kernel.take_applied().iter().any(interrupts));
+}
+
+#[tokio::test]
+async fn another_version_goes_on_until_the_server_has_sent_all_that_is_lacking() {
+    let mut host = Host::new();
+    let mine = network(1, 1, &[local(1)]);
+    for state in [&mine, &network(7, 1, &[local(7)])] {
+        host.kernel.by_hand(state.vni, |held| *held = wanted(state));
+    }
+    host.kernel.outdate();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(mine.clone())).await;
+    in_time(host.kernel.until(|held| held.networks.get(&vni(1)) == Some(&wanted(&mine)))).await;
+    let held = host.kernel.held();
+    assert!(held.is_outdated && held.networks[&vni(7)].ports[&mac(7)].stage == PortStage::Outdated);
+    connection.say(FromServer::Current).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    host.carries(&[&mine]);
+    assert!(!host.kernel.held().is_outdated);
 }
 
 #[tokio::test]

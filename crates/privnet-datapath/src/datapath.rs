@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use nix::fcntl::Flock;
 use privnet_model::{MacAddr, Placement, Vni, overlay_mtu_bytes};
 use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::dhcp::DhcpRequests;
 use crate::dump::{PortDevice, Snapshot};
 use crate::error::Step;
 use crate::events::LinkEvents;
-use crate::layout::{self, FdbKey, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
+use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
 use crate::names::{Alias, OVERLAY_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
-use crate::overlay::Overlay;
+use crate::overlay::{self, Overlay};
 use crate::pins::{PinnedMaps, Pins};
 use crate::programs::{Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
@@ -57,6 +57,7 @@ pub struct Datapath {
     vtep: IpAddr,
     overlay: Overlay,
     pub(crate) overlay_ifindex: u32,
+    pins: Pins,
     pinned: PinnedMaps,
     /// The folder of the pins, which is no other agent's meanwhile.
     _taken: Flock<File>,
@@ -70,14 +71,14 @@ impl Datapath {
     /// The VTEP's address is not this host's, another agent has the folder for pins, or the kernel refuses
     /// a step; the message says which.
     pub fn open(config: &DatapathConfig) -> Result<Opened, OpenError> {
-        Self::open_with(config, Hook::of_this_kernel()?)
+        Self::open_with(config, Hook::of_this_kernel()?, LAYOUT_VERSION)
     }
 
-    pub(crate) fn open_with(config: &DatapathConfig, hook: Hook) -> Result<Opened, OpenError> {
+    pub(crate) fn open_with(config: &DatapathConfig, hook: Hook, layout: u32) -> Result<Opened, OpenError> {
         let vtep = config.vtep;
         let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
         let underlay_mtu_bytes = underlay::device(&mut netlink, vtep)?.mtu_bytes;
-        let pins = Pins::at(&config.pin_dir);
+        let pins = Pins::at(&config.pin_dir, layout);
         pins.make()?;
         let taken = pins.take()?;
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
@@ -87,30 +88,46 @@ impl Datapath {
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
         let pinned = PinnedMaps::open(&pins)?;
-        let mut datapath = Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, pinned, _taken: taken };
+        let mut datapath =
+            Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, pins, pinned, _taken: taken };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
-        datapath.set_up_overlay()?;
+        let overlay = datapath.set_up_overlay()?;
         datapath.upgrade_ports()?;
-        pins.remove_other_maps()?;
+        if overlay == Version::Loaded {
+            datapath.pins.remove_other_maps()?;
+        }
         Ok(Opened { datapath, dhcp_requests, sender: FrameSender::open()?, link_events, underlay_mtu_bytes })
     }
 
-    /// Makes the overlay device, or takes the one that is there, and filters before it sets up.
-    fn set_up_overlay(&mut self) -> Result<(), KernelError> {
+    /// Makes the overlay device, or takes the one that is there, and filters before it sets up. Says by
+    /// which program: one that judges by other maps goes on until ours hold as much.
+    fn set_up_overlay(&mut self) -> Result<Version, KernelError> {
         let device = self.overlay.make(&mut self.netlink)?;
         self.programs.set_overlay(device.index)?;
         self.overlay_ifindex = device.index;
-        self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
-        self.overlay.set_up(&mut self.netlink, &device)
+        let mut version = self.programs.on(&mut self.netlink, Which::FromOverlay, &device)?;
+        if version != Version::OtherMaps {
+            self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
+            version = Version::Loaded;
+        }
+        self.overlay.set_up(&mut self.netlink, &device)?;
+        Ok(version)
     }
 
-    /// Puts the loaded program in the place of earlier versions.
+    /// Puts the loaded program in the place of those that judge by the same maps. What judges by other maps
+    /// is replaced port by port, when [`NetOp`]s have filled ours.
     fn upgrade_ports(&mut self) -> Result<(), KernelError> {
         let links = self.links()?;
+        let mut outdated = 0;
         for (link, _, version) in self.ports(&links)? {
-            if version == Version::Other {
-                self.programs.attach(&mut self.netlink, Which::FromPort, link)?;
+            match version {
+                Version::SameMaps => self.programs.attach(&mut self.netlink, Which::FromPort, link)?,
+                Version::OtherMaps => outdated += 1,
+                Version::None | Version::Loaded => {}
             }
+        }
+        if outdated > 0 {
+            info!(ports = outdated, "another version's programs go on until this one's maps hold what they need");
         }
         Ok(())
     }
@@ -134,20 +151,22 @@ impl Datapath {
         self.netlink.set_up(link.index).step(format_args!("set device {} up", link.name))
     }
 
-    /// Repairs what belongs to no network: the overlay device and its program.
-    fn repair_overlay(&mut self, links: &[Link]) -> Result<(), KernelError> {
+    /// Repairs what belongs to no network: the overlay device and its program, and says which that is.
+    fn repair_overlay(&mut self, links: &[Link]) -> Result<Version, KernelError> {
         let device = links.iter().find(|link| link.name == OVERLAY_DEVICE);
         if let Some(device) = device
             && device.index == self.overlay_ifindex
             && device.is_up
             && self.overlay.is_made(device)
-            && self.programs.is_attached(&mut self.netlink, Which::FromOverlay, device)?
         {
-            return Ok(());
+            let version = self.programs.on(&mut self.netlink, Which::FromOverlay, device)?;
+            if matches!(version, Version::Loaded | Version::OtherMaps) {
+                return Ok(version);
+            }
         }
-        self.set_up_overlay()?;
+        let version = self.set_up_overlay()?;
         warn!(device = OVERLAY_DEVICE, "somebody else had changed or removed the overlay device; repaired");
-        Ok(())
+        Ok(version)
     }
 
     /// Gives the overlay device the MTU that the underlay's has left for it, and returns the underlay's. The
@@ -171,13 +190,13 @@ impl Datapath {
         }
         let mut links = self.links()?;
         let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
-        self.repair_overlay(&links)?;
+        let overlay = self.repair_overlay(&links)?;
         let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
             mac,
             plugged: plugged(link),
             is_up: link.is_up,
-            is_filtered: version == Version::Loaded,
+            version,
         });
         Ok(Snapshot {
             underlay_mtu_bytes,
@@ -189,6 +208,7 @@ impl Datapath {
             vteps: self.tables.vteps.entries()?,
             local_members: self.tables.local_members.entries()?,
             remote_members: self.tables.remote_members.entries()?,
+            is_outdated: overlay == Version::OtherMaps,
         })
     }
 
@@ -276,5 +296,12 @@ impl Kernel for Datapath {
             NetOp::Open { mac, .. } => Ok(self.until_instance_can_send(*mac).await?),
             _ => Ok(()),
         }
+    }
+
+    async fn upgrade(&mut self) -> Result<(), ApplyError> {
+        if let Some(device) = overlay::find(&mut self.netlink)? {
+            self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
+        }
+        Ok(self.pins.remove_other_maps()?)
     }
 }

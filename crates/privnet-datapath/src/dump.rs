@@ -8,6 +8,7 @@ use privnet_plan::{FdbTarget, KernelNetwork, KernelNetworks, KernelPort, Network
 use crate::KernelDump;
 use crate::layout::{self, FdbKey, MemberKey, Neighbor, NeighborKey, Network, Port, RemoteMember, VtepKey};
 use crate::members::Members;
+use crate::programs::Version;
 
 /// Settings that no agent sets: whoever wants others sets them, whoever wants none removes them.
 const DAMAGED: NetworkSettings = NetworkSettings { managed: false, mtu_bytes: 0 };
@@ -26,6 +27,7 @@ pub(crate) struct Snapshot {
     pub(crate) vteps: Vec<(VtepKey, u32)>,
     pub(crate) local_members: Vec<(MemberKey, u32)>,
     pub(crate) remote_members: Vec<(MemberKey, RemoteMember)>,
+    pub(crate) is_outdated: bool,
 }
 
 /// The host side of a port.
@@ -36,15 +38,19 @@ pub(crate) struct PortDevice {
     /// What its alias says; `None` if that is unreadable, or not so any more.
     pub(crate) plugged: Option<(Vni, PortSpec)>,
     pub(crate) is_up: bool,
-    /// Whether from_port is attached to it.
-    pub(crate) is_filtered: bool,
+    /// Which from_port is attached to it.
+    pub(crate) version: Version,
 }
 
 impl Snapshot {
     /// The same in the agent's words.
     pub(crate) fn into_dump(self) -> KernelDump {
-        let underlay_mtu_bytes = self.underlay_mtu_bytes;
-        let mut dump = KernelDump { networks: KernelNetworks::new(), strays: self.strays(), underlay_mtu_bytes };
+        let mut dump = KernelDump {
+            networks: KernelNetworks::new(),
+            strays: self.strays(),
+            underlay_mtu_bytes: self.underlay_mtu_bytes,
+            is_outdated: self.is_outdated,
+        };
         self.add_settings(&mut dump.networks);
         self.add_ports(&mut dump.networks);
         self.add_fdb(&mut dump.networks);
@@ -125,10 +131,11 @@ impl Snapshot {
         for device in &self.devices {
             let Some((vni, spec)) = device.plugged.clone() else { continue };
             let entry = entries.get(&device.index).filter(|entry| entry.is_of(vni, device.mac));
-            let stage = match entry.filter(|_| device.is_filtered) {
-                None => PortStage::Plugged,
-                Some(entry) if entry.open != 0 && device.is_up => PortStage::Open,
-                Some(_) => PortStage::Filtered,
+            let stage = match (device.version, entry) {
+                (Version::OtherMaps, _) => PortStage::Outdated,
+                (Version::Loaded, Some(entry)) if entry.open != 0 && device.is_up => PortStage::Open,
+                (Version::Loaded, Some(_)) => PortStage::Filtered,
+                (Version::None | Version::SameMaps, _) | (Version::Loaded, None) => PortStage::Plugged,
             };
             networks.entry(vni).or_default().ports.insert(device.mac, KernelPort { spec, stage });
         }

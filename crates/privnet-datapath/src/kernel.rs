@@ -15,6 +15,9 @@ pub struct KernelDump {
     pub strays: BTreeSet<MacAddr>,
     /// The MTU of the device with the VTEP's address; `None` while no device has it.
     pub underlay_mtu_bytes: Option<u32>,
+    /// Whether programs of another version, by maps of their own, still judge what comes from other hosts;
+    /// [`Kernel::upgrade`] puts ours in their place.
+    pub is_outdated: bool,
 }
 
 /// A host's kernel, as the agent's loop sees it.
@@ -30,4 +33,11 @@ pub trait Kernel: Send + 'static {
     /// # Errors
     /// What the operation needs is not there, or the kernel refuses a step; the message says which.
     fn apply(&mut self, op: &NetOp) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Puts what judges the frames of all networks together in the place of another version's, which is
+    /// forgotten. What the maps do not hold then does not pass any more.
+    ///
+    /// # Errors
+    /// The kernel refuses a step; the message says which.
+    fn upgrade(&mut self) -> impl Future<Output = Result<(), ApplyError>> + Send;
 }

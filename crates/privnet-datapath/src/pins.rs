@@ -1,12 +1,13 @@
 //! Where eBPF objects outlive the agent: `links/DEVICE` for what is attached, `vN/MAP` for the maps of
 //! layout version N, in a folder of the BPF file system.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapError, MapInfo};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
@@ -14,7 +15,6 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::KernelError;
 use crate::error::Step;
-use crate::layout::LAYOUT_VERSION;
 
 /// Where the BPF file system is mounted by convention.
 const BPF_DIR: &str = "/sys/fs/bpf";
@@ -22,22 +22,25 @@ const LINKS: &str = "links";
 
 /// The folder of one agent's pins.
 #[derive(Debug, Clone)]
-pub(crate) struct Pins(PathBuf);
+pub(crate) struct Pins {
+    dir: PathBuf,
+    layout: u32,
+}
 
 impl Pins {
-    /// The pins in a folder, which need not be there.
-    pub(crate) fn at(dir: &Path) -> Self {
-        Self(dir.to_owned())
+    /// The pins in a folder, which need not be there, of an agent whose maps have this layout version.
+    pub(crate) fn at(dir: &Path, layout: u32) -> Self {
+        Self { dir: dir.to_owned(), layout }
     }
 
     /// Makes the folders, and mounts the BPF file system if the convention's place has none.
     pub(crate) fn make(&self) -> Result<(), KernelError> {
-        if self.0.starts_with(BPF_DIR) {
+        if self.dir.starts_with(BPF_DIR) {
             mount_bpf().step(format_args!("mount the BPF file system at {BPF_DIR}"))?;
         }
-        if !is_on_bpf(&self.0).step(format_args!("look at {}", self.0.display()))? {
+        if !is_on_bpf(&self.dir).step(format_args!("look at {}", self.dir.display()))? {
             return Err("it is not on a BPF file system")
-                .step(format_args!("pin eBPF objects in {}", self.0.display()));
+                .step(format_args!("pin eBPF objects in {}", self.dir.display()));
         }
         for dir in [self.maps(), self.links()] {
             fs::create_dir_all(&dir).step(format_args!("make the folder {}", dir.display()))?;
@@ -48,21 +51,29 @@ impl Pins {
     /// Keeps other agents away from the folder, which must be there, for as long as the result lives.
     /// Agents with different state folders would each remove what the other has plugged in.
     pub(crate) fn take(&self) -> Result<Flock<File>, KernelError> {
-        let folder = File::open(&self.0).step(format_args!("open the folder {}", self.0.display()))?;
+        let folder = File::open(&self.dir).step(format_args!("open the folder {}", self.dir.display()))?;
         let taken = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
             Errno::EWOULDBLOCK => "another agent is running with it; stop that one first".into(),
             error => Box::<dyn Error + Send + Sync>::from(error),
         });
-        taken.step(format_args!("take the folder {}", self.0.display()))
+        taken.step(format_args!("take the folder {}", self.dir.display()))
     }
 
     /// The folder of the maps.
     pub(crate) fn maps(&self) -> PathBuf {
-        self.0.join(format!("v{LAYOUT_VERSION}"))
+        self.dir.join(format!("v{}", self.layout))
+    }
+
+    /// The ids of the maps that are there.
+    pub(crate) fn map_ids(&self) -> Result<BTreeSet<u32>, KernelError> {
+        let dir = self.maps();
+        let names = names(&dir).step(format_args!("read the folder {}", dir.display()))?;
+        let ids = names.iter().map(|name| Ok(MapInfo::from_pin(dir.join(name))?.id()));
+        ids.collect::<Result<_, MapError>>().step(format_args!("look at the eBPF maps in {}", dir.display()))
     }
 
     fn links(&self) -> PathBuf {
-        self.0.join(LINKS)
+        self.dir.join(LINKS)
     }
 
     /// Where the link of this device's program is, or would be.
@@ -94,16 +105,16 @@ impl Pins {
         for dir in dirs {
             any |= remove_tree(&dir)?;
         }
-        match if_there(fs::remove_dir(&self.0)) {
+        match if_there(fs::remove_dir(&self.dir)) {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(any),
-            removed => Ok(removed.step(format_args!("remove the folder {}", self.0.display()))?.is_some() || any),
+            removed => Ok(removed.step(format_args!("remove the folder {}", self.dir.display()))?.is_some() || any),
         }
     }
 
     fn map_dirs(&self) -> Result<Vec<PathBuf>, KernelError> {
         let is_ours = |name: &String| name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok());
-        let names = names(&self.0).step(format_args!("read the folder {}", self.0.display()))?;
-        Ok(names.into_iter().filter(is_ours).map(|name| self.0.join(name)).collect())
+        let names = names(&self.dir).step(format_args!("read the folder {}", self.dir.display()))?;
+        Ok(names.into_iter().filter(is_ours).map(|name| self.dir.join(name)).collect())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::Step;
 use crate::layout::Port;
 use crate::names::{Alias, PORT_MTU_BYTES, port_device, port_of_device};
 use crate::netlink::{Link, Socket, Veth};
-use crate::programs::Which;
+use crate::programs::{Version, Which};
 use crate::{ApplyError, Datapath, KernelError, netns};
 
 /// How often an instance's end is looked at, and how long not, until it can send. The kernel works off
@@ -114,12 +114,17 @@ impl Datapath {
         self.forget_devices(mac, Some(link.index))?;
         let entry = self.tables.ports.get(&link.index)?;
         self.tables.counters.add(link.index)?;
-        let is_attached = self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)?;
-        if is_attached && entry.is_some_and(|entry| entry.is_of(vni, mac)) {
+        let version = self.programs.on(&mut self.netlink, Which::FromPort, &link)?;
+        let is_own = entry.is_some_and(|entry| entry.is_of(vni, mac));
+        if version == Version::Loaded && is_own {
             return Ok(());
         }
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.filter(|_| version != Version::OtherMaps || !is_own) {
             self.shut(link.index, entry)?;
+        }
+        if version == Version::OtherMaps {
+            // Ports that are swapped before it must reach it; what it sends is filtered as before meanwhile.
+            return self.admit(vni, link.index, Port::closed(vni, mac));
         }
         self.tables.ports.set(link.index, Port::closed(vni, mac))?;
         Ok(self.programs.attach(&mut self.netlink, Which::FromPort, &link)?)
@@ -129,13 +134,23 @@ impl Datapath {
         let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         let entry = self.tables.ports.get(&link.index)?.filter(|entry| entry.is_of(vni, mac));
         let entry = entry.ok_or(ApplyError::NotFiltered(mac))?;
-        if !self.programs.is_attached(&mut self.netlink, Which::FromPort, &link)? {
-            return Err(ApplyError::NotFiltered(mac));
+        match self.programs.on(&mut self.netlink, Which::FromPort, &link)? {
+            Version::None => return Err(ApplyError::NotFiltered(mac)),
+            Version::Loaded => self.admit(vni, link.index, entry)?,
+            Version::OtherMaps | Version::SameMaps => {
+                self.admit(vni, link.index, entry)?;
+                self.programs.attach(&mut self.netlink, Which::FromPort, &link)?;
+            }
         }
-        let joined = self.tables.change_members(vni, |members| members.local.insert(link.index))?;
-        joined.ok_or(ApplyError::NoSettings(vni))?;
-        self.tables.ports.set(link.index, Port { open: 1, ..entry })?;
         Ok(self.set_up(&link)?)
+    }
+
+    /// From now on that entry's port passes frames, if it is our programs that judge them, and BUM frames
+    /// are sent to it.
+    fn admit(&mut self, vni: Vni, ifindex: u32, entry: Port) -> Result<(), ApplyError> {
+        let joined = self.tables.change_members(vni, |members| members.local.insert(ifindex))?;
+        joined.ok_or(ApplyError::NoSettings(vni))?;
+        Ok(self.tables.ports.set(ifindex, Port { open: 1, ..entry })?)
     }
 
     pub(crate) fn close(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {

@@ -4,7 +4,9 @@
 //! processors (an RCU grace period, 8 to 16 ms at 250 Hz) with the lock of all devices held whenever it
 //! attaches the first one to a device, and an attach makes one device; a filter takes 0.1 ms.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
@@ -38,13 +40,16 @@ pub(crate) enum Which {
     FromOverlay,
 }
 
-/// Which version of a program a device has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which version of a program a device has, the one to go by last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     /// No program of ours.
     None,
-    /// One that an earlier agent has loaded.
-    Other,
+    /// One that another agent has loaded, and that judges by other maps than the one that this agent has
+    /// loaded would.
+    OtherMaps,
+    /// One that another agent has loaded, and that judges by the same maps.
+    SameMaps,
     /// The one that this agent has loaded.
     Loaded,
 }
@@ -52,14 +57,21 @@ pub(crate) enum Version {
 /// The loaded programs.
 pub(crate) struct Programs {
     object: Ebpf,
-    from_port: u32,
-    from_overlay: u32,
+    from_port: Loaded,
+    from_overlay: Loaded,
     overlay_hook: Hook,
     pins: Pins,
 }
 
 /// What one copy costs is counted in nanoseconds.
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// What the kernel knows a loaded program by.
+struct Loaded {
+    id: u32,
+    /// The ids of the pinned maps that it uses. All others begin empty with each agent.
+    maps: Vec<u32>,
+}
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -116,8 +128,9 @@ impl Programs {
             .override_global("bum_copy_ns", &bum_copy_ns, true)
             .load(bytes)
             .step(format_args!("load the eBPF object"))?;
-        let from_port = load(&mut object, Which::FromPort)?;
-        let from_overlay = load(&mut object, Which::FromOverlay)?;
+        let pinned = pins.map_ids()?;
+        let from_port = load(&mut object, Which::FromPort, &pinned)?;
+        let from_overlay = load(&mut object, Which::FromOverlay, &pinned)?;
         Ok(Self { object, from_port, from_overlay, overlay_hook, pins: pins.clone() })
     }
 
@@ -142,32 +155,51 @@ impl Programs {
         attached.step(format_args!("attach {} to device {}", which.name(), device.name))
     }
 
-    /// Whether this version of a program is attached to a device.
-    pub(crate) fn is_attached(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<bool, KernelError> {
+    /// Which version of a program a device has.
+    pub(crate) fn on(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<Version, KernelError> {
         let ids = match self.hook(which) {
             Hook::Tcx => links_on(device.index),
-            Hook::Clsact => filters_on(netlink, &[device.index]),
+            Hook::Clsact => filters_on(netlink, &[device.index]).map(|ids| ids.into_iter().flatten().collect()),
         };
-        let ids = ids.step(format_args!("ask for the eBPF programs of device {}", device.name))?;
-        Ok(ids.contains(&Some(self.id(which))))
+        let version = ids.and_then(|ids| {
+            let versions = ids.into_iter().map(|id| self.version(which, id)).collect::<io::Result<Vec<_>>>()?;
+            Ok(versions.into_iter().max().unwrap_or(Version::None))
+        });
+        version.step(format_args!("ask for the eBPF programs of device {}", device.name))
     }
 
     /// Which version of from_port each of these ports' devices has.
     pub(crate) fn on_ports(&self, netlink: &mut Socket, devices: &[&Link]) -> Result<Vec<Version>, KernelError> {
         let indexes: Vec<_> = devices.iter().map(|device| device.index).collect();
-        let ids = filters_on(netlink, &indexes).step(format_args!("ask for the eBPF programs of the ports"))?;
-        let version = |id| match id {
-            Some(id) if id == self.from_port => Version::Loaded,
-            Some(_) => Version::Other,
-            None => Version::None,
-        };
-        Ok(ids.into_iter().map(version).collect())
+        let versions = filters_on(netlink, &indexes).and_then(|ids| {
+            let mut known = BTreeMap::new();
+            for id in ids.iter().flatten() {
+                if !known.contains_key(id) {
+                    known.insert(*id, self.version(Which::FromPort, *id)?);
+                }
+            }
+            Ok(ids.into_iter().map(|id| id.map_or(Version::None, |id| known[&id])).collect())
+        });
+        versions.step(format_args!("ask for the eBPF programs of the ports"))
     }
 
-    fn id(&self, which: Which) -> u32 {
+    /// Which version of it a program is.
+    fn version(&self, which: Which, id: u32) -> io::Result<Version> {
+        let loaded = self.loaded(which);
+        if id == loaded.id {
+            return Ok(Version::Loaded);
+        }
+        Ok(match sys::program(id)?.filter(|program| program.name == which.name()) {
+            None => Version::None,
+            Some(program) if loaded.maps.iter().all(|map| program.maps.contains(map)) => Version::SameMaps,
+            Some(_) => Version::OtherMaps,
+        })
+    }
+
+    fn loaded(&self, which: Which) -> &Loaded {
         match which {
-            Which::FromPort => self.from_port,
-            Which::FromOverlay => self.from_overlay,
+            Which::FromPort => &self.from_port,
+            Which::FromOverlay => &self.from_overlay,
         }
     }
 
@@ -200,7 +232,7 @@ impl Programs {
             Ok(id) => drop(program.take_link(id)?),
             Err(_) => return Ok(false),
         }
-        Ok(sys::tcx_programs(device.index)?.contains(&self.id(which)))
+        Ok(sys::tcx_programs(device.index)?.contains(&self.loaded(which).id))
     }
 
     fn attach_filter(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), BoxError> {
@@ -210,10 +242,10 @@ impl Programs {
 }
 
 /// The ids of the programs that a device has by links; none if it has just gone.
-fn links_on(ifindex: u32) -> Result<Vec<Option<u32>>, BoxError> {
+fn links_on(ifindex: u32) -> Result<Vec<u32>, BoxError> {
     match sys::tcx_programs(ifindex) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
-        other => Ok(other?.into_iter().map(Some).collect()),
+        other => Ok(other?),
     }
 }
 
@@ -222,10 +254,12 @@ fn filters_on(netlink: &mut Socket, indexes: &[u32]) -> Result<Vec<Option<u32>>,
     Ok(netlink.filter_programs(indexes)?)
 }
 
-fn load(object: &mut Ebpf, which: Which) -> Result<u32, KernelError> {
-    let loaded = program(object, which).and_then(|program| {
+fn load(object: &mut Ebpf, which: Which, pinned: &BTreeSet<u32>) -> Result<Loaded, KernelError> {
+    let loaded = program(object, which).map_err(BoxError::from).and_then(|program| {
         program.load()?;
-        Ok(program.info()?.id())
+        let info = program.info()?;
+        let maps = info.map_ids()?.unwrap_or_default().into_iter().filter(|map| pinned.contains(map));
+        Ok(Loaded { id: info.id(), maps: maps.collect() })
     });
     loaded.step(format_args!("load the eBPF program {}", which.name()))
 }

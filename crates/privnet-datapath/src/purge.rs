@@ -2,6 +2,7 @@ use std::path::Path;
 
 use crate::KernelError;
 use crate::error::Step;
+use crate::layout::LAYOUT_VERSION;
 use crate::names::{OVERLAY_DEVICE, port_of_device};
 use crate::netlink::Socket;
 use crate::pins::Pins;
@@ -13,7 +14,7 @@ use crate::pins::Pins;
 /// An agent is running with the folder, and nothing is removed then; or something cannot be removed, and
 /// what was removed before stays removed.
 pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
-    let pins = Pins::at(pin_dir);
+    let pins = Pins::at(pin_dir, LAYOUT_VERSION);
     let _taken = pin_dir.exists().then(|| pins.take()).transpose()?;
     let mut removed = Vec::new();
     let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;

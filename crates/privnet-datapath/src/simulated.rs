@@ -83,6 +83,21 @@ impl Simulated {
         self.change(|state| state.held.underlay_mtu_bytes = mtu_bytes.into());
     }
 
+    /// Its agent becomes one of another version, whose maps are empty.
+    pub fn outdate(&self) {
+        self.change(|state| {
+            for network in state.held.networks.values_mut() {
+                let mut ports = std::mem::take(&mut network.ports);
+                for port in ports.values_mut().filter(|port| port.stage >= PortStage::Filtered) {
+                    port.stage = PortStage::Outdated;
+                }
+                *network = KernelNetwork { ports, ..KernelNetwork::default() };
+            }
+            state.held.is_outdated = true;
+            state.forget_empty();
+        });
+    }
+
     /// Loses all that it holds.
     pub fn reboot(&self) {
         self.change(|state| state.held = KernelDump::default());
@@ -102,6 +117,11 @@ impl Kernel for Simulated {
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
         self.change(|state| state.apply(op))
+    }
+
+    async fn upgrade(&mut self) -> Result<(), ApplyError> {
+        self.change(|state| state.held.is_outdated = false);
+        Ok(())
     }
 }
 

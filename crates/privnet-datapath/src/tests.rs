@@ -7,3 +7,4 @@ mod rules;
 mod state;
 mod traffic;
 mod underlay;
+mod upgrade;

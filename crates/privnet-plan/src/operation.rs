@@ -79,7 +79,8 @@ pub enum NetOp {
         /// How.
         spec: PortSpec,
     },
-    /// Attach the programs to the port's device; they drop all of its frames for now.
+    /// Attach the programs to the port's device; they drop all of its frames for now. Where programs of
+    /// another version are attached, these stay, and what ours need is put into the maps.
     Filter {
         /// The network's.
         vni: Vni,
@@ -104,7 +105,8 @@ pub enum NetOp {
         /// The answer.
         mac: MacAddr,
     },
-    /// Let the port's frames flow, and BUM frames reach it; set its device up.
+    /// Let the port's frames flow, and BUM frames reach it; set its device up. Programs of another version
+    /// are replaced by ours in one step.
     Open {
         /// The network's.
         vni: Vni,

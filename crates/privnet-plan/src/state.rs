@@ -59,12 +59,17 @@ impl PortSpec {
 }
 
 /// How far a port is. Absent -> `Plugged` -> `Filtered` -> `Open`, and back by `Filtered`; a port
-/// passes nothing before it is `Open` (invariant 4).
+/// passes nothing before it is `Open` (invariant 4). `Filtered` or `Open` -> `Outdated` when an agent of
+/// another version starts, which leads on as `Plugged` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortStage {
     /// The device exists, is down, and no program is attached to it.
     Plugged,
-    /// The programs are attached and drop all of its frames.
+    /// Programs of another version are attached, and judge by maps of their own: what passes is what that
+    /// version's agent has let pass.
+    Outdated,
+    /// The programs are attached and drop all of its frames; or those of another version still are, and
+    /// all is there for ours to let them pass.
     Filtered,
     /// Frames flow, and the device is up.
     Open,

@@ -152,6 +152,24 @@ fn a_port_that_got_half_way_goes_on_from_there() {
     );
 }
 
+/// Of what the maps of the present version hold, nothing is there yet.
+#[test]
+fn a_port_that_another_version_s_programs_judge_is_swapped_when_all_else_is_in_place() {
+    check(
+        &KernelNetwork { ports: [port(1, "web1", PortStage::Outdated)].into(), ..nothing() },
+        &network(),
+        "~ network vni 4097 managed mtu 1450
+         + vtep vni 4097 10.9.0.2
+         ~ port vni 4097 0a:00:00:00:00:01 filtered
+         + fdb vni 4097 0a:00:00:00:00:01 local
+         + fdb vni 4097 0a:00:00:00:00:02 via 10.9.0.2
+         + neighbor vni 4097 10.0.0.1 0a:00:00:00:00:01
+         + neighbor vni 4097 10.0.0.2 0a:00:00:00:00:02
+         + neighbor vni 4097 10.0.0.254 0e:00:00:00:00:00
+         ~ port vni 4097 0a:00:00:00:00:01 open",
+    );
+}
+
 #[test]
 fn what_concerns_a_port_stops_at_its_first_failure() {
     let left_out = |failed: &str| {

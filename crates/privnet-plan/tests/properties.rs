@@ -118,7 +118,7 @@ fn network_is_ready_for_port(op: &NetOp, network: &KernelNetwork) -> bool {
         NetOp::Unplug { mac } => matches!(network.fdb.get(mac), None | Some(FdbTarget::Remote(_))),
         NetOp::SetMtu { mac, .. } => stage(mac).is_some(),
         NetOp::Plug { mac, .. } => stage(mac).is_none(),
-        NetOp::Filter { mac, .. } => stage(mac) == Some(PortStage::Plugged),
+        NetOp::Filter { mac, .. } => matches!(stage(mac), Some(PortStage::Plugged | PortStage::Outdated)),
         NetOp::SetFdb { mac, target: FdbTarget::Local, .. } => stage(mac) >= Some(PortStage::Filtered),
         NetOp::Open { mac, .. } => stage(mac) == Some(PortStage::Filtered) && network.settings.is_some(),
         _ => true,
@@ -182,7 +182,8 @@ fn actual() -> impl Strategy<Value = KernelNetwork> {
 }
 
 fn port() -> impl Strategy<Value = KernelPort> {
-    let stage = prop::sample::select(&[PortStage::Plugged, PortStage::Filtered, PortStage::Open][..]);
+    let stage =
+        prop::sample::select(&[PortStage::Plugged, PortStage::Outdated, PortStage::Filtered, PortStage::Open][..]);
     ("[ab]", 1..3u8, 1400..1402u32, stage).prop_map(|(netns, instance, mtu_bytes, stage)| {
         let spec = PortSpec {
             instance: InstanceId::from_bytes([instance; 16]),

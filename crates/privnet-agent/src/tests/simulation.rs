@@ -41,8 +41,12 @@ enum Step {
     },
     /// The connection breaks and comes back.
     Reconnect,
-    /// The agent stops or is upgraded, and starts again; the server comes back later.
+    /// The agent stops and starts again; the server comes back later.
     RestartAgent {
+        alone_ms: u64,
+    },
+    /// The agent is upgraded to one of another version; the server comes back later.
+    Upgrade {
         alone_ms: u64,
     },
     /// The host loses all devices and maps while the agent is down.
@@ -132,6 +136,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => network.clone().prop_map(|network| Step::SayAgain { network }),
         2 => Just(Step::Reconnect),
         1 => alone_ms.clone().prop_map(|alone_ms| Step::RestartAgent { alone_ms }),
+        1 => alone_ms.clone().prop_map(|alone_ms| Step::Upgrade { alone_ms }),
         1 => alone_ms.prop_map(|alone_ms| Step::Reboot { alone_ms }),
         1 => (network.clone(), port.clone()).prop_map(|(network, port)| Step::RemoveByHand { network, port }),
         1 => (network.clone(), port.clone()).prop_map(|(network, port)| Step::LeadAstray { network, port }),
@@ -146,15 +151,23 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The kernel, and whoever sees to it that the agent opens no port before it is filtered and its network's
-/// settings are there (invariant 4).
+/// settings are there (invariant 4), and that another version's programs go on until all is filled (invariant 8).
 #[derive(Clone, Default)]
 struct Guarded {
     kernel: Simulated,
     /// Whether somebody else has changed it since the agent last read it.
     is_meddled_with: Arc<AtomicBool>,
+    /// Whether some operation may have failed, or does.
+    has_failures: Arc<AtomicBool>,
 }
 
 impl Guarded {
+    /// For what makes operations fail.
+    fn fail(&self) -> &Simulated {
+        self.has_failures.store(true, Ordering::Relaxed);
+        &self.kernel
+    }
+
     /// For changes that the agent cannot know of yet.
     fn meddle(&self) -> &Simulated {
         self.is_meddled_with.store(true, Ordering::Relaxed);
@@ -178,6 +191,15 @@ impl Kernel for Guarded {
             assert!(network.ports[mac].stage >= PortStage::Filtered, "{op} before its filter");
         }
         self.kernel.apply(op).await
+    }
+
+    async fn upgrade(&mut self) -> Result<(), ApplyError> {
+        if !self.has_failures.load(Ordering::Relaxed) && !self.is_meddled_with.load(Ordering::Relaxed) {
+            let held = self.kernel.held();
+            let mut ports = held.networks.values().flat_map(|network| network.ports.values());
+            assert!(!ports.any(|port| port.stage == PortStage::Outdated), "not all is filled yet: {held:#?}");
+        }
+        self.kernel.upgrade().await
     }
 }
 
@@ -246,6 +268,13 @@ impl Zone {
                 tokio::time::sleep(Duration::from_millis(alone_ms)).await;
                 self.connect().await;
             }
+            Step::Upgrade { alone_ms } => {
+                self.stop_agent().await;
+                self.kernel.meddle().outdate();
+                self.start_agent();
+                tokio::time::sleep(Duration::from_millis(alone_ms)).await;
+                self.connect().await;
+            }
             Step::Reboot { alone_ms } => {
                 self.stop_agent().await;
                 self.kernel.meddle().reboot();
@@ -266,9 +295,9 @@ impl Zone {
             }),
             Step::AddStray { port } => self.kernel.meddle().add_stray(mac(port)),
             Step::ForgetByHand { network } => self.kernel.meddle().by_hand(vni(network), |held| held.settings = None),
-            Step::Refuse { operations } => self.kernel.kernel.refuse(operations),
+            Step::Refuse { operations } => self.kernel.fail().refuse(operations),
             Step::LoseNamespace { network, port } => {
-                self.kernel.kernel.fail(mac_in(network, port), Netns::try_from("lost").expect("valid"));
+                self.kernel.fail().fail(mac_in(network, port), Netns::try_from("lost").expect("valid"));
             }
             Step::Heal => self.kernel.kernel.heal_all(),
             Step::Wait { ms } => {
@@ -391,7 +420,7 @@ impl Zone {
         }
         let wanted: Vec<_> = self.wanted.values().collect();
         let wanted = by_vni(&wanted);
-        self.kernel.kernel.until(|held| held.networks == wanted && held.strays.is_empty()).await;
+        self.kernel.kernel.until(|held| held.networks == wanted && held.strays.is_empty() && !held.is_outdated).await;
         self.stop_agent().await;
         let (_copies, found, _saved) = Copies::open(self.dir.path()).expect("state folder");
         let kept: BTreeMap<_, _> = found.states.into_iter().map(|state| (state.id, state)).collect();

@@ -83,6 +83,11 @@ pub(super) struct Tap(OwnedFd);
 
 impl Tap {
     pub(super) fn on(namespace: &Namespace, device: &str) -> Self {
+        Self::for_type(namespace, device, libc::ETH_P_ALL as u16)
+    }
+
+    /// One that sees frames of one type only, so that no others fill its queue.
+    pub(super) fn for_type(namespace: &Namespace, device: &str, ethertype: u16) -> Self {
         let index: i32 = namespace.within(|| nix::net::if_::if_nametoindex(device)).expect("a device") as i32;
         let fd = namespace.within(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None));
         let tap = Self(fd.expect("a packet socket; these tests need root"));
@@ -91,7 +96,7 @@ impl Tap {
         set(&tap.0, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait);
         let address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_protocol: ethertype.to_be(),
             sll_ifindex: index,
             // SAFETY: a struct of numbers, all of which may be zero.
             ..unsafe { std::mem::zeroed() }

@@ -16,6 +16,7 @@ use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni, with
 use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
 use tokio::runtime::Runtime;
 
+use crate::layout::LAYOUT_VERSION;
 use crate::programs::{Hook, Which};
 use crate::{ApplyError, Datapath, DatapathConfig, DhcpRequest, Kernel, KernelDump, Opened, PortCounters};
 
@@ -98,6 +99,8 @@ pub(super) struct Host {
     pub(super) pins: PinDir,
     hook: Hook,
     bum_copies_per_second: u32,
+    /// The layout version of its agent's maps.
+    pub(super) layout: u32,
 }
 
 impl Host {
@@ -155,8 +158,16 @@ impl Host {
         namespace.ip(&format!("address add {address} dev under0 {nodad}"));
         namespace.ip("link set under0 up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut host =
-            Self { vtep, opened: None, runtime, namespace, pins: PinDir::new(), hook, bum_copies_per_second: 0 };
+        let mut host = Self {
+            vtep,
+            opened: None,
+            runtime,
+            namespace,
+            pins: PinDir::new(),
+            hook,
+            bum_copies_per_second: 0,
+            layout: LAYOUT_VERSION,
+        };
         host.reopen();
         host
     }
@@ -168,7 +179,7 @@ impl Host {
             DatapathConfig { bum_copies_per_second: self.bum_copies_per_second, ..config(self.vtep, &self.pins.0) };
         let open = || {
             let _guard = self.runtime.enter();
-            Datapath::open_with(&config, self.hook)
+            Datapath::open_with(&config, self.hook, self.layout)
         };
         self.opened = Some(self.namespace.within(open).expect("opened"));
     }
@@ -246,6 +257,10 @@ impl Host {
 
     pub(super) fn next_dhcp_request(&mut self) -> DhcpRequest {
         self.with(|opened, runtime| runtime.block_on(opened.dhcp_requests.next())).expect("read")
+    }
+
+    pub(super) fn upgrade(&mut self) {
+        self.with(|opened, runtime| runtime.block_on(opened.datapath.upgrade())).expect("upgraded");
     }
 
     /// What the agent does: from what is there to what is wanted.

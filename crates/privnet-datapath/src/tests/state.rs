@@ -16,17 +16,17 @@ use crate::programs::Hook;
 use crate::{Datapath, KernelDump, purge, sys};
 
 /// Instances a and b on one host, c on another, all in one network and with their addresses.
-struct Scene {
-    one: Host,
-    two: Host,
-    a: Instance,
-    b: Instance,
-    c: Instance,
-    wanted: KernelNetwork,
+pub(super) struct Scene {
+    pub(super) one: Host,
+    pub(super) two: Host,
+    pub(super) a: Instance,
+    pub(super) b: Instance,
+    pub(super) c: Instance,
+    pub(super) wanted: KernelNetwork,
 }
 
 impl Scene {
-    fn new(hook: Hook) -> Self {
+    pub(super) fn new(hook: Hook) -> Self {
         let (mut one, mut two) = Host::pair(hook);
         let [a, b, c] = [1, 2, 3].map(Instance::new);
         let mut wanted = network(&[&a, &b], &[&c], two.vtep);
@@ -37,12 +37,13 @@ impl Scene {
         Self { one, two, a, b, c, wanted }
     }
 
-    fn is_as_wanted(&mut self) -> bool {
+    pub(super) fn is_as_wanted(&mut self) -> bool {
         let networks = [(vni(), self.wanted.clone())].into();
-        self.one.dump() == KernelDump { networks, strays: [].into(), underlay_mtu_bytes: Some(UNDERLAY_MTU_BYTES) }
+        let underlay_mtu_bytes = Some(UNDERLAY_MTU_BYTES);
+        self.one.dump() == KernelDump { networks, underlay_mtu_bytes, ..KernelDump::default() }
     }
 
-    fn by_hand(&mut self, change: impl FnOnce(&mut Datapath) + Send) {
+    pub(super) fn by_hand(&mut self, change: impl FnOnce(&mut Datapath) + Send) {
         self.one.with(|opened, _| change(&mut opened.datapath));
     }
 
@@ -55,13 +56,13 @@ impl Scene {
         assert!(self.is_as_wanted(), "{what}");
     }
 
-    fn all_reach_each_other(&self) -> bool {
+    pub(super) fn all_reach_each_other(&self) -> bool {
         let (a, b, c) = (&self.a, &self.b, &self.c);
         [(a, b), (a, c), (c, b)].into_iter().all(|(from, to)| from.namespace.can_ping(to.address))
     }
 }
 
-fn vni() -> Vni {
+pub(super) fn vni() -> Vni {
     Vni::from_random(100)
 }
 

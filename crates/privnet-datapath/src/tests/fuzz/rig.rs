@@ -17,8 +17,8 @@ use super::model::Way;
 use super::world::{self, Budget, PORTS, Target, Underlay, World, port_mac};
 use crate::DhcpRequest;
 use crate::layout::{
-    Counters, FdbKey, FdbTarget, KIND_VETH, MemberKey, Neighbor, NeighborKey, Network, OVERLAY_ROW, Port, RemoteMember,
-    VtepKey, vtep_octets,
+    Counters, FdbKey, FdbTarget, KIND_VETH, LAYOUT_VERSION, MemberKey, Neighbor, NeighborKey, Network, OVERLAY_ROW,
+    Port, RemoteMember, VtepKey, vtep_octets,
 };
 use crate::pins::Pins;
 use crate::programs::{Hook, Programs, Which};
@@ -84,7 +84,7 @@ impl Rig {
         let indexes: Vec<_> = (0..=FILLER).map(|port| device(&format!("port{port}"))).collect();
         let overlay_index = device("overlay");
         let pins = PinDir::new();
-        let folders = Pins::at(&pins.0);
+        let folders = Pins::at(&pins.0, LAYOUT_VERSION);
         folders.make().expect("folders");
         let mut programs =
             Programs::load_from(WITNESSED, &folders, Hook::Tcx, underlay.own_vtep(), BUM_COPIES_PER_SECOND)
