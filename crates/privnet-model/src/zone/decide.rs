@@ -483,7 +483,7 @@ impl Zone {
         loop {
             let [a, b, c, d, e, ..] = (world.random)().to_le_bytes();
             let mac = MacAddr::for_port([a, b, c, d, e]);
-            if !self.macs.contains(&mac) {
+            if !self.macs.contains_key(&mac) {
                 return mac;
             }
         }

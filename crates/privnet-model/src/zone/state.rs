@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ pub struct Zone {
     pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
     /// How many hosts can carry packets of each size, see [`crate::HostFacts::overlay_mtu_bytes`].
     pub(super) hosts_per_mtu: BTreeMap<u32, usize>,
-    pub(super) macs: HashSet<MacAddr>,
+    /// Whose port has each MAC address.
+    pub(super) macs: HashMap<MacAddr, InstanceId>,
     /// How many networks and carriages hold each VNI; one that is absent is free.
     pub(super) vni_holders: HashMap<Vni, u32>,
 }
@@ -159,7 +160,9 @@ impl Zone {
     /// What a pending operation waits for, network by network.
     pub fn awaited(&self, wait: &Wait) -> Vec<Applied> {
         match wait {
-            Wait::Applied(applied) => vec![*applied],
+            Wait::Applied(applied) => {
+                vec![Applied { port: applied.port.map(|port| self.where_it_is(port)), ..*applied }]
+            }
             Wait::Placed(id) => {
                 let Some(instance) = self.instances.get(id) else { return Vec::new() };
                 let applied = |port: &Arc<Port>| {
@@ -169,6 +172,12 @@ impl Zone {
                 self.ports_of_instance(*id).map(applied).collect()
             }
         }
+    }
+
+    /// A port with the host that is to have it now, if it still is one's: its instance may have been moved since.
+    fn where_it_is(&self, port: WaitPort) -> WaitPort {
+        let instance = self.macs.get(&port.mac).and_then(|instance| self.instances.get(instance));
+        WaitPort { host: instance.map_or(port.host, |instance| instance.host), ..port }
     }
 
     /// The hosts that may carry a network, which may have been deleted.
@@ -252,7 +261,7 @@ impl Zone {
             }
         }
         if let Some(after) = &row.after {
-            self.macs.insert(after.mac);
+            self.macs.insert(after.mac, after.instance);
             self.networks_of_instance.insert((after.instance, after.network));
             let host = self.instances.get(&after.instance).map(|instance| instance.host);
             if let (Some(segment), Some(host)) = (self.segments.get_mut(&after.network), host) {

@@ -235,6 +235,18 @@ fn a_network_that_is_detached_during_a_move_is_waited_for_by_the_detachment_alon
 }
 
 #[test]
+fn an_attachment_that_waits_for_a_dead_host_succeeds_where_the_instance_is_moved_to() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    Agent::connect(&server, "h1", acknowledge).leave(&server);
+    let _new = Agent::connect(&server, "h2", acknowledge);
+    let (network, web) = (server.network(managed(9)), server.instance("web", "h1"));
+    let attachment = server.attach(&network, &web);
+    assert_eq!(attachment["state"], "pending");
+    assert_eq!(server.ended(&server.move_to(&web, "h2"))["state"], "success");
+    assert_eq!(server.ended(&attachment)["state"], "success");
+}
+
+#[test]
 fn a_move_that_is_overtaken_by_another_ends_with_it() {
     let server = TestServer::start(Setup::AT_ONCE);
     let _old = Agent::connect(&server, "h1", acknowledge);

@@ -164,6 +164,25 @@ fn a_move_waits_for_every_port_at_its_new_place() {
 }
 
 #[test]
+fn what_was_pending_for_a_port_waits_for_it_where_it_is_now() {
+    let mut world = World::default();
+    let (network, instance) = (world.unmanaged(), world.instance_on(1));
+    let attachment = world.operation(&attach(network, instance));
+    let (from, to) = (world.host_of(instance), world.host(2));
+    let own_host = |world: &World, operation: &Operation| {
+        let OperationState::Pending { wait, .. } = operation.state else { panic!("not pending: {operation:?}") };
+        world.zone.awaited(&wait).iter().map(|awaited| awaited.port.map(|port| port.host)).collect::<Vec<_>>()
+    };
+    assert_eq!(own_host(&world, &attachment), [Some(from)]);
+    world.run(&move_to(instance, 2));
+    assert_eq!(own_host(&world, &attachment), [Some(to)]);
+    // A port that is gone has been where it was.
+    let detachment = world.operation(&Command::Detach { network, instance });
+    world.run(&move_to(instance, 1));
+    assert_eq!(own_host(&world, &detachment), [Some(to)]);
+}
+
+#[test]
 fn an_instance_without_ports_is_moved_at_once() {
     let mut world = World::default();
     let (instance, to) = (world.instance_on(1), world.host(2));
