@@ -174,9 +174,13 @@ impl Engine {
     /// Waits no more for the hosts that have not returned since the start.
     fn expect_no_return(&self) {
         if lock(&self.shared.hosts).expect_none() {
-            let networks = lock(&self.shared.tracker).networks();
-            networks.into_iter().for_each(|network| self.settle(network));
+            self.settle_all();
         }
+    }
+
+    fn settle_all(&self) {
+        let networks = lock(&self.shared.tracker).networks();
+        networks.into_iter().for_each(|network| self.settle(network));
     }
 
     /// Lets nobody else be the agent of the host with this name until the claim, and the link that it

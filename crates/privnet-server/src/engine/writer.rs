@@ -128,8 +128,12 @@ impl Writer {
             let mut published = engine.shared.zone.write().unwrap_or_else(PoisonError::into_inner);
             changes.iter().for_each(|change| published.apply(change));
         }
-        lock(&engine.shared.tracker).failed_at = None;
+        let has_failed = lock(&engine.shared.tracker).failed_at.take().is_some();
         engine.published(changes);
+        if has_failed {
+            // Nothing else tries again the ends that could not be kept.
+            engine.settle_all();
+        }
     }
 
     /// The store takes nothing now. An operation whose end could not be kept is followed again.

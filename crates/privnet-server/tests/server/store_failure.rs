@@ -128,6 +128,22 @@ fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
 }
 
 #[test]
+fn an_end_that_could_not_be_kept_is_not_forgotten_when_something_else_is_kept_first() {
+    let (server, is_full) = server(Setup::AT_ONCE);
+    let agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let operation = server.attach(&network, &web);
+    is_full.store(true, Ordering::Relaxed);
+    let generation = privnet_model::Generation(2);
+    agent.say(FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() });
+    wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
+    is_full.store(false, Ordering::Relaxed);
+    server.instance("other", "h1");
+    assert_eq!(server.ended(&operation)["state"], "success");
+}
+
+#[test]
 fn a_confirmation_that_cannot_be_kept_is_asked_for_again() {
     let (server, is_full) = server(Setup::AT_ONCE);
     let agent = Agent::connect(&server, "h1", acknowledge);
