@@ -10,6 +10,7 @@ mod crashes;
 mod dhcp;
 mod hosts;
 mod labs;
+mod lossless;
 mod moves;
 mod networks;
 mod repair;
