@@ -76,7 +76,7 @@ enum drop_reason {
 	DROP_TOO_SHORT, /* for its headers */
 	DROP_SPOOFED_MAC, /* the source is not the port's MAC address, or no port's behind that VTEP */
 	DROP_SPOOFED_ARP, /* ARP with another sender */
-	DROP_TAGGED, /* tags in a managed network that hide what is below */
+	DROP_TAGGED, /* tags or LLC in a managed network that hide what is below */
 	DROP_DHCP_QUEUE_FULL, /* the agent does not keep up */
 	DROP_ROGUE_DHCP, /* an instance as DHCP server in a managed network */
 	DROP_TOO_BIG, /* more than the network's MTU */

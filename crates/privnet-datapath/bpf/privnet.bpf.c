@@ -23,6 +23,16 @@ static __always_inline bool in_vlan(struct __sk_buff *skb)
 	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
 }
 
+/* Whether what might be IP or ARP is behind an LLC and SNAP header (RFC 1042), which some hosts take. */
+static __always_inline bool is_encapsulated(struct __sk_buff *skb, __be16 protocol)
+{
+	const __u8 snap[6] = { 0xaa, 0xaa, 0x03, 0x00, 0x00, 0x00 };
+	__u8 header[6];
+
+	return bpf_ntohs(protocol) < ETH_P_802_3_MIN && !bpf_skb_load_bytes(skb, ETH_HLEN, header, sizeof(header)) &&
+	       same(header, snap, sizeof(snap));
+}
+
 SEC("classifier")
 int from_port(struct __sk_buff *skb)
 {
@@ -51,7 +61,8 @@ int from_port(struct __sk_buff *skb)
 
 	if (network->managed && !in_vlan(skb)) {
 		/* A second tag, below which nothing could be checked. */
-		if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD))
+		if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD) ||
+		    is_encapsulated(skb, protocol))
 			return drop(row, DROP_TAGGED);
 		if (protocol == bpf_htons(ETH_P_IP)) {
 			switch (dhcp_side(skb)) {

@@ -123,7 +123,7 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
         return drop("spoofed-mac");
     }
     if network.managed && !in_vlan(input.tag) {
-        if TAGS.contains(&frame.ethertype()) {
+        if TAGS.contains(&frame.ethertype()) || frame.is_snap() {
             return drop("tagged");
         }
         match frame.dhcp_role() {
@@ -422,6 +422,11 @@ impl<'a> Frame<'a> {
 
     fn ethertype(&self) -> u16 {
         number(self.0, 12)
+    }
+
+    /// Ethernet II within 802.3 (RFC 1042): a length, LLC and SNAP without an organization.
+    fn is_snap(&self) -> bool {
+        self.ethertype() < 0x600 && self.0[ETHERNET_OCTETS..].starts_with(&[0xaa, 0xaa, 3, 0, 0, 0])
     }
 
     fn arp(&self) -> Option<Arp<'a>> {
