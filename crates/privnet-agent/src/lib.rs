@@ -21,4 +21,5 @@ mod tests;
 
 pub use config::{AgentConfig, ServerAddress, ServerAddressError};
 pub use copies::StateDirError;
+pub use privnet_datapath::{CountedPort, CountersError, HostCounters, PortCounters, read_counters};
 pub use run::{AgentError, purge, run};

@@ -1,10 +1,54 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
 
-use privnet_model::MacAddr;
+use privnet_model::{InstanceId, MacAddr};
 
-use crate::layout::{self, DROP_REASONS};
+use crate::error::Step;
+use crate::layout::{self, Counters, DROP_REASONS, LAYOUT_VERSION, Port};
+use crate::names::{Alias, port_device};
+use crate::netlink::Socket;
+use crate::pins::Pins;
+use crate::tables::{CounterTable, Table};
 use crate::{Datapath, KernelError};
+
+/// What passed this host, as its agent's programs have counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCounters {
+    /// Ports, by network and device.
+    pub ports: Vec<CountedPort>,
+    /// What the overlay brought for no port of this host.
+    pub overlay: PortCounters,
+}
+
+/// One port and what passed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountedPort {
+    /// Its network's VNI.
+    pub vni: u32,
+    /// Its device on this host.
+    pub device: String,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its instance, as the device says; `None` if there is no such device in this network namespace.
+    pub instance: Option<InstanceId>,
+    /// What passed it.
+    pub counters: PortCounters,
+}
+
+/// The counters of a host cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CountersError {
+    /// Nothing is pinned there.
+    #[error("no agent has run on this host with its eBPF pins in {0}")]
+    NoAgent(PathBuf),
+    /// What is pinned there is of another layout.
+    #[error("the agent with its eBPF pins in {0} is of another version; use that version's privnet")]
+    OtherVersion(PathBuf),
+    /// The kernel refuses a step.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
 
 /// What passed a port since it was filtered, as its instance sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,16 +92,53 @@ impl Datapath {
     }
 
     fn counters_of(&self, row: u32) -> Result<Option<PortCounters>, KernelError> {
-        let Some(by_processor) = self.tables.counters.get(row)? else { return Ok(None) };
-        let mut sum = PortCounters::default();
-        by_processor.into_iter().for_each(|counters| sum += counters);
-        sum.drops.retain(|_, frames| *frames > 0);
-        Ok(Some(sum))
+        Ok(self.tables.counters.get(row)?.map(sum))
     }
 }
 
-impl AddAssign<layout::Counters> for PortCounters {
-    fn add_assign(&mut self, more: layout::Counters) {
+/// Reads the counters of the agent that has its pins in this folder, whether it is running or not.
+///
+/// # Errors
+/// No agent has pinned anything there, or one of another version has, or the kernel refuses a step.
+pub fn read_counters(pin_dir: &Path) -> Result<HostCounters, CountersError> {
+    let pins = Pins::at(pin_dir, LAYOUT_VERSION);
+    if !pins.maps().exists() {
+        return Err(match pins.has_other_maps()? {
+            true => CountersError::OtherVersion(pin_dir.to_owned()),
+            false => CountersError::NoAgent(pin_dir.to_owned()),
+        });
+    }
+    let ports: Table<u32, Port> = Table::pinned(&pins, "ports")?;
+    let counters = CounterTable::pinned(&pins)?;
+    let sum_of = |row| Ok::<_, KernelError>(sum(counters.get(row)?.unwrap_or_default()));
+    let instances = instances()?;
+    let counted = |(index, port): (u32, Port)| {
+        let mac = MacAddr::from(port.mac);
+        let instance = instances.get(&index).copied();
+        Ok(CountedPort { vni: port.vni, device: port_device(mac), mac, instance, counters: sum_of(index)? })
+    };
+    let mut ports = ports.entries()?.into_iter().map(counted).collect::<Result<Vec<_>, KernelError>>()?;
+    ports.sort_by(|one, other| (one.vni, &one.device).cmp(&(other.vni, &other.device)));
+    Ok(HostCounters { ports, overlay: sum_of(layout::OVERLAY_ROW)? })
+}
+
+/// The instances of ports, by the indexes of their devices.
+fn instances() -> Result<BTreeMap<u32, InstanceId>, KernelError> {
+    let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
+    let links = netlink.links().step(format_args!("read this host's devices"))?;
+    Ok(links.iter().filter_map(|link| Some((link.index, Alias::of(link)?.spec.instance))).collect())
+}
+
+/// What all processors have counted together.
+fn sum(by_processor: Vec<Counters>) -> PortCounters {
+    let mut sum = PortCounters::default();
+    by_processor.into_iter().for_each(|counters| sum += counters);
+    sum.drops.retain(|_, frames| *frames > 0);
+    sum
+}
+
+impl AddAssign<Counters> for PortCounters {
+    fn add_assign(&mut self, more: Counters) {
         self.sent_frames += more.sent_frames;
         self.sent_octets += more.sent_octets;
         self.received_frames += more.received_frames;

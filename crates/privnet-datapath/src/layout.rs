@@ -160,6 +160,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_drop_reason_is_explained_to_users() {
+        let usage = include_str!("../../../docs/usage.md");
+        let rows = usage.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ").map(|(name, _)| name));
+        let explained: Vec<_> = rows.filter(|name| DROP_REASONS.contains(name)).collect();
+        assert_eq!(explained, DROP_REASONS);
+    }
+
     /// The programs' types have no trace of an enum that only gives numbers to constants.
     #[test]
     fn every_drop_reason_has_its_name() {

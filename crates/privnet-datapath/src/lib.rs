@@ -32,7 +32,7 @@ mod tables;
 mod tests;
 mod underlay;
 
-pub use counters::PortCounters;
+pub use counters::{CountedPort, CountersError, HostCounters, PortCounters, read_counters};
 pub use datapath::{Datapath, DatapathConfig, Opened};
 pub use dhcp::{DhcpRequest, DhcpRequests};
 pub use error::{ApplyError, DumpError, KernelError, OpenError};

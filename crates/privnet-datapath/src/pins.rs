@@ -88,6 +88,11 @@ impl Pins {
         removed.map(drop).step(format_args!("remove {}", path.display()))
     }
 
+    /// Whether there are maps of other layout versions; a folder that does not exist has none.
+    pub(crate) fn has_other_maps(&self) -> Result<bool, KernelError> {
+        Ok(self.map_dirs()?.into_iter().any(|dir| dir != self.maps()))
+    }
+
     /// Removes the maps of other layout versions.
     pub(crate) fn remove_other_maps(&self) -> Result<(), KernelError> {
         for dir in self.map_dirs()?.into_iter().filter(|dir| *dir != self.maps()) {

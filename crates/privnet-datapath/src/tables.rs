@@ -4,13 +4,14 @@ use std::borrow::Borrow;
 use std::io;
 use std::os::fd::AsFd;
 
-use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuHashMap};
+use aya::maps::{HashMap, IterableMap, Map, MapData, MapError, PerCpuHashMap};
 use aya::{Ebpf, Pod};
 
 use crate::error::Step;
 use crate::layout::{
     Counters, FdbKey, FdbTarget, MemberKey, Neighbor, NeighborKey, Network, Port, RemoteMember, VtepKey,
 };
+use crate::pins::Pins;
 use crate::{KernelError, sys};
 
 /// All maps that the programs look things up in.
@@ -54,6 +55,12 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
         Ok(Self { name, map })
     }
 
+    /// The one that an agent has pinned.
+    pub(crate) fn pinned(pins: &Pins, name: &'static str) -> Result<Self, KernelError> {
+        let map = MapData::from_pin(pins.maps().join(name)).map(Map::HashMap).and_then(HashMap::try_from);
+        Ok(Self { name, map: map.step(format_args!("open the eBPF map {name}"))? })
+    }
+
     pub(crate) fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
         let found = if_there(self.map.get(key, 0));
         found.step(format_args!("read the eBPF map {}", self.name))
@@ -83,6 +90,12 @@ impl CounterTable {
     fn take(object: &mut Ebpf) -> Result<Self, KernelError> {
         let map = object.take_map("counters").ok_or(MapError::ElementNotFound);
         Ok(Self(map.and_then(PerCpuHashMap::try_from).step(format_args!("use the eBPF map counters"))?))
+    }
+
+    /// The one that an agent has pinned.
+    pub(crate) fn pinned(pins: &Pins) -> Result<Self, KernelError> {
+        let map = MapData::from_pin(pins.maps().join("counters")).map(Map::PerCpuHashMap);
+        Ok(Self(map.and_then(PerCpuHashMap::try_from).step(format_args!("open the eBPF map counters"))?))
     }
 
     /// Lets it be counted, from zero if it was not.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use daemon::{AgentArgs, LabCommand};
+pub(crate) use daemon::{AgentArgs, CountersArgs, LabCommand};
 pub(crate) use network::{NetworkCommand, NetworkFields};
 
 use crate::exit::{EXIT_CODES, Failure};
@@ -68,6 +68,13 @@ pub(crate) enum Command {
   privnet agent --vtep 192.0.2.11
   privnet agent --purge              remove everything of privnet from this host")]
     Agent(AgentArgs),
+    /// Show what passed this host's ports, and what was dropped and why
+    ///
+    /// Read from the kernel, whether the agent is running or not.
+    #[command(after_help = "Examples:
+  privnet counters
+  privnet counters --output json")]
+    Counters(CountersArgs),
     /// Create, list, show, change and delete networks
     #[command(subcommand, visible_alias = "net", arg_required_else_help = true)]
     Network(NetworkCommand),
@@ -277,7 +284,7 @@ fn flag(matches: &ArgMatches, name: &str) -> Option<String> {
     let setting_flags_only = |sub: &ArgMatches| flag(sub, name);
     // `--name` and others mean something else outside of the daemons' commands.
     match matches.subcommand() {
-        Some(("up" | "server" | "agent", sub)) => setting_flags_only(sub).or_else(here),
+        Some(("up" | "server" | "agent" | "counters", sub)) => setting_flags_only(sub).or_else(here),
         Some((_, sub)) if is_global(name) => setting_flags_only(sub).or_else(here),
         Some(_) => None,
         None => here(),
@@ -289,7 +296,7 @@ fn is_global(name: &str) -> bool {
 }
 
 fn describe_settings(command: ClapCommand) -> ClapCommand {
-    let takes_settings = matches!(command.get_name(), "privnet" | "up" | "server" | "agent");
+    let takes_settings = matches!(command.get_name(), "privnet" | "up" | "server" | "agent" | "counters");
     command.mut_args(|arg| if takes_settings { describe_setting(arg) } else { arg }).mut_subcommands(describe_settings)
 }
 

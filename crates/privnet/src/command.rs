@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod counters;
 mod daemon;
 mod host;
 mod instance;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Server(_) => daemon::server(settings),
         Command::Agent(agent) if agent.purge => daemon::purge(settings),
         Command::Agent(_) => daemon::agent(settings),
+        Command::Counters(_) => counters::run(settings),
         Command::Network(command) => network::run(command, &context()?),
         Command::Instance(command) => instance::run(command, &context()?),
         Command::Attach { port, ip, wait } => port::attach(&port, ip.as_deref(), wait, &context()?),

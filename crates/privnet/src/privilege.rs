@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 /// `CAP_SYS_ADMIN`, needed to enter instances' namespaces, allows eBPF as well.
 const NEEDED: [(&str, u64); 2] = [("CAP_NET_ADMIN", 1 << 12), ("CAP_SYS_ADMIN", 1 << 21)];
 
-/// Refuses to go on without what makes devices and loads eBPF programs.
+/// Refuses to go on without what makes devices, loads eBPF programs and reads what these have pinned.
 ///
 /// # Errors
 /// A capability is missing; the message names it.
@@ -22,7 +22,7 @@ pub(crate) fn require(command: &str) -> Result<(), Failure> {
         ref missing => Err(Failure::say(
             Exit::Failure,
             format_args!(
-                "{command} makes network devices and loads eBPF programs: run it as root (missing: {})",
+                "{command} works with network devices and eBPF programs: run it as root (missing: {})",
                 missing.join(", ")
             ),
         )),

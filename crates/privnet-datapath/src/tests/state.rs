@@ -13,7 +13,7 @@ use super::lab::{Host, Instance, Namespace, UNDERLAY_MTU_BYTES, config, network}
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, port_device};
 use crate::programs::Hook;
-use crate::{Datapath, KernelDump, purge, sys};
+use crate::{CountersError, Datapath, KernelDump, purge, read_counters, sys};
 
 /// Instances a and b on one host, c on another, all in one network and with their addresses.
 pub(super) struct Scene {
@@ -369,6 +369,24 @@ fn maps_of_another_layout_are_not_kept() {
     scene.one.reopen();
     assert_eq!([mine, other, theirs].map(|dir| dir.exists()), [true, false, true]);
     assert!(scene.is_as_wanted());
+}
+
+#[test]
+fn counters_are_read_from_maps_of_this_layout_alone() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let read = |host: &Host| host.namespace.within(|| read_counters(&host.pins.0));
+    let (a, counters) = (scene.a.mac, scene.one.counters(scene.a.mac));
+    let all = read(&scene.one).expect("read");
+    let of_a = all.ports.iter().find(|port| port.mac == a).expect("counted");
+    assert_eq!((of_a.vni, &of_a.device, &of_a.counters), (vni().get(), &port_device(a), &counters));
+    assert_eq!(of_a.instance, Some(scene.a.port().spec.instance));
+    assert_eq!(all.ports.len(), 2);
+    scene.one.close();
+    let pins = scene.one.pins.0.clone();
+    std::fs::remove_dir_all(pins.join(format!("v{LAYOUT_VERSION}"))).expect("removed");
+    assert!(matches!(read(&scene.one), Err(CountersError::NoAgent(dir)) if dir == pins));
+    std::fs::create_dir(pins.join("v0")).expect("made");
+    assert!(matches!(read(&scene.one), Err(CountersError::OtherVersion(dir)) if dir == pins));
 }
 
 mod refusals {

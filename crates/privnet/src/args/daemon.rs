@@ -63,6 +63,13 @@ pub(crate) struct AgentArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CountersArgs {
+    /// The folder of the agent's eBPF pins
+    #[arg(long, value_name = "DIR")]
+    bpf_dir: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     server: ServerArgs,
