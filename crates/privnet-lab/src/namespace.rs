@@ -107,7 +107,15 @@ impl Namespace {
     /// # Errors
     /// There is no such device, or the kernel refuses the frame.
     pub fn send_frame(&self, device: &str, frame: &[u8]) -> Result<()> {
-        self.within(|| frame::send(device, frame)).with_context(|| format!("cannot send a frame by {device}"))
+        self.send_frames(device, [frame])
+    }
+
+    /// Sends Ethernet frames by a device in it, one after the other, until there are no more.
+    ///
+    /// # Errors
+    /// As [`send_frame`](Self::send_frame).
+    pub fn send_frames<F: AsRef<[u8]>>(&self, device: &str, frames: impl IntoIterator<Item = F> + Send) -> Result<()> {
+        self.within(|| frame::send(device, frames)).with_context(|| format!("cannot send a frame by {device}"))
     }
 
     /// Its devices, as `ip -details -json link` describes them.

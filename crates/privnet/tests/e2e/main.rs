@@ -8,6 +8,7 @@ mod cli;
 mod concurrency;
 mod crashes;
 mod dhcp;
+mod hostile;
 mod hosts;
 mod labs;
 mod lossless;
