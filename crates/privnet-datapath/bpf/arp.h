@@ -63,7 +63,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct arp_ipv4 *ar
 	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN, &reply, sizeof(reply), 0))
 		return drop(row, DROP_TOO_SHORT);
-	count_sent(row, skb);
+	count_sent(row, skb->len);
 	if (row) {
 		row->arp_replies++;
 		row->received_frames++;

@@ -19,11 +19,11 @@ static __always_inline int drop_from(__u32 ifindex, enum drop_reason reason)
 	return drop(bpf_map_lookup_elem(&counters, &ifindex), reason);
 }
 
-static __always_inline void count_sent(struct counters *row, struct __sk_buff *skb)
+static __always_inline void count_sent(struct counters *row, __u32 octets)
 {
 	if (row) {
 		row->sent_frames++;
-		row->sent_octets += skb->len;
+		row->sent_octets += octets;
 	}
 }
 

@@ -12,8 +12,11 @@
 /* This host's own, as struct bpf_tunnel_key has it: one of the two, and 0 for the other. */
 const volatile __u32 local_vtep_ipv4 = 0; /* the host's byte order */
 const volatile __u32 local_vtep_ipv6[4] = {};
-/* Set before they are attached, and again when that device has been made anew. */
-volatile __u32 overlay_ifindex;
+/* Set before they are attached, and again when one of the devices has been made anew. */
+volatile struct {
+	__u32 overlay; /* leads to other hosts by the offload lane */
+	__u32 route; /* routes are looked up as if from there; 0: no fast lane */
+} devices;
 
 static __always_inline bool set_tunnel(struct __sk_buff *skb, __u32 vni, const __u8 *vtep)
 {
@@ -32,17 +35,23 @@ static __always_inline bool set_tunnel(struct __sk_buff *skb, __u32 vni, const _
 	return !bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags);
 }
 
+/* Writes an IPv4 address, in the host's byte order, as the maps have it. */
+static __always_inline void set_ipv4(__u8 *vtep, __u32 address)
+{
+	vtep[10] = vtep[11] = 0xff;
+	vtep[12] = address >> 24;
+	vtep[13] = address >> 16;
+	vtep[14] = address >> 8;
+	vtep[15] = address;
+}
+
 /* Which host sent a frame that came by the overlay device, and in which network. */
 static __always_inline bool get_tunnel(struct __sk_buff *skb, struct vtep_key *source)
 {
 	struct bpf_tunnel_key key = {};
 
 	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
-		source->address[10] = source->address[11] = 0xff;
-		source->address[12] = key.remote_ipv4 >> 24;
-		source->address[13] = key.remote_ipv4 >> 16;
-		source->address[14] = key.remote_ipv4 >> 8;
-		source->address[15] = key.remote_ipv4;
+		set_ipv4(source->address, key.remote_ipv4);
 	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
 		__builtin_memcpy(source->address, key.remote_ipv6, sizeof(source->address));
 	} else {
@@ -98,6 +107,6 @@ static long flood_to_vtep(__u32 slot, struct flood *flood)
 	struct remote_member *member = bpf_map_lookup_elem(&remote_members, &key);
 
 	if (member && set_tunnel(flood->skb, flood->vni, member->vtep))
-		bpf_clone_redirect(flood->skb, overlay_ifindex, 0);
+		bpf_clone_redirect(flood->skb, devices.overlay, 0);
 	return 0;
 }

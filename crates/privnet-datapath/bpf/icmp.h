@@ -117,7 +117,7 @@ static __always_inline bool too_big(struct __sk_buff *skb, __be16 protocol, __u3
 	octets = segment_octets(skb, protocol);
 	if (octets)
 		return octets > mtu;
-	return bpf_check_mtu(skb, overlay_ifindex, &octets, 0, BPF_MTU_CHK_SEGS);
+	return bpf_check_mtu(skb, devices.overlay, &octets, 0, BPF_MTU_CHK_SEGS);
 }
 
 static __always_inline __u16 folded(__u64 sum)

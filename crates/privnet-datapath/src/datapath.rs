@@ -11,12 +11,13 @@ use crate::dhcp::DhcpRequests;
 use crate::dump::{PortDevice, Snapshot};
 use crate::error::Step;
 use crate::events::LinkEvents;
+use crate::fast_lane::{self, FastLane};
 use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
-use crate::names::{Alias, OVERLAY_DEVICE, port_of_device};
+use crate::names::{Alias, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
 use crate::overlay::{self, Overlay};
 use crate::pins::{PinnedMaps, Pins};
-use crate::programs::{Hook, Programs, Version, Which};
+use crate::programs::{Devices, Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
 use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
@@ -56,7 +57,8 @@ pub struct Datapath {
     pub(crate) programs: Programs,
     vtep: IpAddr,
     overlay: Overlay,
-    pub(crate) overlay_ifindex: u32,
+    fast_lane: FastLane,
+    pub(crate) devices: Devices,
     pins: Pins,
     pinned: PinnedMaps,
     /// The folder of the pins, which is no other agent's meanwhile.
@@ -83,18 +85,20 @@ impl Datapath {
         let taken = pins.take()?;
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes, is_ipv6: vtep.is_ipv6() };
-        let mut programs = Programs::load(&pins, hook, vtep, config.bum_copies_per_second)?;
+        let mut programs = Programs::load(&pins, hook, config)?;
         let tables = Tables::take(programs.object())?;
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
         let pinned = PinnedMaps::open(&pins)?;
+        let (fast_lane, devices) = (FastLane::new(vtep, &pins), Devices::default());
         let mut datapath =
-            Self { netlink, tables, programs, vtep, overlay, overlay_ifindex: 0, pins, pinned, _taken: taken };
+            Self { netlink, tables, programs, vtep, overlay, fast_lane, devices, pins, pinned, _taken: taken };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         let overlay = datapath.set_up_overlay()?;
+        datapath.set_up_route_device()?;
         datapath.upgrade_ports()?;
         if overlay == Version::Loaded {
-            datapath.pins.remove_other_maps()?;
+            datapath.upgrade_underlay()?;
         }
         Ok(Opened { datapath, dhcp_requests, sender: FrameSender::open()?, link_events, underlay_mtu_bytes })
     }
@@ -103,8 +107,8 @@ impl Datapath {
     /// which program: one that judges by other maps goes on until ours hold as much.
     fn set_up_overlay(&mut self) -> Result<Version, KernelError> {
         let device = self.overlay.make(&mut self.netlink)?;
-        self.programs.set_overlay(device.index)?;
-        self.overlay_ifindex = device.index;
+        self.devices.overlay = device.index;
+        self.programs.set_devices(self.devices)?;
         let mut version = self.programs.on(&mut self.netlink, Which::FromOverlay, &device)?;
         if version != Version::OtherMaps {
             self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
@@ -112,6 +116,24 @@ impl Datapath {
         }
         self.overlay.set_up(&mut self.netlink, &device)?;
         Ok(version)
+    }
+
+    /// Makes the device that routes are looked up from, or takes the one that is there.
+    fn set_up_route_device(&mut self) -> Result<(), KernelError> {
+        self.devices.route = fast_lane::make_route_device(&mut self.netlink)?.index;
+        self.programs.set_devices(self.devices)
+    }
+
+    /// Lets frames in by the fast lane where those of these hosts come from.
+    fn follow_routes(&mut self, links: &[Link], vteps: &[(VtepKey, u32)]) -> Result<(), KernelError> {
+        self.fast_lane.follow(&mut self.netlink, &mut self.programs, links, vteps)
+    }
+
+    /// From now on nothing judges by other maps any more what the underlay brings.
+    fn upgrade_underlay(&mut self) -> Result<(), KernelError> {
+        let (links, vteps) = (self.links()?, self.tables.vteps.entries()?);
+        self.follow_routes(&links, &vteps)?;
+        self.pins.remove_other_maps()
     }
 
     /// Puts the loaded program in the place of those that judge by the same maps. What judges by other maps
@@ -155,7 +177,7 @@ impl Datapath {
     fn repair_overlay(&mut self, links: &[Link]) -> Result<Version, KernelError> {
         let device = links.iter().find(|link| link.name == OVERLAY_DEVICE);
         if let Some(device) = device
-            && device.index == self.overlay_ifindex
+            && device.index == self.devices.overlay
             && device.is_up
             && self.overlay.is_made(device)
         {
@@ -184,6 +206,18 @@ impl Datapath {
         Ok(Some(underlay_mtu_bytes))
     }
 
+    /// The same for the device that routes are looked up from.
+    fn repair_route_device(&mut self, links: &[Link]) -> Result<(), KernelError> {
+        let is_there =
+            |link: &Link| link.index == self.devices.route && fast_lane::is_route_device(link) && link.forwards_ipv4;
+        if links.iter().any(is_there) {
+            return Ok(());
+        }
+        self.set_up_route_device()?;
+        warn!(device = ROUTE_DEVICE, "somebody else had changed or removed the device for routes; repaired");
+        Ok(())
+    }
+
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         if self.pinned.repair()? {
             warn!("somebody else had removed pins of eBPF maps; repaired");
@@ -191,6 +225,12 @@ impl Datapath {
         let mut links = self.links()?;
         let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
         let overlay = self.repair_overlay(&links)?;
+        self.repair_route_device(&links)?;
+        let vteps = self.tables.vteps.entries()?;
+        // An earlier version's maps know all hosts, ours only those that have been entered so far.
+        if overlay != Version::OtherMaps {
+            self.follow_routes(&links, &vteps)?;
+        }
         let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
             mac,
@@ -205,7 +245,7 @@ impl Datapath {
             networks: self.tables.networks.entries()?,
             fdb: self.tables.fdb.entries()?,
             neighbors: self.tables.neighbors.entries()?,
-            vteps: self.tables.vteps.entries()?,
+            vteps,
             local_members: self.tables.local_members.entries()?,
             remote_members: self.tables.remote_members.entries()?,
             is_outdated: overlay == Version::OtherMaps,
@@ -302,6 +342,6 @@ impl Kernel for Datapath {
         if let Some(device) = overlay::find(&mut self.netlink)? {
             self.programs.attach(&mut self.netlink, Which::FromOverlay, &device)?;
         }
-        Ok(self.pins.remove_other_maps()?)
+        Ok(self.upgrade_underlay()?)
     }
 }

@@ -13,6 +13,7 @@ mod dhcp;
 mod dump;
 mod error;
 mod events;
+mod fast_lane;
 mod kernel;
 mod layout;
 mod members;

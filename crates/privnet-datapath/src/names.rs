@@ -7,6 +7,8 @@ use crate::netlink::Link;
 
 /// The device by which frames reach and leave the overlay.
 pub(crate) const OVERLAY_DEVICE: &str = "pnvxlan";
+/// The device from which the programs look up routes. No frame ever passes it.
+pub(crate) const ROUTE_DEVICE: &str = "pnroute";
 const PREFIX: &str = "pn";
 
 /// The MTU of the host side of a port. It is none for its network: what is too big for that is to come as
@@ -27,6 +29,11 @@ pub(crate) fn port_of_device(name: &str) -> Option<MacAddr> {
     let number = digits.bytes().all(lower_hex).then(|| u64::from_str_radix(digits, 16).ok()).flatten()?;
     let [_, _, _, octets @ ..] = number.to_be_bytes();
     Some(MacAddr::for_port(octets))
+}
+
+/// Whether a device of this name is one of those that we make.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == OVERLAY_DEVICE || name == ROUTE_DEVICE || port_of_device(name).is_some()
 }
 
 /// The most octets of an interface alias (IFALIASZ less the NUL at its end).

@@ -4,6 +4,7 @@
 mod filter;
 mod link;
 mod message;
+mod route;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,6 +20,10 @@ pub(crate) use message::{Attributes, Message, Messages};
 const BUFFER_OCTETS: usize = 64 * 1024;
 /// A dump that other changes keep interrupting is given up then.
 const DUMP_TRIES: u32 = 16;
+
+/// Of those that have an answer each: the kernel counts a page or two for it, and by default 208 KiB for a
+/// socket.
+const REQUESTS_AT_ONCE: usize = 24;
 
 const NETLINK_CAP_ACK: libc::c_int = 10;
 const NETLINK_EXT_ACK: libc::c_int = 11;

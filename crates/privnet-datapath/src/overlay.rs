@@ -10,6 +10,10 @@ use crate::error::Step;
 use crate::names::OVERLAY_DEVICE;
 use crate::netlink::{Link, NetlinkError, Socket, Vxlan};
 
+/// The dynamic ports, as RFC 7348 section 5 recommends: the programs' fast lane chooses from the same ones
+/// (bpf/fast_lane.h). The kernel never takes the last.
+pub(crate) const SOURCE_PORTS: [u16; 2] = [49152, 65535];
+
 /// What the overlay device shall be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Overlay {
@@ -40,7 +44,8 @@ impl Overlay {
     fn is_right(&self, device: &Link) -> bool {
         let is_right = |vxlan: Vxlan| {
             let takes_all = vxlan.takes_zero_checksums || !self.is_ipv6;
-            vxlan.port == self.vxlan_port && vxlan.has_metadata && takes_all
+            let is_sender = vxlan.has_metadata && vxlan.source_ports == SOURCE_PORTS;
+            vxlan.port == self.vxlan_port && is_sender && takes_all
         };
         device.vxlan.is_some_and(is_right)
     }
@@ -58,7 +63,8 @@ impl Overlay {
             deleted.step(format_args!("remove device {OVERLAY_DEVICE}"))?;
         }
         let port = self.vxlan_port;
-        let vxlan = Vxlan { port, has_metadata: true, takes_zero_checksums: self.is_ipv6 };
+        let source_ports = SOURCE_PORTS;
+        let vxlan = Vxlan { port, source_ports, has_metadata: true, takes_zero_checksums: self.is_ipv6 };
         let made = netlink.add_vxlan(OVERLAY_DEVICE, vxlan, self.mtu_bytes);
         let made = made.map_err(|error| self.explain(netlink, error));
         made.step(format_args!("make device {OVERLAY_DEVICE} for VXLAN on UDP port {port}"))?;

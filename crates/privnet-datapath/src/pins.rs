@@ -1,5 +1,8 @@
 //! Where eBPF objects outlive the agent: `links/DEVICE` for what is attached, `vN/MAP` for the maps of
 //! layout version N, in a folder of the BPF file system.
+//!
+//! Of devices that are not ours, `links/underlay-INDEX` is the link, or a folder if we have attached a filter;
+//! a folder `clsact` in it says that the queueing discipline is ours, too.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -19,6 +22,7 @@ use crate::error::Step;
 /// Where the BPF file system is mounted by convention.
 const BPF_DIR: &str = "/sys/fs/bpf";
 const LINKS: &str = "links";
+const UNDERLAY_PREFIX: &str = "underlay-";
 
 /// The folder of one agent's pins.
 #[derive(Debug, Clone)]
@@ -81,11 +85,43 @@ impl Pins {
         self.links().join(device)
     }
 
-    /// Removes the link of this device's program, if it is there.
-    pub(crate) fn remove_link(&self, device: &str) -> Result<(), KernelError> {
-        let path = self.link(device);
-        let removed = if_there(fs::remove_file(&path));
-        removed.map(drop).step(format_args!("remove {}", path.display()))
+    /// Where the link of the program on a device that is not ours is, or would be.
+    pub(crate) fn underlay_link(&self, ifindex: u32) -> PathBuf {
+        self.links().join(format!("{UNDERLAY_PREFIX}{ifindex}"))
+    }
+
+    /// The indexes of the devices, not ours, to which a program is attached or was about to be.
+    pub(crate) fn underlay_devices(&self) -> Result<Vec<u32>, KernelError> {
+        let names = names(&self.links()).step(format_args!("read the folder {}", self.links().display()))?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix(UNDERLAY_PREFIX)?.parse().ok()).collect())
+    }
+
+    /// Notes that a device which is not ours has a filter of ours.
+    pub(crate) fn note_guest_filter(&self, ifindex: u32) -> io::Result<()> {
+        fs::create_dir_all(self.underlay_link(ifindex))
+    }
+
+    pub(crate) fn has_guest_filter(&self, ifindex: u32) -> bool {
+        self.underlay_link(ifindex).is_dir()
+    }
+
+    /// Notes that a device which is not ours has its clsact queueing discipline from us.
+    pub(crate) fn note_guest_clsact(&self, ifindex: u32) -> io::Result<()> {
+        fs::create_dir_all(self.guest_clsact(ifindex))
+    }
+
+    pub(crate) fn has_guest_clsact(&self, ifindex: u32) -> bool {
+        self.guest_clsact(ifindex).is_dir()
+    }
+
+    fn guest_clsact(&self, ifindex: u32) -> PathBuf {
+        self.underlay_link(ifindex).join("clsact")
+    }
+
+    /// Removes the link of the program on a device that is not ours, or what was noted about its filter.
+    pub(crate) fn remove_underlay_link(&self, ifindex: u32) -> Result<(), KernelError> {
+        let path = self.underlay_link(ifindex);
+        if path.is_dir() { remove_tree(&path).map(drop) } else { remove_pin(&path) }
     }
 
     /// Whether there are maps of other layout versions; a folder that does not exist has none.
@@ -171,6 +207,11 @@ fn mount_bpf() -> io::Result<()> {
 fn is_on_bpf(dir: &Path) -> nix::Result<bool> {
     let existing = dir.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(dir);
     Ok(statfs(existing)?.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Removes a pin, if it is there.
+pub(crate) fn remove_pin(path: &Path) -> Result<(), KernelError> {
+    if_there(fs::remove_file(path)).map(drop).step(format_args!("remove {}", path.display()))
 }
 
 fn remove_tree(dir: &Path) -> Result<bool, KernelError> {

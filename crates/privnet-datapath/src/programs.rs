@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::maps::{Array, MapError};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -16,28 +17,30 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 
-use crate::KernelError;
 use crate::error::Step;
 use crate::netlink::{Link, Socket};
-use crate::pins::Pins;
+use crate::pins::{Pins, remove_pin};
 use crate::sys;
+use crate::{DatapathConfig, KernelError};
 
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/privnet.bpf.o"));
 
-/// How from_overlay is attached.
+/// How programs are attached, but for from_port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
     /// By a pinned link (tcx, Linux 6.6), which nobody removes by accident.
     Tcx,
-    /// As a filter of the clsact queueing discipline, which the device owns.
+    /// As a filter of the device's clsact queueing discipline.
     Clsact,
 }
 
 /// Which program.
+#[expect(clippy::enum_variant_names, reason = "as the object has them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     FromPort,
     FromOverlay,
+    FromUnderlay,
 }
 
 /// Which version of a program a device has, the one to go by last.
@@ -54,12 +57,25 @@ pub(crate) enum Version {
     Loaded,
 }
 
+/// Our devices that the programs must know: `devices` in bpf/deliver.h.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Devices {
+    pub(crate) overlay: u32,
+    /// 0 as long as frames shall not take the fast lane.
+    pub(crate) route: u32,
+}
+
+// SAFETY: numbers without padding, valid whatever their octets.
+unsafe impl aya::Pod for Devices {}
+
 /// The loaded programs.
 pub(crate) struct Programs {
     object: Ebpf,
     from_port: Loaded,
     from_overlay: Loaded,
-    overlay_hook: Hook,
+    from_underlay: Loaded,
+    hook: Hook,
     pins: Pins,
 }
 
@@ -93,45 +109,42 @@ impl Which {
         match self {
             Self::FromPort => "from_port",
             Self::FromOverlay => "from_overlay",
+            Self::FromUnderlay => "from_underlay",
         }
     }
 }
 
 impl Programs {
     /// Loads them, with the maps that are pinned or new ones.
-    pub(crate) fn load(
-        pins: &Pins,
-        overlay_hook: Hook,
-        vtep: IpAddr,
-        bum_copies_per_second: u32,
-    ) -> Result<Self, KernelError> {
-        Self::load_from(OBJECT, pins, overlay_hook, vtep, bum_copies_per_second)
+    pub(crate) fn load(pins: &Pins, hook: Hook, config: &DatapathConfig) -> Result<Self, KernelError> {
+        Self::load_from(OBJECT, pins, hook, config)
     }
 
     /// Loads them from an object that has them.
     pub(crate) fn load_from(
         bytes: &[u8],
         pins: &Pins,
-        overlay_hook: Hook,
-        vtep: IpAddr,
-        bum_copies_per_second: u32,
+        hook: Hook,
+        config: &DatapathConfig,
     ) -> Result<Self, KernelError> {
-        let (ipv4, ipv6) = match vtep {
+        let (ipv4, ipv6) = match config.vtep {
             IpAddr::V4(vtep) => (u32::from(vtep), [0; 16]),
             IpAddr::V6(vtep) => (0, vtep.octets()),
         };
-        let bum_copy_ns = SECOND_NS.checked_div(bum_copies_per_second.into()).unwrap_or(0);
+        let bum_copy_ns = SECOND_NS.checked_div(config.bum_copies_per_second.into()).unwrap_or(0);
         let mut object = EbpfLoader::new()
             .default_map_pin_directory(pins.maps())
             .override_global("local_vtep_ipv4", &ipv4, true)
             .override_global("local_vtep_ipv6", &ipv6, true)
+            .override_global("vxlan_port", &config.vxlan_port, true)
             .override_global("bum_copy_ns", &bum_copy_ns, true)
             .load(bytes)
             .step(format_args!("load the eBPF object"))?;
         let pinned = pins.map_ids()?;
         let from_port = load(&mut object, Which::FromPort, &pinned)?;
         let from_overlay = load(&mut object, Which::FromOverlay, &pinned)?;
-        Ok(Self { object, from_port, from_overlay, overlay_hook, pins: pins.clone() })
+        let from_underlay = load(&mut object, Which::FromUnderlay, &pinned)?;
+        Ok(Self { object, from_port, from_overlay, from_underlay, hook, pins: pins.clone() })
     }
 
     /// The object, to take the maps from.
@@ -139,17 +152,24 @@ impl Programs {
         &mut self.object
     }
 
-    /// Tells the programs which device leads to the overlay.
-    pub(crate) fn set_overlay(&mut self, ifindex: u32) -> Result<(), KernelError> {
+    /// Pins a program, to be attached by somebody else.
+    #[cfg(test)]
+    pub(crate) fn pin(&mut self, which: Which, path: &std::path::Path) {
+        program(&mut self.object, which).expect("in the object").pin(path).expect("pinned");
+    }
+
+    /// Tells the programs which devices are ours.
+    pub(crate) fn set_devices(&mut self, devices: Devices) -> Result<(), KernelError> {
         let variables = self.object.map_mut(".bss").ok_or(MapError::ElementNotFound);
-        let set = variables.and_then(Array::try_from).and_then(|mut variables| variables.set(0, ifindex, 0));
-        set.step(format_args!("tell the eBPF programs the overlay device's index"))
+        let set = variables.and_then(Array::try_from).and_then(|mut variables| variables.set(0, devices, 0));
+        set.step(format_args!("tell the eBPF programs the indexes of our devices"))
     }
 
     /// Attaches a program to a device's ingress, in the place of an earlier version of it.
     pub(crate) fn attach(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), KernelError> {
         let attached = match self.hook(which) {
             Hook::Tcx => self.attach_link(which, device),
+            Hook::Clsact if which == Which::FromUnderlay => self.attach_guest_filter(netlink, device),
             Hook::Clsact => self.attach_filter(netlink, which, device),
         };
         attached.step(format_args!("attach {} to device {}", which.name(), device.name))
@@ -159,6 +179,7 @@ impl Programs {
     pub(crate) fn on(&self, netlink: &mut Socket, which: Which, device: &Link) -> Result<Version, KernelError> {
         let ids = match self.hook(which) {
             Hook::Tcx => links_on(device.index),
+            Hook::Clsact if which == Which::FromUnderlay => guest_filter_on(netlink, device.index),
             Hook::Clsact => filters_on(netlink, &[device.index]).map(|ids| ids.into_iter().flatten().collect()),
         };
         let version = ids.and_then(|ids| {
@@ -166,6 +187,11 @@ impl Programs {
             Ok(versions.into_iter().max().unwrap_or(Version::None))
         });
         version.step(format_args!("ask for the eBPF programs of device {}", device.name))
+    }
+
+    /// Detaches from_underlay from a device that may be gone.
+    pub(crate) fn detach_from_underlay(&self, netlink: &mut Socket, ifindex: u32) -> Result<(), KernelError> {
+        detach_from_underlay(&self.pins, netlink, ifindex)
     }
 
     /// Which version of from_port each of these ports' devices has.
@@ -200,13 +226,22 @@ impl Programs {
         match which {
             Which::FromPort => &self.from_port,
             Which::FromOverlay => &self.from_overlay,
+            Which::FromUnderlay => &self.from_underlay,
         }
     }
 
     fn hook(&self, which: Which) -> Hook {
         match which {
             Which::FromPort => Hook::Clsact,
-            Which::FromOverlay => self.overlay_hook,
+            Which::FromOverlay | Which::FromUnderlay => self.hook,
+        }
+    }
+
+    /// Where the link of a device's program is pinned. Others' devices may have names that no pin can have.
+    fn link(&self, which: Which, device: &Link) -> PathBuf {
+        match which {
+            Which::FromPort | Which::FromOverlay => self.pins.link(&device.name),
+            Which::FromUnderlay => self.pins.underlay_link(device.index),
         }
     }
 
@@ -214,9 +249,9 @@ impl Programs {
         if self.swap(which, device)? {
             return Ok(());
         }
-        // A link that was pinned for an earlier device of this name holds nothing any more.
-        self.pins.remove_link(&device.name)?;
-        let path = self.pins.link(&device.name);
+        // A link that was pinned for an earlier device of this name or index holds nothing any more.
+        let path = self.link(which, device);
+        remove_pin(&path)?;
         let program = program(&mut self.object, which)?;
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program.attach_with_options(&device.name, TcAttachType::Ingress, first)?;
@@ -226,7 +261,7 @@ impl Programs {
 
     /// Puts a program in the place of its earlier version. Returns whether that was there.
     fn swap(&mut self, which: Which, device: &Link) -> Result<bool, BoxError> {
-        let Ok(pinned) = PinnedLink::from_pin(self.pins.link(&device.name)) else { return Ok(false) };
+        let Ok(pinned) = PinnedLink::from_pin(self.link(which, device)) else { return Ok(false) };
         let program = program(&mut self.object, which)?;
         match program.attach_to_link(FdLink::from(pinned).try_into()?) {
             Ok(id) => drop(program.take_link(id)?),
@@ -235,10 +270,33 @@ impl Programs {
         Ok(sys::tcx_programs(device.index)?.contains(&self.loaded(which).id))
     }
 
+    fn attach_guest_filter(&mut self, netlink: &mut Socket, device: &Link) -> Result<(), BoxError> {
+        self.pins.note_guest_filter(device.index)?;
+        if netlink.add_clsact(device.index)? {
+            self.pins.note_guest_clsact(device.index)?;
+        }
+        let program = program(&mut self.object, Which::FromUnderlay)?;
+        Ok(netlink.set_guest_filter(device.index, program.fd()?.as_fd())?)
+    }
+
     fn attach_filter(&mut self, netlink: &mut Socket, which: Which, device: &Link) -> Result<(), BoxError> {
         let program = program(&mut self.object, which)?;
         Ok(netlink.set_filter(device.index, program.fd()?.as_fd())?)
     }
+}
+
+/// Detaches from_underlay, in whichever way it is attached, from a device that may be gone.
+pub(crate) fn detach_from_underlay(pins: &Pins, netlink: &mut Socket, ifindex: u32) -> Result<(), KernelError> {
+    let mut detached = || -> Result<(), BoxError> {
+        if pins.has_guest_filter(ifindex) {
+            netlink.remove_guest_filter(ifindex)?;
+            if pins.has_guest_clsact(ifindex) {
+                netlink.remove_idle_clsact(ifindex)?;
+            }
+        }
+        Ok(pins.remove_underlay_link(ifindex)?)
+    };
+    detached().step(format_args!("detach from_underlay from device {ifindex}"))
 }
 
 /// The ids of the programs that a device has by links; none if it has just gone.
@@ -252,6 +310,11 @@ fn links_on(ifindex: u32) -> Result<Vec<u32>, BoxError> {
 /// The id of the program that each of these devices has by our filter.
 fn filters_on(netlink: &mut Socket, indexes: &[u32]) -> Result<Vec<Option<u32>>, BoxError> {
     Ok(netlink.filter_programs(indexes)?)
+}
+
+/// The id of the program that a device which is not ours has by our filter.
+fn guest_filter_on(netlink: &mut Socket, ifindex: u32) -> Result<Vec<u32>, BoxError> {
+    Ok(netlink.guest_filter(ifindex)?.into_iter().collect())
 }
 
 fn load(object: &mut Ebpf, which: Which, pinned: &BTreeSet<u32>) -> Result<Loaded, KernelError> {

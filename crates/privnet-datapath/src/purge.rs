@@ -3,9 +3,10 @@ use std::path::Path;
 use crate::KernelError;
 use crate::error::Step;
 use crate::layout::LAYOUT_VERSION;
-use crate::names::{OVERLAY_DEVICE, port_of_device};
+use crate::names::is_ours;
 use crate::netlink::Socket;
 use crate::pins::Pins;
+use crate::programs;
 
 /// Removes from the thread's network namespace all that [`Datapath`](crate::Datapath) has made, and
 /// its pins in this folder, and says what that was. Where nothing is, nothing is removed.
@@ -19,7 +20,10 @@ pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
     let mut removed = Vec::new();
     let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
     let links = netlink.links().step(format_args!("read this host's devices"))?;
-    for link in links.iter().filter(|link| link.name == OVERLAY_DEVICE || port_of_device(&link.name).is_some()) {
+    for ifindex in pins.underlay_devices()? {
+        programs::detach_from_underlay(&pins, &mut netlink, ifindex)?;
+    }
+    for link in links.iter().filter(|link| is_ours(&link.name)) {
         netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
         removed.push(format!("device {}", link.name));
     }

@@ -149,7 +149,7 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
 
 /// # Safety
 /// `attributes` is laid out as the command wants it, and its pointers are valid.
-unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+pub(crate) unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
     // SAFETY: the caller vouches for the attributes.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done as libc::c_int) }

@@ -3,6 +3,7 @@
 mod frames;
 mod fuzz;
 mod lab;
+mod lanes;
 mod rules;
 mod state;
 mod traffic;

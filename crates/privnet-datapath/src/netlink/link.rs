@@ -4,17 +4,22 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::Error as Errno;
 use privnet_model::MacAddr;
 
-use super::message::{text, u32_at};
+use super::message::{text, u16_at, u32_at};
 use super::{Attributes, Message, NetlinkError, Socket};
 
 const LINK_HEADER_OCTETS: usize = 16;
 const ADDRESS_HEADER_OCTETS: usize = 8;
+const IFLA_AF_SPEC: u16 = 26;
+const ARPHRD_ETHER: u16 = 1;
 const IF_OPER_UP: u8 = 6;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_PORT_RANGE: u16 = 10;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_UDP_ZERO_CSUM6_RX: u16 = 20;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
+const IFLA_INET_CONF: u16 = 1;
+const IPV4_DEVCONF_FORWARDING: u16 = 1;
 /// Leave the statistics out of a dump.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const UP: u32 = libc::IFF_UP as u32;
@@ -27,6 +32,7 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) kind: String,
     pub(crate) mtu_bytes: u32,
+    pub(crate) is_ethernet: bool,
     pub(crate) is_up: bool,
     /// Whether it can send: the kernel sees to that in the background when the other end comes up.
     pub(crate) is_operational: bool,
@@ -34,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<Peer>,
     /// `None` unless it is a vxlan device.
     pub(crate) vxlan: Option<Vxlan>,
+    /// Whether what comes in by it may be forwarded as IPv4.
+    pub(crate) forwards_ipv4: bool,
 }
 
 /// What a vxlan device is like.
@@ -41,6 +49,8 @@ pub(crate) struct Link {
 pub(crate) struct Vxlan {
     /// The UDP port.
     pub(crate) port: u16,
+    /// Between which UDP ports it sends from.
+    pub(crate) source_ports: [u16; 2],
     /// Whether its tunnels are chosen frame by frame.
     pub(crate) has_metadata: bool,
     /// Whether it takes IPv6 packets without a UDP checksum.
@@ -130,7 +140,8 @@ impl Socket {
 
     /// Makes a vxlan device, down.
     pub(crate) fn add_vxlan(&mut self, name: &str, vxlan: Vxlan, mtu_bytes: u32) -> Result<(), NetlinkError> {
-        let Vxlan { port, has_metadata, takes_zero_checksums } = vxlan;
+        let Vxlan { port, source_ports, has_metadata, takes_zero_checksums } = vxlan;
+        let range = source_ports.map(u16::to_be_bytes).concat();
         let request =
             new_link(name).attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()).nested(libc::IFLA_LINKINFO, |message| {
                 message.text(libc::IFLA_INFO_KIND, "vxlan").nested(libc::IFLA_INFO_DATA, |message| {
@@ -139,6 +150,7 @@ impl Socket {
                         .attribute(IFLA_VXLAN_COLLECT_METADATA, &[has_metadata.into()])
                         .attribute(IFLA_VXLAN_UDP_ZERO_CSUM6_RX, &[takes_zero_checksums.into()])
                         .attribute(IFLA_VXLAN_PORT, &port.to_be_bytes())
+                        .attribute(IFLA_VXLAN_PORT_RANGE, &range)
                 })
             });
         self.request(request)
@@ -148,6 +160,17 @@ impl Socket {
     pub(crate) fn set_mtu(&mut self, index: u32, mtu_bytes: u32) -> Result<(), NetlinkError> {
         let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
         self.request(request.attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()))
+    }
+
+    /// Lets a device forward IPv4.
+    pub(crate) fn forward_ipv4(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
+        self.request(request.nested(IFLA_AF_SPEC, |message| {
+            message.nested(libc::AF_INET as u16, |message| {
+                message
+                    .nested(IFLA_INET_CONF, |message| message.attribute(IPV4_DEVCONF_FORWARDING, &1u32.to_ne_bytes()))
+            })
+        }))
     }
 
     /// Sets a device up.
@@ -191,11 +214,16 @@ impl Link {
         let kind = string(info, libc::IFLA_INFO_KIND);
         let is_on = |kind| data.get(kind).is_some_and(|value| value != [0]);
         let port = data.get(IFLA_VXLAN_PORT).and_then(<[u8]>::first_chunk).map(|port| u16::from_be_bytes(*port));
+        let range = data.get(IFLA_VXLAN_PORT_RANGE).and_then(<[u8]>::first_chunk);
+        let range: [u8; 4] = range.copied().unwrap_or_default();
+        let [low, high] = [[range[0], range[1]], [range[2], range[3]]].map(u16::from_be_bytes);
         let vxlan = port.filter(|_| kind == "vxlan").map(|port| Vxlan {
             port,
+            source_ports: [low, high],
             has_metadata: is_on(IFLA_VXLAN_COLLECT_METADATA),
             takes_zero_checksums: is_on(IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
         });
+        let settings = attributes.within(IFLA_AF_SPEC).within(libc::AF_INET as u16).get(IFLA_INET_CONF);
         let number = |kind| attributes.get(kind).and_then(|value| u32_at(value, 0));
         let peer = |index| Some(Peer { index, netns_id: number(libc::IFLA_LINK_NETNSID)? });
         Some(Self {
@@ -204,10 +232,13 @@ impl Link {
             alias: string(attributes, libc::IFLA_IFALIAS),
             kind,
             mtu_bytes: number(libc::IFLA_MTU).unwrap_or_default(),
+            is_ethernet: u16_at(body, 2)? == ARPHRD_ETHER,
             is_up: u32_at(body, 8)? & UP != 0,
             is_operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             peer: number(libc::IFLA_LINK).and_then(peer),
             vxlan,
+            // Settings are numbers in their order, from the first.
+            forwards_ipv4: settings.and_then(|settings| u32_at(settings, 0)).is_some_and(|setting| setting != 0),
         })
     }
 }

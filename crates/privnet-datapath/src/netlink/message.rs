@@ -128,7 +128,7 @@ pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*octets.get(at..)?.first_chunk()?))
 }
 
-fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*octets.get(at..)?.first_chunk()?))
 }
 

@@ -78,6 +78,14 @@ pub(super) fn checksum(octets: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
+/// Fills in the checksum of an IPv4 header.
+pub(super) fn with_ip_checksum(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[10..12].fill(0);
+    let checksum = checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
 /// Sees what comes in by a device, and sends by it.
 pub(super) struct Tap(OwnedFd);
 

@@ -2,7 +2,8 @@
 //! it goes with the test however that ends.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aya::maps::HashMap;
 use aya::programs::SchedClassifier;
-use aya::{TestRun, TestRunOptions};
+use aya::{TestRun as _, TestRunOptions};
 use nix::sched::{CloneFlags, setns, unshare};
 use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni, with_causes};
 use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
@@ -18,7 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::layout::LAYOUT_VERSION;
 use crate::programs::{Hook, Which};
-use crate::{ApplyError, Datapath, DatapathConfig, DhcpRequest, Kernel, KernelDump, Opened, PortCounters};
+use crate::{ApplyError, Datapath, DatapathConfig, DhcpRequest, Kernel, KernelDump, Opened, PortCounters, sys};
 
 pub(super) const UNDERLAY_MTU_BYTES: u32 = 1500;
 pub(super) const MTU_BYTES: u32 = 1450;
@@ -66,6 +67,43 @@ impl Namespace {
         let (succeeded, printed) = self.run(&format!("ip {words}"));
         assert!(succeeded, "ip {words}: {printed}");
         printed
+    }
+
+    pub(super) fn index_of(&self, device: &str) -> u32 {
+        self.within(|| nix::net::if_::if_nametoindex(device)).expect("a device")
+    }
+
+    pub(super) fn mac_of(&self, device: &str) -> MacAddr {
+        let shown = self.ip(&format!("link show dev {device}"));
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
+        words.nth(1).expect("an Ethernet device").parse().expect("a MAC address")
+    }
+
+    /// How many packets have left and come in by a device.
+    pub(super) fn passed(&self, device: &str) -> [u64; 2] {
+        let shown = self.ip(&format!("-statistics link show dev {device}"));
+        ["TX:", "RX:"].map(|way| {
+            let (_, rest) = shown.split_once(way).expect("counters");
+            let mut numbers = rest.lines().nth(1).expect("in a line").split_whitespace();
+            numbers.nth(1).expect("octets, packets").parse().expect("a number")
+        })
+    }
+
+    /// Has a device leave checksums to the kernel (ETHTOOL_STXCSUM in the kernel's ethtool.h).
+    pub(super) fn without_tx_checksum(&self, device: &str) {
+        const SIOCETHTOOL: libc::Ioctl = 0x8946;
+        const ETHTOOL_STXCSUM: u32 = 0x17;
+        let mut off = [ETHTOOL_STXCSUM, 0];
+        // SAFETY: a struct of numbers and pointers, all of which may be zero.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = off.as_mut_ptr().cast();
+        let socket = self.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a socket");
+        // SAFETY: the kernel reads the name, which ends in a NUL, and the two numbers.
+        let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        assert_eq!(done, 0, "{}", io::Error::last_os_error());
     }
 
     pub(super) fn can_ping(&self, address: Ipv4Addr) -> bool {
@@ -157,6 +195,11 @@ impl Host {
         let nodad = if vtep.is_ipv4() { "" } else { "nodad" };
         namespace.ip(&format!("address add {address} dev under0 {nodad}"));
         namespace.ip("link set under0 up");
+        Self::at(namespace, vtep, hook)
+    }
+
+    /// A host whose underlay has been set up.
+    pub(super) fn at(namespace: Namespace, vtep: IpAddr, hook: Hook) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut host = Self {
             vtep,
@@ -243,6 +286,31 @@ impl Host {
         });
     }
 
+    /// As [`judge`](Self::judge), on a frame whose device has made a checksum of it all, and with an error if
+    /// that is wrong afterwards. A kernel that does not know how to do that (before 6.15) does not look.
+    pub(super) fn judge_with_checksum(&mut self, which: Which, ifindex: u32, frame: &[u8]) -> io::Result<u32> {
+        const BPF_F_TEST_SKB_CHECKSUM_COMPLETE: u32 = 1 << 2;
+        let context = SkBuff { before: [0; 10], ifindex, after: [0; 37] };
+        self.with(|opened, _| {
+            let program = opened.datapath.programs.object().program(which.name()).expect("in the object");
+            let program: &SchedClassifier = program.try_into().expect("a classifier");
+            let program = program.fd().expect("loaded").as_fd().as_raw_fd();
+            let run = |flags| TestRun {
+                prog_fd: program as u32,
+                data_size_in: frame.len() as u32,
+                data_in: frame.as_ptr() as u64,
+                ctx_size_in: size_of_val(&context) as u32,
+                ctx_in: &raw const context as u64,
+                flags,
+                ..TestRun::default()
+            };
+            match run(BPF_F_TEST_SKB_CHECKSUM_COMPLETE).run() {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => run(0).run(),
+                other => other,
+            }
+        })
+    }
+
     pub(super) fn index_of(&mut self, port: MacAddr) -> u32 {
         self.with(|opened, _| opened.datapath.device(port)).expect("read").expect("plugged in").index
     }
@@ -280,6 +348,37 @@ impl Host {
 pub(super) fn config(vtep: IpAddr, pin_dir: &Path) -> DatapathConfig {
     let pin_dir = pin_dir.to_owned();
     DatapathConfig { vtep, vxlan_port: VXLAN_PORT, pin_dir, bum_copies_per_second: 0 }
+}
+
+/// `test` in union bpf_attr.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    verdict: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    unused: u32,
+}
+
+impl TestRun {
+    fn run(mut self) -> io::Result<u32> {
+        const BPF_PROG_TEST_RUN: libc::c_int = 10;
+        // SAFETY: laid out as the command wants it, with pointers to what outlives the call.
+        unsafe { sys::bpf(BPF_PROG_TEST_RUN, &mut self)? };
+        Ok(self.verdict)
+    }
 }
 
 /// The first members of struct __sk_buff, and the size of it all.

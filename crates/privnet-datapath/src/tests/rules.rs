@@ -623,7 +623,7 @@ mod from_overlay {
     #[test]
     fn what_comes_by_no_tunnel_is_dropped() {
         let mut scene = Scene::unmanaged();
-        let index = scene.host.with(|opened, _| opened.datapath.overlay_ifindex);
+        let index = scene.host.with(|opened, _| opened.datapath.devices.overlay);
         let frame = saying(scene.b.mac, scene.c.mac, "hello");
         assert_eq!(scene.host.judge(Which::FromOverlay, index, &frame).0, SHOT);
         assert_eq!(scene.host.overlay_counters().drops, [("no-tunnel", 1)].into());

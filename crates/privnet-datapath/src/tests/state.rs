@@ -11,7 +11,7 @@ use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
 use super::lab::{Host, Instance, Namespace, UNDERLAY_MTU_BYTES, config, network};
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
-use crate::names::{OVERLAY_DEVICE, port_device};
+use crate::names::{OVERLAY_DEVICE, ROUTE_DEVICE, port_device};
 use crate::programs::Hook;
 use crate::{CountersError, Datapath, KernelDump, purge, read_counters, sys};
 
@@ -349,7 +349,7 @@ mod damage {
         std::fs::remove_file(scene.one.pins.0.join("links").join(OVERLAY_DEVICE)).expect("it was there");
         // The kernel detaches the program in the background.
         scene.by_hand(|datapath| {
-            while !sys::tcx_programs(datapath.overlay_ifindex).expect("asked").is_empty() {
+            while !sys::tcx_programs(datapath.devices.overlay).expect("asked").is_empty() {
                 std::thread::yield_now();
             }
         });
@@ -523,7 +523,7 @@ fn purging_removes_all_of_ours_and_nothing_else() {
         removed.sort();
         let [a, b] = [&scene.a, &scene.b].map(|instance| format!("device {}", port_device(instance.mac)));
         let pins = format!("eBPF pins in {}", scene.one.pins.0.display());
-        assert_eq!(removed, [a, b, format!("device {OVERLAY_DEVICE}"), pins]);
+        assert_eq!(removed, [a, b, format!("device {ROUTE_DEVICE}"), format!("device {OVERLAY_DEVICE}"), pins]);
         assert!(!scene.one.pins.0.exists());
         assert_eq!(scene.one.namespace.within(purge_one), Vec::<String>::new());
         let devices = scene.one.namespace.ip("-brief link show type veth");

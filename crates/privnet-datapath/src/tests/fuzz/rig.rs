@@ -15,16 +15,16 @@ use privnet_model::MacAddr;
 use super::input::{Door, Input, Segments, Tag, Tunnel};
 use super::model::Way;
 use super::world::{self, Budget, PORTS, Target, Underlay, World, port_mac};
-use crate::DhcpRequest;
 use crate::layout::{
     Counters, FdbKey, FdbTarget, KIND_VETH, LAYOUT_VERSION, MemberKey, Neighbor, NeighborKey, Network, OVERLAY_ROW,
     Port, RemoteMember, VtepKey, vtep_octets,
 };
 use crate::pins::Pins;
-use crate::programs::{Hook, Programs, Which};
+use crate::programs::{Devices, Hook, Programs, Which};
 use crate::tables::{Table, Tables};
 use crate::tests::frames::{BROADCAST, IPV4, ethernet, udp};
-use crate::tests::lab::{Namespace, PinDir};
+use crate::tests::lab::{Namespace, PinDir, config};
+use crate::{DatapathConfig, DhcpRequest};
 
 static WITNESSED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/witnessed.bpf.o"));
 
@@ -86,10 +86,11 @@ impl Rig {
         let pins = PinDir::new();
         let folders = Pins::at(&pins.0, LAYOUT_VERSION);
         folders.make().expect("folders");
-        let mut programs =
-            Programs::load_from(WITNESSED, &folders, Hook::Tcx, underlay.own_vtep(), BUM_COPIES_PER_SECOND)
-                .expect("loaded");
-        programs.set_overlay(overlay_index).expect("set");
+        let config = config(underlay.own_vtep(), &pins.0);
+        let config = DatapathConfig { bum_copies_per_second: BUM_COPIES_PER_SECOND, ..config };
+        let mut programs = Programs::load_from(WITNESSED, &folders, Hook::Tcx, &config).expect("loaded");
+        // Without a device for routes all frames take the offload lane.
+        programs.set_devices(Devices { overlay: overlay_index, route: 0 }).expect("set");
         let object = programs.object();
         let mut tables = Tables::take(object).expect("maps");
         let requests = object.take_map("dhcp_requests").expect("a map");
