@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::io;
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
 
 use aya::maps::{HashMap, IterableMap, Map, MapData, MapError, PerCpuHashMap};
 use aya::{Ebpf, Pod};
@@ -13,6 +15,10 @@ use crate::layout::{
 };
 use crate::pins::Pins;
 use crate::{KernelError, sys};
+
+/// How often an entry is added again for which the kernel has no memory, and after what pause.
+const MEMORY_TRIES: u32 = 50;
+const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 /// All maps that the programs look things up in.
 pub(crate) struct Tables {
@@ -68,7 +74,8 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
 
     /// Puts an entry there, or in the place of the one with the same key, in one step.
     pub(crate) fn set(&mut self, key: impl Borrow<K>, value: impl Borrow<V>) -> Result<(), KernelError> {
-        self.map.insert(key, value, 0).step(format_args!("write the eBPF map {}", self.name))
+        let set = once_there_is_memory(|| self.map.insert(key.borrow(), value.borrow(), 0));
+        set.step(format_args!("write the eBPF map {}", self.name))
     }
 
     /// Removes an entry, if it is there.
@@ -103,8 +110,8 @@ impl CounterTable {
         const BPF_NOEXIST: u64 = 1;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error);
         let cpus = cpus.step(format_args!("count this host's processors"))?;
-        let zeros = vec![Counters::default(); cpus].try_into().step(format_args!("make a row of counters"))?;
-        match self.0.insert(ifindex, zeros, BPF_NOEXIST) {
+        let add = || self.0.insert(ifindex, vec![Counters::default(); cpus].try_into()?, BPF_NOEXIST);
+        match once_there_is_memory(add) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other.step(format_args!("write the eBPF map counters")),
         }
@@ -122,11 +129,46 @@ impl CounterTable {
     }
 }
 
+/// Adds an entry. The kernel keeps a few free ones for each processor and makes more in the background, so that
+/// for a moment it has none when many are added.
+fn once_there_is_memory<T>(mut add: impl FnMut() -> Result<T, MapError>) -> Result<T, MapError> {
+    for _ in 0..MEMORY_TRIES {
+        match add() {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::OutOfMemory => {
+                thread::sleep(MEMORY_PAUSE);
+            }
+            other => return other,
+        }
+    }
+    add()
+}
+
 fn if_there<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_that_finds_no_memory_is_added_a_little_later() {
+        for (failures, is_added) in [(0, true), (3, true), (1000, false)] {
+            let mut tries = 0;
+            let added = once_there_is_memory(|| {
+                tries += 1;
+                let io_error = io::Error::from_raw_os_error(libc::ENOMEM);
+                let refused = MapError::SyscallError(SyscallError { call: "bpf_map_update_elem", io_error });
+                if tries <= failures { Err(refused) } else { Ok(()) }
+            });
+            assert_eq!(added.is_ok(), is_added, "{failures} failures");
+        }
     }
 }
