@@ -3,7 +3,8 @@
  * What a test run does not tell of itself. Included before the programs, it puts a function between them
  * and each helper that sends a frame somewhere, which writes down what was asked for and passes it on.
  * It also makes what a test run cannot: the state in which the kernel hands a frame to a program, with
- * its outermost tag beside it and the tunnel that it came by. And it is the programs' clock.
+ * its outermost tag beside it and the tunnel that it came by. And it is what the programs ask of the
+ * host: clocks, random numbers, hashes of flows, routes.
  *
  * src/tests/fuzz/rig.rs says the same in Rust, and reads and writes it as shared memory.
  */
@@ -18,6 +19,7 @@ enum way_call {
 	WAY_REDIRECT = 0,
 	WAY_REDIRECT_PEER,
 	WAY_CLONE,
+	WAY_REDIRECT_NEIGH,
 };
 
 /* One call that sent the frame, or a copy of it, by a device. */
@@ -31,6 +33,7 @@ struct way {
 	struct bpf_tunnel_key tunnel;
 	__u32 tunnel_flags;
 	__u8 head[WAY_HEAD_OCTETS];
+	struct bpf_redir_neigh neighbor;
 };
 
 struct witness {
@@ -38,6 +41,13 @@ struct witness {
 	__u32 program; /* slot of `entries` */
 	__u32 octets; /* what is longer is cut to this */
 	__u64 now_ns;
+	__u64 now_ticks;
+	__u32 random;
+	__u32 flow_hash;
+	/* The answer to each question about routes. */
+	__u32 route_result;
+	__u32 route_ifindex;
+	__u32 route_next_hop;
 	__u32 vlan; /* as in struct way */
 	__u32 vlan_protocol;
 	__u32 tunneled;
@@ -47,6 +57,7 @@ struct witness {
 	__u32 tunnel_set;
 	struct bpf_tunnel_key tunnel_out;
 	__u32 tunnel_out_flags;
+	struct bpf_fib_lookup route; /* the last question */
 	__u32 ways; /* how many are in use; more than there are if some were not written down */
 	struct way way[WAYS_MAX];
 };
@@ -102,6 +113,16 @@ static __always_inline long noted_redirect_peer(__u32 ifindex, __u64 flags)
 	return bpf_redirect_peer(ifindex, flags);
 }
 
+static __always_inline long noted_redirect_neigh(__u32 ifindex, struct bpf_redir_neigh *neighbor, int size, __u64 flags)
+{
+	struct witness *noted = the_witness();
+
+	if (noted && neighbor)
+		noted->way[noted->ways & (WAYS_MAX - 1)].neighbor = *neighbor;
+	note_way(NULL, WAY_REDIRECT_NEIGH, ifindex, flags);
+	return bpf_redirect_neigh(ifindex, neighbor, size, flags);
+}
+
 static __always_inline long noted_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags)
 {
 	note_way(skb, WAY_CLONE, ifindex, flags);
@@ -126,6 +147,39 @@ static __always_inline __u64 noted_ktime_get_ns(void)
 	struct witness *noted = the_witness();
 
 	return noted ? noted->now_ns : 0;
+}
+
+static __always_inline __u64 noted_jiffies64(void)
+{
+	struct witness *noted = the_witness();
+
+	return noted ? noted->now_ticks : 0;
+}
+
+static __always_inline __u32 noted_get_prandom_u32(void)
+{
+	struct witness *noted = the_witness();
+
+	return noted ? noted->random : 0;
+}
+
+static __always_inline __u32 noted_get_hash_recalc(struct __sk_buff *skb)
+{
+	struct witness *noted = the_witness();
+
+	return noted ? noted->flow_hash : bpf_get_hash_recalc(skb);
+}
+
+static __always_inline long noted_fib_lookup(void *skb, struct bpf_fib_lookup *route, int size, __u32 flags)
+{
+	struct witness *noted = the_witness();
+
+	if (!noted || flags)
+		return bpf_fib_lookup(skb, route, size, flags);
+	noted->route = *route;
+	route->ifindex = noted->route_ifindex;
+	route->ipv4_dst = noted->route_next_hop;
+	return noted->route_result;
 }
 
 struct {
@@ -158,5 +212,10 @@ int enter(struct __sk_buff *skb)
 #define bpf_redirect noted_redirect
 #define bpf_redirect_peer noted_redirect_peer
 #define bpf_clone_redirect noted_clone_redirect
+#define bpf_redirect_neigh noted_redirect_neigh
+#define bpf_jiffies64 noted_jiffies64
+#define bpf_get_prandom_u32 noted_get_prandom_u32
+#define bpf_get_hash_recalc noted_get_hash_recalc
+#define bpf_fib_lookup(...) noted_fib_lookup(__VA_ARGS__)
 #define bpf_ktime_get_ns noted_ktime_get_ns
 #define bpf_skb_set_tunnel_key noted_set_tunnel_key

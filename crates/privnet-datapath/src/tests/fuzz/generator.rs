@@ -1,10 +1,14 @@
 //! Frames that somebody might send: seeds, and what becomes of them by small changes of the kinds that
 //! the rules look at.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use privnet_model::MacAddr;
 
 use super::dice::Dice;
-use super::input::{Door, Input, Segments, Tag, Tunnel, from_hex};
+use super::fast_lane;
+use super::input::{Door, Flow, Input, Segments, Tag, Tunnel, from_hex};
+use super::rig::UNDERLAY_MAC;
 use super::world::{PORTS, Target, UNKNOWN_VNI, Underlay, VNIS, World, any_address, any_mac, port_mac};
 
 /// One frame a line, each with its name.
@@ -61,6 +65,19 @@ impl Generator {
         }
         // What is cut into segments has some headers.
         input.segments = input.segments.filter(|_| input.frame.len() >= 64);
+        input.flow = Flow { hash: if dice.once_in(32) { 0 } else { dice.next() as u32 }, rests: dice.once_in(16) };
+        if let Door::Overlay(Some(tunnel)) = input.door
+            && dice.once_in(2)
+        {
+            input.door = Door::Underlay;
+            input.frame.truncate(FRAME_OCTETS_MAX - 64);
+            if !dice.once_in(4) {
+                // What the fast lane may take.
+                put(&mut input.frame, 12, &dice.pick(&[0x0800u16, 0x86dd]).to_be_bytes());
+                put(&mut input.frame, 0, &[0x0a]);
+            }
+            input.frame = enveloped(dice, world, tunnel, &input.frame);
+        }
         input
     }
 
@@ -140,7 +157,7 @@ fn seeds() -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn from_port_0(frame: Vec<u8>) -> Input {
-    Input { door: Door::Port(0), tag: None, segments: None, frame }
+    Input::plain(Door::Port(0), frame)
 }
 
 /// How a frame comes in: mostly by an open port, or from a VTEP that may send into that network.
@@ -179,11 +196,12 @@ fn address(input: &mut Input, dice: &mut Dice, world: &World) {
                 |((of, _), target): &(&(u32, MacAddr), &Target)| *of == vni && **target == Target::Vtep(source);
             some_of(dice, world.fdb.iter().filter(behind)).map_or(any, |((_, mac), _)| *mac)
         }
-        Door::Overlay(None) => any,
+        Door::Overlay(None) | Door::Underlay => any,
     };
     let vni = match input.door {
         Door::Port(port) => world.ports.get(&port).map(|port| port.vni),
         Door::Overlay(tunnel) => tunnel.map(|tunnel| tunnel.vni),
+        Door::Underlay => None,
     };
     let frame = &mut input.frame;
     put(frame, 6, &source.octets());
@@ -205,6 +223,40 @@ fn address(input: &mut Input, dice: &mut Dice, world: &World) {
 fn some_of<T>(dice: &mut Dice, items: impl Iterator<Item = T> + Clone) -> Option<T> {
     let count = items.clone().count();
     (count > 0).then(|| items.clone().nth(dice.within(0..count))).flatten()
+}
+
+/// A frame as another host sends it, or somebody who would be one.
+fn enveloped(dice: &mut Dice, world: &World, tunnel: Tunnel, frame: &[u8]) -> Vec<u8> {
+    let ipv4 = |address| if let IpAddr::V4(address) = address { address } else { Ipv4Addr::new(192, 0, 2, 1) };
+    let (from, to) = (ipv4(tunnel.source), ipv4(world.underlay.own_vtep()));
+    let packet = fast_lane::envelope(from, to, 0, dice.next() as u16, tunnel.vni, frame);
+    let mut outer = [&UNDERLAY_MAC.octets()[..], &[2, 0, 0, 0, 0, 2, 8, 0], &packet].concat();
+    if dice.once_in(2) {
+        let number = dice.pick(&NUMBERS).to_be_bytes();
+        match dice.within(0..18) {
+            0 => put(&mut outer, 0, &any_mac(dice).octets()),
+            1 => put(&mut outer, 12, &dice.pick(&ETHERTYPES).to_be_bytes()),
+            2 => put(&mut outer, 14, &[dice.pick(&[0x46, 0x55, 0x65, 0x40])]),
+            3 | 4 => put(&mut outer, 15, &[dice.octet()]),
+            5 => put(&mut outer, 16, &number),
+            6 => put(&mut outer, 20, &dice.pick(&[0x2000u16, 0x4000, 0x8000, 1, 0x1fff]).to_be_bytes()),
+            7 => put(&mut outer, 23, &[dice.pick(&[6, 1, 136])]),
+            8 => put(&mut outer, 24, &number),
+            9 => put(&mut outer, 26, &dice.next().to_be_bytes()[..4]),
+            10 => put(&mut outer, 30, &dice.next().to_be_bytes()[..4]),
+            11 => put(&mut outer, 36, &number),
+            12 => put(&mut outer, 38, &number),
+            13 => put(&mut outer, 40, &number),
+            14 => put(&mut outer, 42, &[dice.octet()]),
+            15 => put(&mut outer, 43 + dice.within(0..7), &[dice.octet()]),
+            16 => outer.truncate(dice.within(HEADER_OCTETS..outer.len())),
+            _ => outer.push(0),
+        }
+        if dice.once_in(2) && outer.len() >= HEADER_OCTETS + 20 {
+            fast_lane::mend_checksum(&mut outer[HEADER_OCTETS..HEADER_OCTETS + 20]);
+        }
+    }
+    outer
 }
 
 fn tci(dice: &mut Dice) -> u16 {

@@ -10,6 +10,8 @@ pub(super) enum Door {
     Port(u8),
     /// The overlay's, with what the tunnel says.
     Overlay(Option<Tunnel>),
+    /// The host's own, by which the frames of other hosts come.
+    Underlay,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,11 +34,21 @@ pub(super) struct Segments {
     pub(super) count: u32,
 }
 
+/// What the lanes tell flows apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flow {
+    /// What the kernel makes of the inner headers.
+    pub(super) hash: u32,
+    /// Whether its last frame has just taken the offload lane.
+    pub(super) rests: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Input {
     pub(super) door: Door,
     pub(super) tag: Option<Tag>,
     pub(super) segments: Option<Segments>,
+    pub(super) flow: Flow,
     pub(super) frame: Vec<u8>,
 }
 
@@ -44,6 +56,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.door {
             Door::Port(port) => write!(f, "frame port {port}")?,
+            Door::Underlay => write!(f, "frame underlay")?,
             Door::Overlay(None) => write!(f, "frame overlay")?,
             Door::Overlay(Some(Tunnel { vni, source })) => write!(f, "frame overlay {vni} {source}")?,
         }
@@ -53,11 +66,18 @@ impl fmt::Display for Input {
         if let Some(Segments { payload_octets, count }) = self.segments {
             write!(f, " segments {payload_octets} {count}")?;
         }
+        let Flow { hash, rests } = self.flow;
+        write!(f, " flow {hash} {}", if rests { "rests" } else { "goes" })?;
         write!(f, " octets {}", to_hex(&self.frame))
     }
 }
 
 impl Input {
+    /// With nothing beside the frame.
+    pub(super) fn plain(door: Door, frame: Vec<u8>) -> Self {
+        Self { door, tag: None, segments: None, flow: Flow { hash: 1, rests: false }, frame }
+    }
+
     /// Reads what was written.
     pub(super) fn read(line: &str) -> Self {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -68,10 +88,11 @@ impl Input {
                 let source = source.parse().expect("an address");
                 (Door::Overlay(Some(Tunnel { vni: number(vni), source })), rest)
             }
+            ["frame", "underlay", ref rest @ ..] => (Door::Underlay, rest),
             ["frame", "overlay", ref rest @ ..] => (Door::Overlay(None), rest),
             _ => panic!("in a case: {line}"),
         };
-        let mut input = Self { door, tag: None, segments: None, frame: Vec::new() };
+        let mut input = Self::plain(door, Vec::new());
         loop {
             rest = match rest {
                 ["tag", ethertype, tci, rest @ ..] => {
@@ -80,6 +101,10 @@ impl Input {
                 }
                 ["segments", payload_octets, count, rest @ ..] => {
                     input.segments = Some(Segments { payload_octets: number(payload_octets), count: number(count) });
+                    rest
+                }
+                ["flow", hash, rests, rest @ ..] => {
+                    input.flow = Flow { hash: number(hash), rests: *rests == "rests" };
                     rest
                 }
                 ["octets", octets] => {

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use privnet_model::MacAddr;
 
-use super::input::{Door, Input, Tag};
+use super::fast_lane::{self, Taken};
+use super::input::{Door, Input, Tag, Tunnel};
 use super::world::{Budget, Network, Port, Target, World, port_mac};
 use crate::tests::frames::checksum;
 
@@ -29,7 +30,8 @@ pub(super) struct Expected {
     pub(super) outcome: Outcome,
     /// Where the frame goes, in the order of slots if these are several.
     pub(super) ways: Vec<Way>,
-    /// What the frame is then, if it is another one than before.
+    /// What the frame is then, if it is another one than before; of one that goes directly to a VTEP, the
+    /// next hop's addresses are still to come.
     pub(super) frame: Option<Vec<u8>>,
     pub(super) counted: Vec<(Row, Count)>,
 }
@@ -43,7 +45,12 @@ pub(super) enum Outcome {
     TooBigAnswered,
     ToVeth,
     ToTap,
+    /// By the offload lane.
     ToVtep,
+    /// By the fast lane.
+    ToVtepDirectly,
+    /// To the host's own stack, as it came.
+    Left,
     /// To so many ports, and whether to any VTEP.
     ToAll(u8, bool),
 }
@@ -55,6 +62,10 @@ pub(super) enum Way {
     /// Sent by the port's device.
     ByPort(u8),
     ToVtep {
+        vni: u32,
+        vtep: IpAddr,
+    },
+    ToVtepDirectly {
         vni: u32,
         vtep: IpAddr,
     },
@@ -86,7 +97,9 @@ pub(super) enum Count {
 pub(super) fn judge(world: &World, input: &Input) -> Expected {
     match input.door {
         Door::Port(port) => from_port(world, input, port),
-        Door::Overlay(_) => from_overlay(world, input),
+        Door::Overlay(None) => Expected::drop(Row::Overlay, "no-tunnel"),
+        Door::Overlay(Some(tunnel)) => from_overlay(world, tunnel, &input.frame),
+        Door::Underlay => from_underlay(world, input),
     }
 }
 
@@ -165,25 +178,45 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
             let expected = to_port(world, *target, port.vni, row);
             if let Outcome::Dropped(_) = expected.outcome { expected } else { expected.counting(row, Count::Sent) }
         }
-        Some(Target::Vtep(vtep)) => {
-            Expected::new(Outcome::ToVtep).by(Way::ToVtep { vni: port.vni, vtep: *vtep }).counting(row, Count::Sent)
-        }
+        Some(Target::Vtep(vtep)) => to_vtep(world, input, port.vni, *vtep).counting(row, Count::Sent),
+    }
+}
+
+fn to_vtep(world: &World, input: &Input, vni: u32, vtep: IpAddr) -> Expected {
+    match fast_lane::sent(world, input, vni, vtep) {
+        Some(frame) => Expected { frame: Some(frame), ..Expected::new(Outcome::ToVtepDirectly) }
+            .by(Way::ToVtepDirectly { vni, vtep }),
+        None => Expected::new(Outcome::ToVtep).by(Way::ToVtep { vni, vtep }),
+    }
+}
+
+/// A frame that is taken past the host's stack ends as one that has been through that and came by the
+/// overlay's device; all others are left alone.
+fn from_underlay(world: &World, input: &Input) -> Expected {
+    let Some(Taken { vni, source, frame }) = fast_lane::taken(world, input) else {
+        return Expected::new(Outcome::Left);
+    };
+    let expected = from_overlay(world, Tunnel { vni, source: source.into() }, frame);
+    match expected.outcome {
+        Outcome::Dropped("unknown-vtep" | "unknown-vni" | "spoofed-mac" | "unknown-unicast") => expected,
+        // The kernel takes outer headers off from none but whole ones.
+        _ if !fast_lane::has_ip_header(frame) => Expected::new(Outcome::Left),
+        _ => Expected { frame: Some(frame.to_vec()), ..expected },
     }
 }
 
 /// Design §7: from a VTEP of that VNI, of a port that is behind it, then local ports only.
-fn from_overlay(world: &World, input: &Input) -> Expected {
+fn from_overlay(world: &World, tunnel: Tunnel, frame: &[u8]) -> Expected {
     let drop = |reason| Expected::drop(Row::Overlay, reason);
-    let Door::Overlay(Some(tunnel)) = input.door else { return drop("no-tunnel") };
     if !world.vteps.contains(&(tunnel.vni, tunnel.source)) {
         let is_known = world.networks.contains_key(&tunnel.vni);
         return drop(if is_known { "unknown-vtep" } else { "unknown-vni" });
     }
-    let source = Frame(&input.frame).source();
+    let source = Frame(frame).source();
     if world.fdb.get(&(tunnel.vni, source)) != Some(&Target::Vtep(tunnel.source)) {
         return drop("spoofed-mac");
     }
-    let destination = Frame(&input.frame).destination();
+    let destination = Frame(frame).destination();
     if destination.is_group() {
         return match world.networks.get(&tunnel.vni) {
             Some(_) if world.spent.contains(&Budget::NetworkBum(tunnel.vni)) => drop("bum-limit"),

@@ -3,17 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
-use aya::maps::{HashMap, MapData, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use aya::programs::{ProgramFd, SchedClassifier};
 use aya::{Pod, TestRun, TestRunOptions};
 use nix::net::if_::if_nametoindex;
 use privnet_model::MacAddr;
 
+use super::fast_lane;
 use super::input::{Door, Input, Segments, Tag, Tunnel};
 use super::model::Way;
+use super::witness::{
+    CALL_CLONE, CALL_REDIRECT, CALL_REDIRECT_NEIGH, CALL_REDIRECT_PEER, HEAD_OCTETS, Neighbor as NextHop, Route,
+    TAGGED, TunnelKey, WAYS_MAX, WayTaken, Witness, shared,
+};
 use super::world::{self, Budget, PORTS, Target, Underlay, World, port_mac};
 use crate::layout::{
     Counters, FdbKey, FdbTarget, KIND_VETH, LAYOUT_VERSION, MemberKey, Neighbor, NeighborKey, Network, OVERLAY_ROW,
@@ -30,18 +34,24 @@ static WITNESSED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 
 pub(super) const SHOT: u32 = 2;
 pub(super) const REDIRECT: u32 = 7;
+/// On to whatever else the device has for it, and then the host's stack.
+pub(super) const UNSPEC: u32 = u32::MAX;
 /// One for each port and the overlay's.
 pub(super) const ROWS: usize = 1 + PORTS as usize;
-const WAYS_MAX: usize = 64;
-const HEAD_OCTETS: usize = 192;
+/// From one frame to the next: nothing is as it was a few ticks before.
+const TICKS: u64 = 100;
 const HOUR_NS: u64 = 3_600_000_000_000;
 const FRAME_OCTETS_MIN: usize = 14 + 40;
-/// In `witness.vlan` beside the tag.
-const TAGGED: u32 = 1 << 16;
 const KIND_TAP: u8 = 1;
 /// A port that is in no world, by which the queue to the agent is filled.
 const FILLER: u8 = PORTS;
 const BUM_COPIES_PER_SECOND: u32 = 200_000;
+/// Of the underlay's device.
+pub(super) const UNDERLAY_MAC: MacAddr = MacAddr::new([0x02, 0, 0, 0, 0, 1]);
+/// What every route leads to.
+const NEXT_HOP: [u8; 4] = [192, 0, 2, 254];
+/// As many as there are source ports.
+const FLOWS: u32 = 16384;
 const FILLER_VNI: u32 = 0x00aa_aaaa;
 
 pub(super) struct Rig {
@@ -49,12 +59,16 @@ pub(super) struct Rig {
     tables: Tables,
     /// By owner and kind: when all that was spent will have been earned again.
     budgets: HashMap<MapData, [u32; 2], u64>,
+    /// Of frames out and in: when a flow last had one for the offload lane.
+    flows: [Array<MapData, u64>; 2],
     requests: RingBuf<MapData>,
     witness: NonNull<Witness>,
     world: World,
     /// Of the ports' devices, by their numbers, and the filler's.
     indexes: Vec<u32>,
     overlay_index: u32,
+    underlay_index: u32,
+    route_index: u32,
     frame: Vec<u8>,
     result: Vec<u8>,
     _entries: ProgramArray<MapData>,
@@ -82,23 +96,27 @@ impl Rig {
             if_nametoindex(name).expect("a device")
         };
         let indexes: Vec<_> = (0..=FILLER).map(|port| device(&format!("port{port}"))).collect();
-        let overlay_index = device("overlay");
+        let [overlay_index, underlay_index, route_index] = ["overlay", "underlay", "route"].map(device);
+        namespace.ip(&format!("link set underlay address {UNDERLAY_MAC}"));
         let pins = PinDir::new();
         let folders = Pins::at(&pins.0, LAYOUT_VERSION);
         folders.make().expect("folders");
         let config = config(underlay.own_vtep(), &pins.0);
         let config = DatapathConfig { bum_copies_per_second: BUM_COPIES_PER_SECOND, ..config };
         let mut programs = Programs::load_from(WITNESSED, &folders, Hook::Tcx, &config).expect("loaded");
-        // Without a device for routes all frames take the offload lane.
-        programs.set_devices(Devices { overlay: overlay_index, route: 0 }).expect("set");
+        programs.set_devices(Devices { overlay: overlay_index, route: route_index }).expect("set");
         let object = programs.object();
         let mut tables = Tables::take(object).expect("maps");
         let requests = object.take_map("dhcp_requests").expect("a map");
         let budgets = object.take_map("budgets").expect("a map");
+        let flows = ["flows_out", "flows_in"].map(|name| {
+            let map = object.take_map(name).expect("a map");
+            map.try_into().expect("an array")
+        });
         let witness = object.take_map("witness").expect("a map");
         let mut entries: ProgramArray<MapData> =
             object.take_map("entries").expect("a map").try_into().expect("an array");
-        for which in [Which::FromPort, Which::FromOverlay] {
+        for which in [Which::FromPort, Which::FromOverlay, Which::FromUnderlay] {
             entries.set(which as u32, &fd(object, which.name()), 0).expect("set");
         }
         program(object, "enter").load().expect("loaded");
@@ -112,13 +130,19 @@ impl Rig {
             requests: requests.try_into().expect("a ring buffer"),
             witness: shared(witness),
             world: World { underlay, ..World::default() },
+            flows,
             indexes,
             overlay_index,
+            underlay_index,
+            route_index,
             frame: Vec::new(),
             result: Vec::new(),
             _entries: entries,
             _pins: pins,
         };
+        let witness = rig.witness();
+        witness.random = fast_lane::RANDOM;
+        (witness.route_ifindex, witness.route_next_hop) = (underlay_index, NEXT_HOP);
         rig.add_filler();
         rig
     }
@@ -178,6 +202,8 @@ impl Rig {
         for budget in world.spent.difference(&held.spent) {
             self.budgets.insert(budget_key(*budget, index), u64::MAX / 2, 0).expect("set");
         }
+        let route_result = world.route as u32;
+        self.witness().route_result = route_result;
         let was_full = self.world.queue_full;
         self.world = world.clone();
         match (was_full, world.queue_full) {
@@ -189,7 +215,7 @@ impl Rig {
 
     fn fill_queue(&mut self) {
         let frame = ethernet(BROADCAST, port_mac(FILLER), IPV4, &udp(68, 67, 300));
-        let input = Input { door: Door::Port(FILLER), tag: None, segments: None, frame };
+        let input = Input::plain(Door::Port(FILLER), frame);
         let drops = |rig: &Self| rig.row(rig.indexes[usize::from(FILLER)]).drops.iter().sum::<u64>();
         let before = drops(self);
         while drops(self) == before {
@@ -225,11 +251,14 @@ impl Rig {
         let (program, index, tunnel) = match input.door {
             Door::Port(port) => (Which::FromPort, self.indexes[usize::from(port)], None),
             Door::Overlay(tunnel) => (Which::FromOverlay, self.overlay_index, tunnel),
+            Door::Underlay => (Which::FromUnderlay, self.underlay_index, None),
         };
         let witness = self.witness();
         witness.program = program as u32;
         // Until the next one, every budget is earned again.
         witness.now_ns += HOUR_NS;
+        witness.now_ticks += TICKS;
+        witness.flow_hash = input.flow.hash;
         witness.octets = input.frame.len() as u32;
         (witness.vlan, witness.vlan_protocol) = match input.tag {
             Some(Tag { ethertype, tci }) => (TAGGED | u32::from(tci), u32::from(ethertype.to_be())),
@@ -243,6 +272,14 @@ impl Rig {
             let (local, flags) = TunnelKey::address(source);
             witness.tunnel_in = TunnelKey { vni, local, ..TunnelKey::default() };
             witness.tunnel_in_flags = flags;
+        }
+        let now_ticks = witness.now_ticks;
+        if input.flow.rests {
+            let (flows, port) = match input.door {
+                Door::Underlay => (&mut self.flows[1], fast_lane::source_port_of(&input.frame)),
+                _ => (&mut self.flows[0], fast_lane::source_port(input.flow.hash)),
+            };
+            flows.set(u32::from(port) % FLOWS, now_ticks - 1, 0).expect("set");
         }
         let mut context = [0u32; SKB_WORDS];
         context[SKB_IFINDEX] = index;
@@ -280,6 +317,9 @@ impl Rig {
                 _ => Err(strange()),
             };
         }
+        if way.call == CALL_REDIRECT_NEIGH {
+            return self.decode_directly(way).ok_or_else(strange);
+        }
         let vtep = way.tunnel.remote_address(way.tunnel_flags);
         let (remote, flags) = TunnelKey::address(vtep);
         let (local, _) = TunnelKey::address(self.world.underlay.own_vtep());
@@ -297,6 +337,31 @@ impl Rig {
             CALL_CLONE => Ok(Way::CopyToVtep { vni, vtep }),
             _ => Err(strange()),
         }
+    }
+
+    /// By the underlay's device, with the outer headers in the frame, as the route says that was asked for
+    /// with what is in these headers.
+    fn decode_directly(&self, way: &WayTaken) -> Option<Way> {
+        // SAFETY: as in `witness`.
+        let question = unsafe { self.witness.as_ref() }.route;
+        let vni = u32::from_be_bytes(*self.result.get(46..)?.first_chunk()?) >> 8;
+        let address = |at: usize| self.result[at..].first_chunk::<4>().copied();
+        let port = |at: usize| self.result[at..].first_chunk::<2>().copied();
+        let expected = Route {
+            family: 2,
+            protocol: 17,
+            source_port: port(34)?,
+            destination_port: port(36)?,
+            octets: (self.result.len() - 14) as u16,
+            ifindex: self.route_index,
+            tos: self.result[15].into(),
+            source: [address(26)?, [0; 4], [0; 4], [0; 4]],
+            destination: [address(30)?, [0; 4], [0; 4], [0; 4]],
+            rest: [0; 4],
+        };
+        let next_hop = NextHop { family: 2, address: [NEXT_HOP, [0; 4], [0; 4], [0; 4]] };
+        let as_routed = question == expected && way.neighbor == next_hop && way.ifindex == self.underlay_index;
+        as_routed.then(|| Way::ToVtepDirectly { vni, vtep: IpAddr::from(expected.destination[0]) })
     }
 
     /// What has been counted so far: the overlay's row, and each port's.
@@ -382,100 +447,8 @@ fn fd(object: &mut aya::Ebpf, name: &str) -> ProgramFd {
     program(object, name).fd().expect("loaded").try_clone().expect("another one")
 }
 
-/// The first and only entry of a map, in memory that is the programs', too.
-fn shared(map: &MapData) -> NonNull<Witness> {
-    let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, map.fd().as_fd().as_raw_fd());
-    // SAFETY: a new mapping, of a map whose entry has that size; the mapping keeps the map.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Witness>(), protection, libc::MAP_SHARED, fd, 0) };
-    assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-    NonNull::new(at.cast()).expect("somewhere")
-}
-
 /// struct __sk_buff, in words.
 const SKB_WORDS: usize = 48;
 const SKB_IFINDEX: usize = 10;
 const SKB_GSO_SEGS: usize = 41;
 const SKB_GSO_SIZE: usize = 44;
-
-const CALL_REDIRECT: u32 = 0;
-const CALL_REDIRECT_PEER: u32 = 1;
-const CALL_CLONE: u32 = 2;
-
-/// struct bpf_tunnel_key.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct TunnelKey {
-    vni: u32,
-    remote: [u32; 4],
-    tos: u8,
-    ttl: u8,
-    flags: u16,
-    label: u32,
-    local: [u32; 4],
-}
-
-const TUNINFO_IPV6: u32 = 1 << 0;
-
-impl TunnelKey {
-    /// How an address is written, and the flag for its family.
-    fn address(address: IpAddr) -> ([u32; 4], u32) {
-        match address {
-            IpAddr::V4(address) => ([address.into(), 0, 0, 0], 0),
-            IpAddr::V6(address) => {
-                let octets = address.octets();
-                let word = |at: usize| u32::from_ne_bytes(*octets[4 * at..].first_chunk().expect("four octets"));
-                ([0, 1, 2, 3].map(word), TUNINFO_IPV6)
-            }
-        }
-    }
-
-    fn remote_address(&self, flags: u32) -> IpAddr {
-        if flags & TUNINFO_IPV6 == 0 {
-            return Ipv4Addr::from(self.remote[0]).into();
-        }
-        let octets = self.remote.map(u32::to_ne_bytes).concat();
-        IpAddr::from(*octets.first_chunk::<16>().expect("four words"))
-    }
-
-    /// As the kernel reads it: of IPv4 addresses no more than their own octets.
-    fn read(mut self, flags: u32) -> Self {
-        if flags & TUNINFO_IPV6 == 0 {
-            self.remote[1..].fill(0);
-            self.local[1..].fill(0);
-        }
-        self
-    }
-}
-
-/// struct way.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-struct WayTaken {
-    call: u32,
-    ifindex: u32,
-    flags: u32,
-    octets: u32,
-    vlan: u32,
-    tunneled: u32,
-    tunnel: TunnelKey,
-    tunnel_flags: u32,
-    head: [u8; HEAD_OCTETS],
-}
-
-/// struct witness.
-#[repr(C)]
-struct Witness {
-    program: u32,
-    octets: u32,
-    now_ns: u64,
-    vlan: u32,
-    vlan_protocol: u32,
-    tunneled: u32,
-    tunnel_in: TunnelKey,
-    tunnel_in_flags: u32,
-    tunnel_set: u32,
-    tunnel_out: TunnelKey,
-    tunnel_out_flags: u32,
-    ways: u32,
-    way: [WayTaken; WAYS_MAX],
-}

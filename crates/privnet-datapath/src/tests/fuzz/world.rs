@@ -46,8 +46,19 @@ pub(super) struct World {
     pub(super) remote_members: BTreeMap<(u32, u32), IpAddr>,
     /// Whether the agent has let DHCP requests pile up until there is no place any more.
     pub(super) queue_full: bool,
+    /// What the host answers about the way to any VTEP.
+    pub(super) route: Route,
     /// The budgets that have nothing left; the others are as if nothing had come for hours.
     pub(super) spent: BTreeSet<Budget>,
+}
+
+/// With the numbers of bpf_fib_lookup's answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Route {
+    #[default]
+    Found = 0,
+    Unreachable = 2,
+    NoNeighbor = 7,
 }
 
 /// What a port or a network may cost (docs/usage.md, "Limits").
@@ -192,7 +203,7 @@ impl World {
         let vni = if dice.once_in(10) { UNKNOWN_VNI } else { dice.pick(&VNIS) };
         let slot = (vni, dice.within(0..SLOTS) as u32);
         let port = dice.within(0..PORTS.into()) as u8;
-        match dice.within(0..18) {
+        match dice.within(0..19) {
             0..4 => self.change_port(port, dice),
             4..7 => self.change_network(vni, dice),
             7 => drop(self.local_members.insert(slot, port)),
@@ -204,6 +215,7 @@ impl World {
             13 => drop(self.fdb.remove(&(vni, any_mac(dice)))),
             14 => drop(self.neighbors.insert((vni, any_address(dice)), any_mac(dice))),
             15 => drop(self.neighbors.remove(&(vni, any_address(dice)))),
+            17 => self.route = dice.pick(&[Route::Found, Route::NoNeighbor, Route::Unreachable]),
             16 => {
                 let budget = match dice.within(0..4) {
                     0 => Budget::PortBum(port),
@@ -307,6 +319,11 @@ impl fmt::Display for World {
                 Budget::PortIcmp(port) => writeln!(f, "spent port-icmp {port}")?,
             }
         }
+        match self.route {
+            Route::Found => {}
+            Route::Unreachable => writeln!(f, "route unreachable")?,
+            Route::NoNeighbor => writeln!(f, "route no-neighbor")?,
+        }
         if self.queue_full {
             writeln!(f, "queue-full")?;
         }
@@ -356,6 +373,8 @@ impl World {
             ["spent", "port-dhcp", port] => drop(self.spent.insert(Budget::PortDhcp(number(port)))),
             ["spent", "port-icmp", port] => drop(self.spent.insert(Budget::PortIcmp(number(port)))),
             ["spent", "network-bum", vni] => drop(self.spent.insert(Budget::NetworkBum(number(vni)))),
+            ["route", "unreachable"] => self.route = Route::Unreachable,
+            ["route", "no-neighbor"] => self.route = Route::NoNeighbor,
             ["queue-full"] => self.queue_full = true,
             _ => return false,
         }
