@@ -79,7 +79,9 @@ impl Scene {
     fn passes(&mut self, frame: &[u8]) {
         let before = self.host.counters(self.a.mac);
         let (verdict, result) = self.judge(frame);
-        assert_eq!((verdict, &*result), (REDIRECT, frame));
+        // In the fast lane it has its outer headers before it.
+        let own = result.len().saturating_sub(frame.len());
+        assert_eq!((verdict, &result[own..]), (REDIRECT, frame));
         let after = self.host.counters(self.a.mac);
         assert_eq!(after.sent_frames, before.sent_frames + 1);
         assert_eq!(after.sent_octets, before.sent_octets + frame.len() as u64);
