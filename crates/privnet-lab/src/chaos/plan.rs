@@ -100,6 +100,9 @@ impl Plan {
         for _ in 0..self.random.random_range(REQUESTS) {
             events.extend(self.some_request());
         }
+        if self.random.random_bool(0.15) {
+            events.extend(self.replace_a_network_behind_a_host());
+        }
         for _ in 0..self.random.random_range(UPSETS) {
             let mut at = self.random.random_range(0..=events.len());
             for upset in self.some_upset() {
@@ -152,6 +155,20 @@ impl Plan {
         }
         self.networks[network.0] = None;
         events.push(What::Ask(Request::DeleteNetwork { network }));
+        events
+    }
+
+    /// A network goes and another comes while a host that may carry the first is away (invariant 2).
+    fn replace_a_network_behind_a_host(&mut self) -> Vec<What> {
+        let (Some(network), host) = (self.some_network(), self.some_host()) else { return Vec::new() };
+        let members = (0..INSTANCES_MAX).map(InstanceSlot);
+        let members: Vec<_> = members.filter(|instance| self.is_attached(*instance, network)).collect();
+        let mut events = vec![What::Upset(Upset::KillAgent(host))];
+        events.extend(members.iter().map(|instance| What::Ask(self.detach(*instance, network))));
+        events.extend([What::Gather, What::Ask(Request::DeleteNetwork { network })]);
+        events.push(What::Ask(self.create_network(network)));
+        events.push(What::Gather);
+        events.extend(members.iter().map(|instance| What::Ask(self.attach(*instance, network))));
         events
     }
 
