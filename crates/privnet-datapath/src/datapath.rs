@@ -70,7 +70,7 @@ impl Datapath {
     /// has left there. Frames of open ports flow all the time. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// The VTEP's address is not this host's, another agent has the folder for pins, or the kernel refuses
+    /// The VTEP's address is not this host's, another agent has the folder for pins or the host, or the kernel refuses
     /// a step; the message says which.
     pub fn open(config: &DatapathConfig) -> Result<Opened, OpenError> {
         Self::open_with(config, Hook::of_this_kernel()?, LAYOUT_VERSION)
@@ -81,6 +81,7 @@ impl Datapath {
         let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
         let underlay_mtu_bytes = underlay::device(&mut netlink, vtep)?.mtu_bytes;
         let pins = Pins::at(&config.pin_dir, layout);
+        let _other = overlay::take_other_owner(&mut netlink, &pins)?;
         pins.make()?;
         let taken = pins.take()?;
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
@@ -107,6 +108,7 @@ impl Datapath {
     /// which program: one that judges by other maps goes on until ours hold as much.
     fn set_up_overlay(&mut self) -> Result<Version, KernelError> {
         let device = self.overlay.make(&mut self.netlink)?;
+        overlay::set_owner(&mut self.netlink, &device, &self.pins)?;
         self.devices.overlay = device.index;
         self.programs.set_devices(self.devices)?;
         let mut version = self.programs.on(&mut self.netlink, Which::FromOverlay, &device)?;

@@ -52,6 +52,11 @@ impl Pins {
         Ok(())
     }
 
+    /// The folder itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Keeps other agents away from the folder, which must be there, for as long as the result lives.
     /// Agents with different state folders would each remove what the other has plugged in.
     pub(crate) fn take(&self) -> Result<Flock<File>, KernelError> {

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
 use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
-use super::lab::{Host, Instance, Namespace, UNDERLAY_MTU_BYTES, config, network};
+use super::lab::{Host, Instance, Namespace, PinDir, UNDERLAY_MTU_BYTES, config, network};
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, ROUTE_DEVICE, port_device};
 use crate::programs::Hook;
@@ -453,7 +453,8 @@ mod refusals {
 
     #[test]
     fn a_folder_for_pins_that_is_on_no_bpf_file_system() {
-        let (host, _wire) = Host::alone(Hook::Tcx);
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        host.close();
         let pin_dir = std::env::temp_dir().join("privnet-test-never-made");
         let config = config(host.vtep, &pin_dir);
         let refusal = host.namespace.within(|| Datapath::open(&config).err()).expect("refused");
@@ -542,6 +543,25 @@ fn an_agent_s_data_plane_is_neither_taken_over_nor_purged_under_its_feet() {
     let refusal = scene.one.namespace.within(|| purge(&pin_dir).err()).expect("refused");
     assert_eq!(refusal.to_string(), why);
     assert_eq!(scene.one.dump().networks[&vni()].ports.len(), 2);
+}
+
+#[test]
+fn a_second_agent_with_pins_of_its_own_is_refused_while_the_first_runs() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let other = PinDir::new();
+    let config = config(scene.one.vtep, &other.0);
+    let why = format!("cannot take the folder {}", scene.one.pins.0.display());
+    let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
+    assert_eq!(refusal.to_string(), why);
+    let refusal = scene.one.namespace.within(|| purge(&other.0).err()).expect("refused");
+    assert_eq!(refusal.to_string(), why);
+    assert!(!other.0.exists() && scene.is_as_wanted());
+    // It may have the host when the first is gone.
+    scene.one.close();
+    scene.one.pins = other;
+    scene.one.reopen();
+    scene.one.reach(vni(), &scene.wanted);
+    assert!(scene.all_reach_each_other());
 }
 
 #[test]
