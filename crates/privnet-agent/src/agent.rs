@@ -42,6 +42,8 @@ pub(crate) struct Agent<K> {
     is_outdated: bool,
     passes: VecDeque<NetworkId>,
     verify_at: Instant,
+    /// While the kernel is read part by part, the networks that operations were about since it began.
+    changed_while_reading: Option<BTreeSet<Vni>>,
     retries: BTreeMap<NetworkId, Instant>,
     /// Networks of which there may be something to tell the server.
     news: BTreeSet<NetworkId>,
@@ -81,6 +83,7 @@ impl<K: Kernel> Agent<K> {
             is_outdated: false,
             passes: VecDeque::new(),
             verify_at: Instant::now(),
+            changed_while_reading: None,
             retries: BTreeMap::new(),
             news: BTreeSet::new(),
             has_other_mtu: false,
@@ -311,12 +314,14 @@ impl<K: Kernel> Agent<K> {
         let plan = plan(carried.vni(), &wanted, &carried.actual);
         let outcome = carry_out(&mut self.kernel, plan, &mut carried.actual).await;
         log_outcome(id, carried, &outcome);
+        let vni = carried.vni();
         let is_success = outcome.is_success();
         carried.finish(outcome);
         if carried.is_gone_unseen() {
             // The server gives the VNI to another network once this one's removal is confirmed.
             self.verify_at = Instant::now();
         }
+        self.note_change(vni);
         self.retries.remove(&id);
         if !is_success {
             self.retry_later(id);
@@ -352,26 +357,52 @@ impl<K: Kernel> Agent<K> {
         self.verify_at = self.verify_at.min(Instant::now() + VERIFY_AFTER_LINK_EVENT);
     }
 
-    /// Reads what the kernel has, and queues the networks in which somebody else has changed it.
+    /// Whether some of what the kernel has was read, and some was not yet.
+    pub(crate) fn is_verifying(&self) -> bool {
+        self.changed_while_reading.is_some()
+    }
+
+    /// Reads the next part of what the kernel has. After the last one, queues the networks in which somebody
+    /// else has changed it, and returns true.
+    ///
+    /// What was read of networks that changed meanwhile is of no use: those wait for the next time.
     ///
     /// # Errors
     /// When the kernel cannot be read; nothing is changed then.
-    pub(crate) async fn verify(&mut self) -> Result<(), DumpError> {
-        self.verify_at = Instant::now() + VERIFY_EVERY;
-        let KernelDump { mut networks, strays, underlay_mtu_bytes, is_outdated } = self.kernel.dump().await?;
+    pub(crate) async fn verify(&mut self) -> Result<bool, DumpError> {
+        let changed = self.changed_while_reading.take().unwrap_or_else(|| {
+            self.verify_at = Instant::now() + VERIFY_EVERY;
+            BTreeSet::new()
+        });
+        let Some(KernelDump { mut networks, strays, underlay_mtu_bytes, is_outdated }) = self.kernel.dump().await?
+        else {
+            self.changed_while_reading = Some(changed);
+            return Ok(false);
+        };
         self.is_outdated = is_outdated;
         self.follow_underlay(underlay_mtu_bytes);
-        self.unplug(strays).await;
+        if changed.is_empty() {
+            self.unplug(strays).await;
+        }
         // A network that has taken over another one's VNI comes before that one, which is unwanted.
+        let compared = self.networks.iter().filter(|(_, carried)| !changed.contains(&carried.vni()));
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            self.networks.iter().map(|(id, carried)| (*id, carried.vni())).partition(|(id, _)| self.is_wanted(*id));
+            compared.map(|(id, carried)| (*id, carried.vni())).partition(|(id, _)| self.is_wanted(*id));
         for (id, vni) in wanted.into_iter().chain(unwanted) {
             self.compare(id, networks.remove(&vni).unwrap_or_default());
         }
-        self.unknown = networks;
+        networks.retain(|vni, _| !changed.contains(vni));
+        self.unknown.retain(|vni, _| changed.contains(vni));
+        self.unknown.append(&mut networks);
         self.remove_unknown().await;
         self.settle().await;
-        Ok(())
+        Ok(true)
+    }
+
+    fn note_change(&mut self, vni: Vni) {
+        if let Some(changed) = &mut self.changed_while_reading {
+            changed.insert(vni);
+        }
     }
 
     /// A device that is away for a while comes back with an MTU of its own.
@@ -417,6 +448,7 @@ impl<K: Kernel> Agent<K> {
         }
         for (vni, mut actual) in std::mem::take(&mut self.unknown) {
             warn!(%vni, "a network that nobody wants is removed from this host");
+            self.note_change(vni);
             let plan = plan(vni, &KernelNetwork::default(), &actual);
             let outcome = carry_out(&mut self.kernel, plan, &mut actual).await;
             for failure in outcome.messages() {

@@ -1,9 +1,10 @@
-use std::future::pending;
+use std::future::{pending, ready};
 
 use futures::{Stream, StreamExt};
 use privnet_datapath::{DumpError, Kernel};
 use privnet_sync::FromAgent;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -46,27 +47,38 @@ where
     L: Stream<Item = ()> + Unpin,
 {
     tokio::pin!(shutdown);
-    agent.verify().await?;
+    while !agent.verify().await? {}
     loop {
+        let change = async {
+            tokio::select! {
+                () = &mut shutdown => Wake::Shutdown,
+                Some(event) = sources.server.recv() => Wake::Server(event),
+                Some(saved) = sources.saved.recv() => Wake::Saved(saved),
+                Some(()) = sources.link_events.next() => Wake::LinkEvent,
+                () = due(agent.next_retry()) => Wake::Retry,
+                () = ready(()), if agent.has_passes() => Wake::Pass,
+                wake = room(agent.outbox()) => wake,
+            }
+        };
+        // What the kernel has is read when there is nothing else to do.
         let wake = tokio::select! {
-            () = &mut shutdown => Wake::Shutdown,
-            Some(event) = sources.server.recv() => Wake::Server(event),
-            Some(saved) = sources.saved.recv() => Wake::Saved(saved),
-            Some(()) = sources.link_events.next() => Wake::LinkEvent,
+            biased;
+            wake = change => wake,
+            () = ready(()), if agent.is_verifying() => Wake::Verify,
             () = sleep_until(agent.next_verification()) => Wake::Verify,
-            () = due(agent.next_retry()) => Wake::Retry,
-            () = std::future::ready(()), if agent.has_passes() => Wake::Pass,
-            wake = room(agent.outbox()) => wake,
         };
         match wake {
             Wake::Server(event) => agent.on_event(event).await,
             Wake::Saved(saved) => agent.on_saved(saved),
             Wake::LinkEvent => agent.on_link_event(),
-            Wake::Verify => {
-                if let Err(error) = agent.verify().await {
+            Wake::Verify => match agent.verify().await {
+                // Lets the connection bring what has come meanwhile.
+                Ok(false) => yield_now().await,
+                Ok(true) => {}
+                Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "cannot read what the kernel has; trying again");
                 }
-            }
+            },
             Wake::Retry => agent.queue_retries(Instant::now()),
             Wake::Pass => agent.pass().await,
             Wake::Tell(permit) => {

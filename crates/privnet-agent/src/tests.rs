@@ -269,7 +269,7 @@ async fn a_removal_is_confirmed_after_a_repair_that_nobody_was_told_of() {
     agent.on_event(Event::Message(FromServer::Full(network(1, 1, &[])))).await;
     agent.pass().await;
     kernel.by_hand(vni(1), |network| network.settings = None);
-    agent.verify().await.expect("read");
+    read_all(&mut agent).await;
     agent.pass().await;
     let (outbox, _server) = mpsc::channel(1);
     agent.on_event(Event::Connected(outbox)).await;
@@ -281,10 +281,46 @@ async fn a_removal_is_confirmed_after_a_repair_that_nobody_was_told_of() {
         is_durable = step.change == ChangeNumber(2) && matches!(step.outcome, Ok(Survives::PowerCut));
         agent.on_saved(step);
     }
-    agent.verify().await.expect("read");
+    read_all(&mut agent).await;
     assert_eq!(agent.tell(), Some(repaired(1, &["~ network vni 1 unmanaged mtu 1450"])));
     assert_eq!(agent.tell(), Some(removed(1)));
     assert_eq!(agent.tell(), None);
+}
+
+#[tokio::test]
+async fn what_changes_while_the_kernel_is_read_is_nobody_elses_doing() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (copies, found, _saved) = Copies::open(dir.path()).expect("state folder");
+    let kernel = Simulated::new();
+    let mut agent = Agent::new(identity(), kernel.clone(), copies, found, Arc::default());
+    for number in [1, 2] {
+        agent.on_event(Event::Message(FromServer::Full(network(number, 1, &[local(number)])))).await;
+        agent.pass().await;
+    }
+    agent.on_event(Event::Message(FromServer::Current)).await;
+    kernel.by_hand(vni(2), |network| network.fdb.clear());
+    kernel.add_stray(local(4).mac);
+    assert!(!agent.verify().await.expect("read"), "there is more to read");
+    agent.on_event(Event::Message(FromServer::Full(network(1, 2, &[local(1), local(3)])))).await;
+    agent.on_event(Event::Message(FromServer::Full(network(3, 1, &[local(5)])))).await;
+    while agent.has_passes() {
+        agent.pass().await;
+    }
+    kernel.take_applied();
+    assert!(agent.verify().await.expect("read"));
+    while agent.has_passes() {
+        agent.pass().await;
+    }
+    let repairs = kernel.take_applied();
+    assert!(!repairs.is_empty() && repairs.iter().all(|op| op.to_string().contains("vni 2")), "{repairs:?}");
+    read_all(&mut agent).await;
+    let repairs: Vec<_> = kernel.take_applied().iter().map(ToString::to_string).collect();
+    assert_eq!(repairs, ["- port 0a:00:00:00:00:04"], "now it is certain that it is a stray");
+}
+
+/// Has the agent compare all that the kernel has.
+async fn read_all(agent: &mut Agent<Simulated>) {
+    while !agent.verify().await.expect("read") {}
 }
 
 #[tokio::test]
@@ -380,7 +416,7 @@ async fn another_version_goes_on_until_every_network_has_what_it_needs() {
     let mut agent = Agent::new(identity(), host.kernel.clone(), copies, found, Arc::default());
     let (outbox, _server) = mpsc::channel(1);
     agent.on_event(Event::Connected(outbox)).await;
-    agent.verify().await.expect("read");
+    read_all(&mut agent).await;
     for _ in &states {
         assert!(host.kernel.held().is_outdated && agent.outbox().is_none(), "nothing to acknowledge yet");
         agent.pass().await;

@@ -22,6 +22,9 @@ use crate::sender::FrameSender;
 use crate::tables::Tables;
 use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
 
+/// How many ports' devices are looked at in one part of reading the kernel: a millisecond or two.
+const PORTS_IN_SLICE: usize = 96;
+
 /// How this host's data plane is set up.
 #[derive(Debug, Clone)]
 pub struct DatapathConfig {
@@ -61,8 +64,16 @@ pub struct Datapath {
     pub(crate) devices: Devices,
     pins: Pins,
     pinned: PinnedMaps,
+    reading: Option<Reading>,
     /// The folder of the pins, which is no other agent's meanwhile.
     _taken: Flock<File>,
+}
+
+/// What has been read of the kernel, part by part: the devices of all ports, which then wait to be looked at, a
+/// slice in each part; and at last what the maps hold.
+struct Reading {
+    waiting: Vec<Link>,
+    read: Snapshot,
 }
 
 impl Datapath {
@@ -92,8 +103,19 @@ impl Datapath {
         let link_events = LinkEvents::open()?;
         let pinned = PinnedMaps::open(&pins)?;
         let (fast_lane, devices) = (FastLane::new(vtep, &pins), Devices::default());
-        let mut datapath =
-            Self { netlink, tables, programs, vtep, overlay, fast_lane, devices, pins, pinned, _taken: taken };
+        let mut datapath = Self {
+            netlink,
+            tables,
+            programs,
+            vtep,
+            overlay,
+            fast_lane,
+            devices,
+            pins,
+            pinned,
+            reading: None,
+            _taken: taken,
+        };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         let overlay = datapath.set_up_overlay()?;
         datapath.set_up_route_device()?;
@@ -220,37 +242,56 @@ impl Datapath {
         Ok(())
     }
 
-    fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
-        if self.pinned.repair()? {
-            warn!("somebody else had removed pins of eBPF maps; repaired");
+    /// Reads the next part.
+    fn read(&mut self) -> Result<Option<Snapshot>, KernelError> {
+        let Some(Reading { mut waiting, mut read }) = self.reading.take() else {
+            self.reading = Some(self.begin_to_read()?);
+            return Ok(None);
+        };
+        if waiting.is_empty() {
+            return self.with_maps(read).map(Some);
         }
-        let mut links = self.links()?;
-        let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
-        let overlay = self.repair_overlay(&links)?;
-        self.repair_route_device(&links)?;
-        let vteps = self.tables.vteps.entries()?;
-        // An earlier version's maps know all hosts, ours only those that have been entered so far.
-        if overlay != Version::OtherMaps {
-            self.follow_routes(&links, &vteps)?;
-        }
-        let ports = self.ports(&links)?.into_iter().map(|(link, mac, version)| PortDevice {
+        let slice = waiting.split_off(waiting.len().saturating_sub(PORTS_IN_SLICE));
+        let devices = self.ports(&slice)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
             mac,
             plugged: plugged(link),
             is_up: link.is_up,
             version,
         });
+        read.devices.extend(devices);
+        self.reading = Some(Reading { waiting, read });
+        Ok(None)
+    }
+
+    /// Repairs what belongs to no network, and finds the ports' devices.
+    fn begin_to_read(&mut self) -> Result<Reading, KernelError> {
+        if self.pinned.repair()? {
+            warn!("somebody else had removed pins of eBPF maps; repaired");
+        }
+        let mut links = self.links()?;
+        let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
+        let is_outdated = self.repair_overlay(&links)? == Version::OtherMaps;
+        self.repair_route_device(&links)?;
+        // An earlier version's maps know all hosts, ours only those that have been entered so far.
+        if !is_outdated {
+            self.follow_routes(&links, &self.tables.vteps.entries()?)?;
+        }
+        links.retain(|link| port_of_device(&link.name).is_some());
+        Ok(Reading { waiting: links, read: Snapshot { underlay_mtu_bytes, is_outdated, ..Snapshot::default() } })
+    }
+
+    /// What was read of the devices, with what the maps hold.
+    fn with_maps(&self, read: Snapshot) -> Result<Snapshot, KernelError> {
         Ok(Snapshot {
-            underlay_mtu_bytes,
-            devices: ports.collect(),
             ports: self.tables.ports.entries()?,
             networks: self.tables.networks.entries()?,
             fdb: self.tables.fdb.entries()?,
             neighbors: self.tables.neighbors.entries()?,
-            vteps,
+            vteps: self.tables.vteps.entries()?,
             local_members: self.tables.local_members.entries()?,
             remote_members: self.tables.remote_members.entries()?,
-            is_outdated: overlay == Version::OtherMaps,
+            ..read
         })
     }
 
@@ -328,8 +369,8 @@ fn plugged(link: &Link) -> Option<(Vni, PortSpec)> {
 }
 
 impl Kernel for Datapath {
-    async fn dump(&mut self) -> Result<KernelDump, DumpError> {
-        Ok(self.snapshot()?.into_dump())
+    async fn dump(&mut self) -> Result<Option<KernelDump>, DumpError> {
+        Ok(self.read()?.map(Snapshot::into_dump))
     }
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {

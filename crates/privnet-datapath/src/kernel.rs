@@ -22,11 +22,13 @@ pub struct KernelDump {
 
 /// A host's kernel, as the agent's loop sees it.
 pub trait Kernel: Send + 'static {
-    /// Reads all that is there.
+    /// Reads all that is there, a part at each call, so that no operation waits for long: `None` until the
+    /// last part is read. Of a network that an operation was about between the calls, the result may have
+    /// what was before, what is now, or some of both; and what is a stray for it may be none.
     ///
     /// # Errors
-    /// Devices or maps cannot be read; the message says which.
-    fn dump(&mut self) -> impl Future<Output = Result<KernelDump, DumpError>> + Send;
+    /// Devices or maps cannot be read; the message says which. The next call starts anew.
+    fn dump(&mut self) -> impl Future<Output = Result<Option<KernelDump>, DumpError>> + Send;
 
     /// Carries out one operation. Done twice, it leaves what it leaves when done once.
     ///

@@ -10,7 +10,11 @@ use crate::{ApplyError, DumpError, Kernel, KernelDump};
 /// A host's kernel in memory, for tests and simulated fleets. Clones are the same host, so that a
 /// test can look at it and change it by hand while an agent has it.
 #[derive(Debug, Clone, Default)]
-pub struct Simulated(Arc<watch::Sender<State>>);
+pub struct Simulated {
+    state: Arc<watch::Sender<State>>,
+    /// What it held when an agent began to read it.
+    read: Option<KernelDump>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,12 +32,12 @@ impl Simulated {
 
     /// What it holds.
     pub fn held(&self) -> KernelDump {
-        self.0.borrow().held.clone()
+        self.state.borrow().held.clone()
     }
 
     /// Waits until what it holds is so.
     pub async fn until(&self, mut is_so: impl FnMut(&KernelDump) -> bool) {
-        let mut states = self.0.subscribe();
+        let mut states = self.state.subscribe();
         states.wait_for(|state| is_so(&state.held)).await.expect("the sender is here");
     }
 
@@ -105,14 +109,19 @@ impl Simulated {
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut changed = None;
-        self.0.send_modify(|state| changed = Some(change(state)));
+        self.state.send_modify(|state| changed = Some(change(state)));
         changed.expect("send_modify has called it")
     }
 }
 
 impl Kernel for Simulated {
-    async fn dump(&mut self) -> Result<KernelDump, DumpError> {
-        Ok(self.held())
+    /// In two parts, of which the first is all there is at that moment.
+    async fn dump(&mut self) -> Result<Option<KernelDump>, DumpError> {
+        let read = self.read.take();
+        if read.is_none() {
+            self.read = Some(self.held());
+        }
+        Ok(read)
     }
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
@@ -240,7 +249,8 @@ mod tests {
     async fn it_holds_what_was_applied_until_it_is_taken_away() {
         let mut host = Simulated::new();
         host.apply(&set_network()).await.expect("applied");
-        assert_eq!(host.clone().dump().await.expect("read").networks.len(), 1);
+        assert_eq!(host.dump().await.expect("read"), None, "that was the first part");
+        assert_eq!(host.dump().await.expect("read").expect("all").networks.len(), 1);
         host.by_hand(vni(), |network| network.settings = None);
         assert_eq!(host.held(), KernelDump::default());
         assert_eq!(host.take_applied(), [set_network()]);

@@ -157,6 +157,8 @@ struct Guarded {
     kernel: Simulated,
     /// Whether somebody else has changed it since the agent last read it.
     is_meddled_with: Arc<AtomicBool>,
+    /// Whether nobody has changed it since the agent began to read it.
+    is_still: Arc<AtomicBool>,
     /// Whether some operation may have failed, or does.
     has_failures: Arc<AtomicBool>,
 }
@@ -171,17 +173,24 @@ impl Guarded {
     /// For changes that the agent cannot know of yet.
     fn meddle(&self) -> &Simulated {
         self.is_meddled_with.store(true, Ordering::Relaxed);
+        self.is_still.store(false, Ordering::Relaxed);
         &self.kernel
     }
 }
 
 impl Kernel for Guarded {
-    async fn dump(&mut self) -> Result<KernelDump, DumpError> {
-        self.is_meddled_with.store(false, Ordering::Relaxed);
-        self.kernel.dump().await
+    async fn dump(&mut self) -> Result<Option<KernelDump>, DumpError> {
+        let read = self.kernel.dump().await?;
+        if read.is_none() {
+            self.is_still.store(true, Ordering::Relaxed);
+        } else if self.is_still.load(Ordering::Relaxed) {
+            self.is_meddled_with.store(false, Ordering::Relaxed);
+        }
+        Ok(read)
     }
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
+        self.is_still.store(false, Ordering::Relaxed);
         if let NetOp::Open { vni, mac } = op
             && !self.is_meddled_with.load(Ordering::Relaxed)
         {

@@ -246,7 +246,10 @@ impl Host {
     }
 
     pub(super) fn dump(&mut self) -> KernelDump {
-        self.with(|opened, runtime| runtime.block_on(opened.datapath.dump())).expect("dumped")
+        self.with(|opened, runtime| {
+            let part = || runtime.block_on(opened.datapath.dump()).expect("dumped");
+            std::iter::repeat_with(part).flatten().next().expect("there is an end")
+        })
     }
 
     pub(super) fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
