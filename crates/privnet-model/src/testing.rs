@@ -26,7 +26,7 @@ impl Life {
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
         match self.below(35) {
-            0..2 => Command::RegisterHost { name: self.host_name(), facts: self.host_facts() },
+            0..2 => self.register_host(zone),
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
             8..14 => Command::Attach {
@@ -106,7 +106,20 @@ impl Life {
             0 => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]),
             last => IpAddr::from([192, 0, 2, last as u8]),
         };
-        HostFacts { vtep, underlay_mtu_bytes: 1500, version: format!("0.{}", self.below(3)) }
+        let underlay_mtu_bytes = if self.below(4) == 0 { 9000 } else { 1500 };
+        HostFacts { vtep, underlay_mtu_bytes, version: format!("0.{}", self.below(3)) }
+    }
+
+    /// Every other time of a host that is known, of which one thing is another.
+    fn register_host(&mut self, zone: &Zone) -> Command {
+        let (name, facts) = (self.host_name(), self.host_facts());
+        match zone.host_by_name(&name) {
+            Some(host) if self.below(2) == 0 => {
+                let underlay_mtu_bytes = facts.underlay_mtu_bytes;
+                Command::RegisterHost { name, facts: HostFacts { underlay_mtu_bytes, ..host.facts.clone() } }
+            }
+            _ => Command::RegisterHost { name, facts },
+        }
     }
 
     fn create_instance(&mut self, zone: &Zone) -> Command {
