@@ -134,8 +134,7 @@ fn a_move_away_from_a_dead_host_does_not_wait_for_it_and_it_lets_go_when_it_retu
 #[test]
 fn a_move_to_a_host_that_is_away_is_realized_when_it_returns() {
     let server = TestServer::start(Setup { operation_timeout: Duration::from_millis(20), ..Setup::WAITING });
-    let _old = Agent::connect(&server, "h1", acknowledge);
-    Agent::connect(&server, "h2", acknowledge).leave(&server);
+    ["h1", "h2"].map(|name| Agent::connect(&server, name, acknowledge).leave(&server));
     let (network, instances) = spread(&server, &["h1"]);
     let operation = server.move_to(&instances[0], "h2");
     let message = "host h2 is not connected; the change stays wanted and is applied when it can be";
@@ -169,7 +168,7 @@ fn a_workload_that_has_not_arrived_is_waited_for() {
 #[test]
 fn a_workload_that_never_arrives_is_named_at_the_deadline() {
     let server = TestServer::start(Setup { operation_timeout: Duration::from_millis(20), ..Setup::AT_ONCE });
-    let _old = Agent::connect(&server, "h1", acknowledge);
+    Agent::connect(&server, "h1", acknowledge).leave(&server);
     let new = Agent::connect(&server, "h2", silent);
     let (network, instances) = spread(&server, &["h1"]);
     server.ended(&server.move_to(&instances[0], "h2"));
