@@ -18,14 +18,15 @@ Usage: privnet-chaos [--seed N] [--minutes M] [--hosts H] [--steps S] [--keep]
   --steps S     no more steps than this; default: as many as there is time for
   --keep        leave the lab of a failure as it is, to be looked at, until Ctrl-C
 
-A step is a burst of requests by several clients at once (networks, instances, attaches, addresses), with
-upsets between them: agents and the server are killed, stopped, paused and started, streams and links cut,
-hosts rebooted, disks filled, namespaces removed; devices, filters, map entries and pins are changed by
-hand. Then all of that is put right, and the invariants of ARCHITECTURE.md are checked, which are cited by
-number: what was acknowledged is there, every operation has ended, every host's kernel has what is wanted,
-what is not ours is untouched, the members of each network reach each other and nobody else, DHCP gives
-each port its own lease. During all of it every instance sends and receives: no frame may cross from one
-network to another, no forged one may leave, and between ports that no upset concerns none may be lost.
+A step is a burst of requests by several clients at once (networks, instances, moves, attaches, addresses),
+with upsets between them: agents and the server are killed, stopped, paused and started, streams and links
+cut, hosts rebooted or taken for lost, disks filled, namespaces removed; devices, filters, map entries and
+pins are changed by hand. Then all of that is put right, and the invariants of ARCHITECTURE.md are checked,
+which are cited by number: what was acknowledged is there, every operation has ended, every host's kernel
+has what is wanted, what is not ours is untouched, the members of each network reach each other and nobody
+else, DHCP gives each port its own lease. During all of it every instance sends and receives: no frame may
+cross from one network to another, no forged one may leave, and between ports that no upset concerns none
+may be lost.
 
 The first step that does not hold ends the run, with its events, what was found, the ends of the logs and
 the command that runs the same plan again. The plan is the same; how its events meet is up to the
