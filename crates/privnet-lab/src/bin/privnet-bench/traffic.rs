@@ -196,12 +196,12 @@ fn ask(asker: &UdpSocket, rounds: usize) -> Result<Vec<f64>> {
 pub(crate) fn tcp_connects_per_second([from, to]: &[End; 2]) -> Result<Flow> {
     let listener = to.namespace.within(|| Ok(TcpListener::bind((to.address, 0))?))?;
     let address = listener.local_addr()?;
-    let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (made, stop, is_last) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let packets = || from.namespace.within(packets_of_devices).map(|(received, sent)| received + sent);
     thread::scope(|scope| {
         let accepting = scope.spawn(|| {
             pin(Core::Last)?;
-            while !stop.load(Ordering::Relaxed) {
+            while !is_last.load(Ordering::Relaxed) {
                 listener.accept()?;
             }
             Ok(())
@@ -218,9 +218,11 @@ pub(crate) fn tcp_connects_per_second([from, to]: &[End; 2]) -> Result<Flow> {
         });
         let measured = measure_along(&made, packets);
         stop.store(true, Ordering::Relaxed);
-        join(connecting)?;
-        // If it waits for another connection, it shall see that there is none.
+        let connected = join(connecting);
+        // The accepting end waits for one more connection, or is about to.
+        is_last.store(true, Ordering::Relaxed);
         from.namespace.within(|| connect(address))?;
+        connected?;
         join(accepting)?;
         let (Measured { count: connections, cpu_seconds, seconds }, packets) = measured?;
         Ok(Flow { value: connections / seconds, cpu: cpu_seconds / (packets / 1e6) })
