@@ -134,7 +134,9 @@ fn a_move_away_from_a_dead_host_does_not_wait_for_it_and_it_lets_go_when_it_retu
 #[test]
 fn a_move_to_a_host_that_is_away_is_realized_when_it_returns() {
     let server = TestServer::start(Setup { operation_timeout: Duration::from_millis(20), ..Setup::WAITING });
-    ["h1", "h2"].map(|name| Agent::connect(&server, name, acknowledge).leave(&server));
+    for name in ["h1", "h2"] {
+        Agent::connect(&server, name, acknowledge).leave(&server);
+    }
     let (network, instances) = spread(&server, &["h1"]);
     let operation = server.move_to(&instances[0], "h2");
     let message = "host h2 is not connected; the change stays wanted and is applied when it can be";
