@@ -102,7 +102,7 @@ impl Datapath {
         let dhcp_requests = DhcpRequests::take(programs.object())?;
         let link_events = LinkEvents::open()?;
         let pinned = PinnedMaps::open(&pins)?;
-        let (fast_lane, devices) = (FastLane::new(vtep, &pins), Devices::default());
+        let (fast_lane, devices) = (FastLane::new(vtep, &pins)?, Devices::default());
         let mut datapath = Self {
             netlink,
             tables,
@@ -118,7 +118,11 @@ impl Datapath {
         };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         let overlay = datapath.set_up_overlay()?;
-        datapath.set_up_route_device()?;
+        if datapath.fast_lane.ask_for_policies()? {
+            datapath.close_fast_lane()?;
+        } else {
+            datapath.set_up_route_device()?;
+        }
         datapath.upgrade_ports()?;
         if overlay == Version::Loaded {
             datapath.upgrade_underlay()?;
@@ -146,6 +150,14 @@ impl Datapath {
     fn set_up_route_device(&mut self) -> Result<(), KernelError> {
         self.devices.route = fast_lane::make_route_device(&mut self.netlink)?.index;
         self.programs.set_devices(self.devices)
+    }
+
+    /// From now on no frame goes past the host's IPsec policies, whichever version's programs are attached.
+    fn close_fast_lane(&mut self) -> Result<(), KernelError> {
+        self.devices.route = 0;
+        self.programs.set_devices(self.devices)?;
+        fast_lane::remove_route_device(&mut self.netlink)?;
+        self.fast_lane.leave(&mut self.netlink, &self.programs)
     }
 
     /// Lets frames in by the fast lane where those of these hosts come from.
@@ -237,7 +249,11 @@ impl Datapath {
         if links.iter().any(is_there) {
             return Ok(());
         }
+        let was_closed = self.devices.route == 0;
         self.set_up_route_device()?;
+        if was_closed {
+            return Ok(());
+        }
         warn!(device = ROUTE_DEVICE, "somebody else had changed or removed the device for routes; repaired");
         Ok(())
     }
@@ -272,7 +288,11 @@ impl Datapath {
         let mut links = self.links()?;
         let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
         let is_outdated = self.repair_overlay(&links)? == Version::OtherMaps;
-        self.repair_route_device(&links)?;
+        if self.fast_lane.ask_for_policies()? {
+            self.close_fast_lane()?;
+        } else {
+            self.repair_route_device(&links)?;
+        }
         // An earlier version's maps know all hosts, ours only those that have been entered so far.
         if !is_outdated {
             self.follow_routes(&links, &self.tables.vteps.entries()?)?;

@@ -20,7 +20,8 @@ impl LinkEvents {
     /// Those of the thread's network namespace.
     pub(crate) fn open() -> Result<Self, KernelError> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = netlink::open(flags, libc::RTMGRP_LINK as u32).step(format_args!("subscribe to link events"))?;
+        let fd = netlink::open(libc::NETLINK_ROUTE, flags, libc::RTMGRP_LINK as u32);
+        let fd = fd.step(format_args!("subscribe to link events"))?;
         // SAFETY: the descriptor is owned, and stays the same.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from);
         Ok(Self(fd.step(format_args!("wait for link events"))?))

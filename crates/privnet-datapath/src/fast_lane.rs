@@ -8,13 +8,13 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
 use nix::errno::Errno;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::KernelError;
 use crate::error::Step;
 use crate::layout::{VtepKey, vtep_address};
 use crate::names::{ROUTE_DEVICE, is_ours};
-use crate::netlink::{Link, Socket, Vxlan};
+use crate::netlink::{Link, Policies, Socket, Vxlan};
 use crate::overlay::SOURCE_PORTS;
 use crate::pins::Pins;
 use crate::programs::{Programs, Version, Which};
@@ -28,13 +28,36 @@ pub(crate) struct FastLane {
     /// Which address others send to; `None` if it is not IPv4, and nothing comes in by this lane.
     vtep: Option<Ipv4Addr>,
     pins: Pins,
+    policies: Policies,
+    /// Whether the host has IPsec policies. Frames of this lane would go past them, so that there is none then,
+    /// in neither direction.
+    is_closed: bool,
     /// Devices to which the kernel has not let us attach, which was told once.
     refused: BTreeSet<u32>,
 }
 
 impl FastLane {
-    pub(crate) fn new(vtep: IpAddr, pins: &Pins) -> Self {
-        Self { vtep: ipv4(vtep), pins: pins.clone(), refused: BTreeSet::new() }
+    pub(crate) fn new(vtep: IpAddr, pins: &Pins) -> Result<Self, KernelError> {
+        let policies = Policies::open().step(format_args!("open a netlink socket for IPsec policies"))?;
+        Ok(Self { vtep: ipv4(vtep), pins: pins.clone(), policies, is_closed: false, refused: BTreeSet::new() })
+    }
+
+    /// Asks for the host's IPsec policies, and returns whether the lane is closed by them.
+    pub(crate) fn ask_for_policies(&mut self) -> Result<bool, KernelError> {
+        let are_there = self.policies.are_there().step(format_args!("ask for this host's IPsec policies"))?;
+        match (self.is_closed, are_there) {
+            (false, true) => warn!("this host has IPsec policies (ip xfrm policy): all frames take the slower way"),
+            (true, false) => info!("this host has no IPsec policies any more: frames may take the faster way"),
+            (false, false) | (true, true) => {}
+        }
+        self.is_closed = are_there;
+        Ok(are_there)
+    }
+
+    /// Detaches from_underlay, of whichever version it is.
+    pub(crate) fn leave(&self, netlink: &mut Socket, programs: &Programs) -> Result<(), KernelError> {
+        let mut devices = self.pins.underlay_devices()?.into_iter();
+        devices.try_for_each(|index| programs.detach_from_underlay(netlink, index))
     }
 
     /// Attaches from_underlay to where frames of these hosts may come in, and nowhere else.
@@ -45,6 +68,9 @@ impl FastLane {
         links: &[Link],
         vteps: &[(VtepKey, u32)],
     ) -> Result<(), KernelError> {
+        if self.is_closed {
+            return Ok(());
+        }
         let others: BTreeSet<_> = vteps.iter().filter_map(|(key, _)| ipv4(vtep_address(key.address))).collect();
         let towards = self.vtep.map(|vtep| netlink.devices_towards(vtep, &others)).transpose();
         let towards = towards.step(format_args!("ask for the routes to other hosts"))?.unwrap_or_default();
@@ -87,8 +113,8 @@ pub(crate) fn make_route_device(netlink: &mut Socket) -> Result<Link, KernelErro
     let device = match found {
         Some(device) if is_route_device(&device) => device,
         other => {
-            if let Some(device) = other {
-                netlink.delete_link(device.index).step(format_args!("remove device {ROUTE_DEVICE}"))?;
+            if other.is_some() {
+                remove_route_device(netlink)?;
             }
             let made = netlink.add_vxlan(ROUTE_DEVICE, VXLAN, MTU_BYTES);
             made.step(format_args!("make device {ROUTE_DEVICE}"))?;
@@ -100,6 +126,12 @@ pub(crate) fn make_route_device(netlink: &mut Socket) -> Result<Link, KernelErro
         set.step(format_args!("let the kernel look up routes from device {ROUTE_DEVICE}"))?;
     }
     Ok(device)
+}
+
+/// Removes that device, if it is there. Without it no program sends by the fast lane, of whichever version it is.
+pub(crate) fn remove_route_device(netlink: &mut Socket) -> Result<(), KernelError> {
+    let Some(device) = find(netlink)? else { return Ok(()) };
+    netlink.delete_link(device.index).step(format_args!("remove device {ROUTE_DEVICE}"))
 }
 
 fn find(netlink: &mut Socket) -> Result<Option<Link>, KernelError> {

@@ -1,20 +1,20 @@
-//! The few rtnetlink requests that the data plane makes (rtnetlink(7)), each one answered before the
+//! The few netlink requests that the data plane makes (netlink(7), rtnetlink(7)), each one answered before the
 //! call returns: the kernel works while it takes the request, so there is nothing to wait for.
 
 mod filter;
 mod link;
 mod message;
 mod route;
+mod xfrm;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, SockFlag, bind, recv, send};
 
 pub(crate) use link::{Link, Veth, Vxlan};
 pub(crate) use message::{Attributes, Message, Messages};
+pub(crate) use xfrm::Policies;
 
 /// Larger than any message that the kernel sends (NLMSG_GOODSIZE is a page; dumps are cut to 32 KiB).
 const BUFFER_OCTETS: usize = 64 * 1024;
@@ -42,7 +42,8 @@ impl From<nix::Error> for NetlinkError {
     }
 }
 
-/// A connection to the routing subsystem of the network namespace it was opened in.
+/// A connection to a subsystem of the network namespace it was opened in, to the one for routing unless said
+/// otherwise.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -53,7 +54,12 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens one in the thread's network namespace.
     pub(crate) fn open() -> io::Result<Self> {
-        let fd = open(SockFlag::SOCK_CLOEXEC, 0)?;
+        Self::of(libc::NETLINK_ROUTE)
+    }
+
+    /// Opens one to that subsystem.
+    fn of(subsystem: libc::c_int) -> io::Result<Self> {
+        let fd = open(subsystem, SockFlag::SOCK_CLOEXEC, 0)?;
         for option in [NETLINK_CAP_ACK, NETLINK_EXT_ACK] {
             enable(&fd, option)?;
         }
@@ -134,9 +140,13 @@ impl Socket {
     }
 }
 
-/// A socket of the routing subsystem that is subscribed to these groups, a bit each.
-pub(crate) fn open(flags: SockFlag, groups: u32) -> nix::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+/// A socket of that subsystem, subscribed to these groups, a bit each.
+pub(crate) fn open(subsystem: libc::c_int, flags: SockFlag, groups: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes numbers, and what it makes is nobody else's.
+    let fd = unsafe {
+        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | flags.bits(), subsystem);
+        OwnedFd::from_raw_fd(nix::Error::result(fd)?)
+    };
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(fd)
 }

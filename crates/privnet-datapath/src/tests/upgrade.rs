@@ -11,9 +11,10 @@ use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 use super::frames::{BROADCAST, EXPERIMENTAL, Tap, saying};
 use super::lab::{Instance, network};
 use super::state::{Scene, vni};
+use crate::Datapath;
 use crate::layout::LAYOUT_VERSION;
 use crate::names::port_device;
-use crate::programs::Hook;
+use crate::programs::{Hook, Version, Which};
 
 const OTHER_LAYOUT: u32 = LAYOUT_VERSION + 1;
 /// How many lead to what is wanted here from maps that are empty.
@@ -68,6 +69,15 @@ impl Upgrade {
 
     fn stage(&mut self, port: MacAddr) -> PortStage {
         self.scene.one.dump().networks[&vni()].ports[&port].stage
+    }
+
+    /// Which from_underlay the first host's wire has.
+    fn underlay_version(&mut self) -> Version {
+        self.scene.one.with(|opened, _| {
+            let Datapath { netlink, programs, .. } = &mut opened.datapath;
+            let device = netlink.link("under0").expect("asked").expect("a wire");
+            programs.on(netlink, Which::FromUnderlay, &device).expect("asked")
+        })
     }
 
     fn layouts(&self) -> Vec<u32> {
@@ -199,6 +209,27 @@ fn until_its_own_maps_are_filled_an_agent_leaves_another_version_s_programs_in_f
     upgrade.scene.one.reach(vni(), &wanted);
     upgrade.scene.one.upgrade();
     upgrade.end();
+}
+
+/// It judges by all that is known of other hosts, which the new maps hold at the end.
+#[test]
+fn the_program_of_the_underlay_is_replaced_last() {
+    for hook in [Hook::Tcx, Hook::Clsact] {
+        let mut upgrade = Upgrade::new(hook);
+        upgrade.scene.one.dump();
+        assert_eq!(upgrade.underlay_version(), Version::Loaded);
+        upgrade.restart_with(OTHER_LAYOUT);
+        assert_eq!(upgrade.underlay_version(), Version::OtherMaps);
+        upgrade.apply_all_but(0);
+        upgrade.scene.one.dump();
+        assert_eq!(upgrade.underlay_version(), Version::OtherMaps);
+        upgrade.scene.one.upgrade();
+        assert_eq!(upgrade.underlay_version(), Version::Loaded);
+        // One that judges by the same maps takes over at once.
+        upgrade.restart_with(OTHER_LAYOUT);
+        assert_eq!(upgrade.underlay_version(), Version::Loaded);
+        upgrade.end();
+    }
 }
 
 #[test]
