@@ -86,7 +86,8 @@ impl OperationKind {
 }
 
 /// How far an operation is. Pending -> Success when the hosts have applied what it waits for;
-/// Pending -> Failure when a host reports that it cannot; Pending -> Timeout at the deadline. The other three are final.
+/// Pending -> Failure when a host reports that it cannot, or the instance is removed before; Pending -> Timeout at the
+/// deadline. The other three are final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationState {
     /// Accepted and durable, not yet in force on the hosts.
@@ -98,7 +99,7 @@ pub enum OperationState {
     },
     /// In force.
     Success,
-    /// A host could not apply it.
+    /// A host could not apply it, or what it was about has gone before it was in force.
     Failure {
         /// One word for programs.
         reason: Reason,
@@ -149,7 +150,7 @@ pub struct WaitPort {
 pub enum Reason {
     /// A host could not apply it.
     Fault,
-    /// What it names does not exist on the host, such as a network namespace.
+    /// What it names does not exist on the host, such as a network namespace, or has been removed.
     NotFound,
     /// The host is away.
     Unavailable,

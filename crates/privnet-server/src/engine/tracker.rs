@@ -2,7 +2,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Zone;
-use privnet_model::{Applied, HostId, NetworkId, Operation, OperationId, OperationState, Reason, Wait};
+use privnet_model::{
+    Applied, HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Reason, Wait, WaitPort,
+};
 use privnet_sync::PortFailure;
 
 use super::Moment;
@@ -22,6 +24,7 @@ pub(super) struct Tracker {
 
 #[derive(Debug, Clone)]
 struct Pending {
+    kind: OperationKind,
     wait: Wait,
     /// Those that were concerned when it was accepted; what comes later has operations of its own.
     networks: Vec<NetworkId>,
@@ -34,6 +37,15 @@ impl Pending {
         let mut awaited = zone.awaited(&self.wait);
         awaited.retain(|one| self.networks.contains(&one.network));
         awaited
+    }
+
+    /// Whether what it was to make or move has gone before it was in force.
+    fn is_void(&self, awaited: &[Applied], zone: &Zone) -> bool {
+        let is_gone = |port: WaitPort| self.kind != OperationKind::Detach && zone.host(port.host).is_none();
+        match self.wait {
+            Wait::Applied(_) => awaited.iter().filter_map(|awaited| awaited.port).any(is_gone),
+            Wait::Placed(instance) => zone.instance(instance).is_none(),
+        }
     }
 
     /// Whether a workload that is not there yet is no failure.
@@ -76,7 +88,7 @@ impl Tracker {
         for network in &networks {
             self.waiting.entry(*network).or_default().insert(operation.id);
         }
-        self.pending.insert(operation.id, Pending { wait, networks: networks.clone(), deadline });
+        self.pending.insert(operation.id, Pending { kind: operation.kind, wait, networks: networks.clone(), deadline });
         self.deadlines.insert((deadline, operation.id));
         networks
     }
@@ -135,9 +147,13 @@ impl Tracker {
 }
 
 /// How an operation ends, if it does now: when in each network the port's own host and every connected
-/// host that may carry it have applied the generation, or when one of them cannot.
+/// host that may carry it have applied the generation, when one of them cannot, or when it has no object any more.
 fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
     let awaited = pending.awaited(zone);
+    if pending.is_void(&awaited, zone) {
+        let message = "the instance was removed before the change was in force".to_owned();
+        return Some(OperationState::Failure { reason: Reason::NotFound, message });
+    }
     let failures = || awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
     let may_pass = |failure: &Failure<'_>| pending.is_patient() && failure.port.reason == Reason::NotFound;
     if let Some(failure) = failures().find(|failure| !may_pass(failure)) {
@@ -207,7 +223,7 @@ fn name(host: HostId, zone: &Zone) -> String {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Generation, InstanceId, OperationKind, Subject, Timestamp};
+    use privnet_model::{Generation, InstanceId, Subject, Timestamp};
 
     use super::*;
 
@@ -234,7 +250,7 @@ mod tests {
         }
     }
 
-    /// As when a server starts and the ports of an instance that was moved have been detached since.
+    /// As when a server starts and an instance that was moved has no ports any more, or is gone.
     #[test]
     fn an_operation_that_waits_for_nothing_any_more_ends_at_once() {
         let now = Moment { wall: Timestamp::from_unix_ms(1_000_000_000), steady: Instant::now() };
@@ -244,7 +260,8 @@ mod tests {
         let state = OperationState::Pending { wait: Wait::Placed(instance), deadline: now.wall.plus(TIMEOUT) };
         let operation = Operation { subject: Subject::Instance(instance), state, ..pending_until(now.wall) };
         assert_eq!(tracker.add(&operation, &zone, now), []);
-        assert_eq!(tracker.expire(now.steady, &zone, &hosts), [(operation.id, OperationState::Success)]);
+        let ended = tracker.expire(now.steady, &zone, &hosts);
+        assert_eq!(ended.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [operation.id]);
     }
 
     fn pending_until(deadline: Timestamp) -> Operation {

@@ -343,3 +343,24 @@ fn the_agent_of_a_removed_host_is_cut_off_at_once_and_returns_as_a_new_host_that
     let again = server.instance("again", "h1");
     assert_eq!(server.attach(&network, &again)["state"], "success");
 }
+
+#[test]
+fn what_waits_for_a_host_that_is_removed_with_its_instances_fails_but_for_detachments() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    Agent::connect(&server, "h1", acknowledge).leave(&server);
+    let (network, web) = (server.network(managed(9)), server.instance("web", "h1"));
+    let attachment = server.attach(&network, &web);
+    let move_ = server.move_to(&web, "h1");
+    let detached = server.instance("detached", "h1");
+    server.attach(&network, &detached);
+    let detachment = server.detach(&network, &detached);
+    for operation in [&attachment, &move_, &detachment] {
+        assert_eq!(operation["state"], "pending");
+    }
+    server.remove_with_instances("h1");
+    for operation in [&attachment, &move_] {
+        let ended = server.ended(operation);
+        assert_eq!((&ended["state"], &ended["reason"]), (&json!("failure"), &json!("not-found")), "{ended}");
+    }
+    assert_eq!(server.ended(&detachment)["state"], "success");
+}
