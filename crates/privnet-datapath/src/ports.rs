@@ -62,7 +62,9 @@ impl Datapath {
         let mut alias = Alias::of(&link).ok_or(ApplyError::NotPlugged(mac))?;
         if let Some(peer) = link.peer {
             let Placement::Netns(netns) = &alias.spec.placement;
-            let set = |netlink: &mut Socket| match netlink.link_at(peer.index)? {
+            // The instance may have taken its end elsewhere, and another device may have that index here.
+            let is_end = |end: &Link| end.peer.is_some_and(|peer| peer.index == link.index);
+            let set = |netlink: &mut Socket| match netlink.link_at(peer.index)?.filter(is_end) {
                 Some(end) if end.mtu_bytes == alias.spec.mtu_bytes || end.mtu_bytes > mtu_bytes => {
                     netlink.set_mtu(end.index, mtu_bytes)
                 }

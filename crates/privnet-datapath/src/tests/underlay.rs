@@ -182,6 +182,25 @@ fn a_port_s_mtu_is_set_on_the_device_that_is_there() {
     }
 }
 
+/// An instance may take its device elsewhere. What has the same index where it was is none of ours.
+#[test]
+fn a_port_s_mtu_is_set_on_no_other_device() {
+    let (mut host, _wire) = Host::alone(Hook::Tcx);
+    let a = Instance::new(1);
+    let mut wanted = network(&[&a], &[], host.vtep);
+    host.reach(vni(), &wanted);
+    let shown = a.namespace.ip("-o link show dev net0");
+    let (index, _) = shown.split_once(':').expect("an index");
+    let elsewhere = Namespace::new();
+    a.namespace.ip(&format!("link set net0 netns {}", elsewhere.netns()));
+    a.namespace.ip(&format!("link add other0 index {index} mtu 9000 type veth peer name other1"));
+    wanted.settings.as_mut().expect("some").mtu_bytes = 1350;
+    wanted.ports.get_mut(&a.mac).expect("a's").spec.mtu_bytes = 1350;
+    host.reach(vni(), &wanted);
+    let shown = a.namespace.ip("link show dev other0");
+    assert!(shown.contains("mtu 9000 "), "{shown}");
+}
+
 /// Why a data plane with this VTEP is not opened, with all causes. Nothing is left behind.
 fn refusal(namespace: &Namespace, vtep: &str) -> String {
     let pins = PinDir::new();
