@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::dump::{PortDevice, Snapshot};
 use crate::error::Step;
 use crate::events::LinkEvents;
 use crate::fast_lane::{self, FastLane};
-use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_octets};
+use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_address, vtep_octets};
 use crate::names::{Alias, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
 use crate::overlay::{self, Overlay};
@@ -49,7 +50,7 @@ pub struct Opened {
     pub sender: FrameSender,
     /// When to look at the devices.
     pub link_events: LinkEvents,
-    /// The MTU of the device with the VTEP's address.
+    /// The MTU of the device with the VTEP's address; those of devices that lead to other hosts may be less.
     pub underlay_mtu_bytes: u32,
 }
 
@@ -160,15 +161,18 @@ impl Datapath {
         self.fast_lane.leave(&mut self.netlink, &self.programs)
     }
 
-    /// Lets frames in by the fast lane where those of these hosts come from.
-    fn follow_routes(&mut self, links: &[Link], vteps: &[(VtepKey, u32)]) -> Result<(), KernelError> {
-        self.fast_lane.follow(&mut self.netlink, &mut self.programs, links, vteps)
+    /// The indexes of the devices that lead to the other hosts, as far as our maps know any.
+    fn devices_towards_others(&mut self) -> Result<BTreeSet<u32>, KernelError> {
+        let others = self.tables.vteps.entries()?.into_iter().map(|(key, _)| vtep_address(key.address));
+        let others = others.filter(|other| other.is_ipv4() == self.vtep.is_ipv4()).collect();
+        let devices = self.netlink.devices_towards(self.vtep, &others);
+        devices.step(format_args!("ask for the routes to other hosts"))
     }
 
     /// From now on nothing judges by other maps any more what the underlay brings.
     fn upgrade_underlay(&mut self) -> Result<(), KernelError> {
-        let (links, vteps) = (self.links()?, self.tables.vteps.entries()?);
-        self.follow_routes(&links, &vteps)?;
+        let (links, towards) = (self.links()?, self.devices_towards_others()?);
+        self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
         self.pins.remove_other_maps()
     }
 
@@ -227,12 +231,14 @@ impl Datapath {
         Ok(version)
     }
 
-    /// Gives the overlay device the MTU that the underlay's has left for it, and returns the underlay's. The
-    /// VTEP's address may be on another device than it was.
-    fn follow_underlay(&mut self, links: &mut [Link]) -> Result<Option<u32>, KernelError> {
+    /// Gives the overlay device the MTU that the underlay has left for it, and returns the underlay's: the least
+    /// of the device with the VTEP's address, which may be another one than it was or only loopback, and of those
+    /// that lead to other hosts.
+    fn follow_underlay(&mut self, links: &mut [Link], towards: &BTreeSet<u32>) -> Result<Option<u32>, KernelError> {
         let index = self.netlink.device_with(self.vtep).step(format_args!("read this host's addresses"))?;
-        let underlay = links.iter().find(|link| Some(link.index) == index);
-        let Some(underlay_mtu_bytes) = underlay.map(|link| link.mtu_bytes) else { return Ok(None) };
+        let Some(own) = links.iter().find(|link| Some(link.index) == index) else { return Ok(None) };
+        let ways = links.iter().filter(|link| towards.contains(&link.index));
+        let underlay_mtu_bytes = ways.map(|link| link.mtu_bytes).fold(own.mtu_bytes, u32::min);
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, self.vtep);
         if mtu_bytes != self.overlay.mtu_bytes {
             self.overlay.mtu_bytes = mtu_bytes;
@@ -286,7 +292,8 @@ impl Datapath {
             warn!("somebody else had removed pins of eBPF maps; repaired");
         }
         let mut links = self.links()?;
-        let underlay_mtu_bytes = self.follow_underlay(&mut links)?;
+        let towards = self.devices_towards_others()?;
+        let underlay_mtu_bytes = self.follow_underlay(&mut links, &towards)?;
         let is_outdated = self.repair_overlay(&links)? == Version::OtherMaps;
         if self.fast_lane.ask_for_policies()? {
             self.close_fast_lane()?;
@@ -295,7 +302,7 @@ impl Datapath {
         }
         // An earlier version's maps know all hosts, ours only those that have been entered so far.
         if !is_outdated {
-            self.follow_routes(&links, &self.tables.vteps.entries()?)?;
+            self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
         }
         links.retain(|link| port_of_device(&link.name).is_some());
         Ok(Reading { waiting: links, read: Snapshot { underlay_mtu_bytes, is_outdated, ..Snapshot::default() } })

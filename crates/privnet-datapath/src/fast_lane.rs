@@ -5,14 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 use tracing::{info, warn};
 
 use crate::KernelError;
 use crate::error::Step;
-use crate::layout::{VtepKey, vtep_address};
 use crate::names::{ROUTE_DEVICE, is_ours};
 use crate::netlink::{Link, Policies, Socket, Vxlan};
 use crate::overlay::SOURCE_PORTS;
@@ -25,8 +24,8 @@ const MTU_BYTES: u32 = 1280;
 
 /// The host's side of the fast lane.
 pub(crate) struct FastLane {
-    /// Which address others send to; `None` if it is not IPv4, and nothing comes in by this lane.
-    vtep: Option<Ipv4Addr>,
+    /// Whether others send to an IPv4 address; by IPv6 nothing comes in by this lane.
+    is_ipv4: bool,
     pins: Pins,
     policies: Policies,
     /// Whether the host has IPsec policies. Frames of this lane would go past them, so that there is none then,
@@ -39,7 +38,7 @@ pub(crate) struct FastLane {
 impl FastLane {
     pub(crate) fn new(vtep: IpAddr, pins: &Pins) -> Result<Self, KernelError> {
         let policies = Policies::open().step(format_args!("open a netlink socket for IPsec policies"))?;
-        Ok(Self { vtep: ipv4(vtep), pins: pins.clone(), policies, is_closed: false, refused: BTreeSet::new() })
+        Ok(Self { is_ipv4: vtep.is_ipv4(), pins: pins.clone(), policies, is_closed: false, refused: BTreeSet::new() })
     }
 
     /// Asks for the host's IPsec policies, and returns whether the lane is closed by them.
@@ -60,21 +59,20 @@ impl FastLane {
         devices.try_for_each(|index| programs.detach_from_underlay(netlink, index))
     }
 
-    /// Attaches from_underlay to where frames of these hosts may come in, and nowhere else.
+    /// Attaches from_underlay to where other hosts' frames may come in, and nowhere else: the devices with these
+    /// indexes lead to them.
     pub(crate) fn follow(
         &mut self,
         netlink: &mut Socket,
         programs: &mut Programs,
         links: &[Link],
-        vteps: &[(VtepKey, u32)],
+        towards: &BTreeSet<u32>,
     ) -> Result<(), KernelError> {
         if self.is_closed {
             return Ok(());
         }
-        let others: BTreeSet<_> = vteps.iter().filter_map(|(key, _)| ipv4(vtep_address(key.address))).collect();
-        let towards = self.vtep.map(|vtep| netlink.devices_towards(vtep, &others)).transpose();
-        let towards = towards.step(format_args!("ask for the routes to other hosts"))?.unwrap_or_default();
-        let devices = links.iter().filter(|link| towards.contains(&link.index) && is_underlay(link));
+        let is_way = |link: &&Link| self.is_ipv4 && towards.contains(&link.index) && is_underlay(link);
+        let devices = links.iter().filter(is_way);
         let devices: Vec<_> = devices.collect();
         let indexes: BTreeSet<_> = devices.iter().map(|device| device.index).collect();
         for gone in self.pins.underlay_devices()?.into_iter().filter(|index| !indexes.contains(index)) {
@@ -146,11 +144,4 @@ pub(crate) fn is_route_device(device: &Link) -> bool {
 /// Whether from_underlay knows its frames. Loopback devices have no such frames, and ours are judged otherwise.
 fn is_underlay(device: &Link) -> bool {
     device.is_ethernet && !is_ours(&device.name)
-}
-
-fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }

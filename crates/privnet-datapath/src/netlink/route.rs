@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use nix::Error as Errno;
 
@@ -13,11 +13,12 @@ const RTN_UNICAST: u8 = 1;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 impl Socket {
-    /// The indexes of the devices by which packets from one of this host's addresses leave to others.
+    /// The indexes of the devices by which packets from one of this host's addresses leave to others, of the same
+    /// IP version.
     pub(crate) fn devices_towards(
         &mut self,
-        from: Ipv4Addr,
-        others: &BTreeSet<Ipv4Addr>,
+        from: IpAddr,
+        others: &BTreeSet<IpAddr>,
     ) -> Result<BTreeSet<u32>, NetlinkError> {
         let others: Vec<_> = others.iter().copied().collect();
         let mut devices = BTreeSet::new();
@@ -35,14 +36,21 @@ impl Socket {
     }
 }
 
-fn route(from: Ipv4Addr, to: Ipv4Addr) -> Message {
-    const ALL_BITS: u8 = 32;
+fn route(from: IpAddr, to: IpAddr) -> Message {
+    let (family, all_bits) = if to.is_ipv4() { (libc::AF_INET, 32) } else { (libc::AF_INET6, 128) };
     // struct rtmsg (rtnetlink(7)).
     let mut header = [0; ROUTE_HEADER_OCTETS];
-    header[..3].copy_from_slice(&[libc::AF_INET as u8, ALL_BITS, ALL_BITS]);
+    header[..3].copy_from_slice(&[family as u8, all_bits, all_bits]);
     header[8..].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
     let request = Message::new(libc::RTM_GETROUTE, 0, &[&header]);
-    request.attribute(libc::RTA_DST, &to.octets()).attribute(libc::RTA_SRC, &from.octets())
+    request.attribute(libc::RTA_DST, &octets(to)).attribute(libc::RTA_SRC, &octets(from))
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }
 
 /// What the kernel says of a destination without a route, or with one that leads nowhere.

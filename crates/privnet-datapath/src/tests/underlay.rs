@@ -155,6 +155,40 @@ fn the_underlay_s_mtu_is_followed_by_the_overlay_device_that_is_there() {
     assert_eq!(overlay(&mut host), (index, 1950));
 }
 
+/// Where a host has several uplinks, its VTEP's address is often on loopback.
+#[test]
+fn the_underlay_s_mtu_is_the_least_on_the_way_to_other_hosts() {
+    for (own, prefix, uplinks, other, next_hops) in [
+        ("203.0.113.1", 32, ["192.0.2.1/24", "198.51.100.1/24"], "203.0.113.2", ["192.0.2.2", "198.51.100.2"]),
+        (
+            "2001:db8::1",
+            128,
+            ["2001:db8:1::1/64", "2001:db8:2::1/64"],
+            "2001:db8::2",
+            ["2001:db8:1::2", "2001:db8:2::2"],
+        ),
+    ] {
+        let namespace = Namespace::new();
+        namespace.ip(&format!("address add {own}/{prefix} dev lo"));
+        for (number, uplink) in uplinks.into_iter().enumerate() {
+            namespace.ip(&format!("link add under{number} mtu {} type veth peer name far{number}", 9000 - number));
+            namespace.ip(&format!("link set far{number} up"));
+            namespace.ip(&format!("link set under{number} up"));
+            namespace.ip(&format!("address add {uplink} dev under{number}"));
+        }
+        let [one, two] = next_hops;
+        namespace.ip(&format!("route add {other} nexthop via {one} nexthop via {two}"));
+        let [vtep, other] = [own, other].map(|address| address.parse::<IpAddr>().expect("an address"));
+        let mut host = Host::at(namespace, vtep, Hook::Tcx);
+        let [a, b] = [1, 2].map(Instance::new);
+        host.reach(vni(), &network(&[&a], &[&b], other));
+        assert_eq!(host.dump().underlay_mtu_bytes, Some(8999));
+        host.namespace.ip(&format!("route del {other}"));
+        host.namespace.ip(&format!("route add {other} via {one}"));
+        assert_eq!(host.dump().underlay_mtu_bytes, Some(9000));
+    }
+}
+
 #[test]
 fn a_port_s_mtu_is_set_on_the_device_that_is_there() {
     let (mut host, _wire) = Host::alone(Hook::Tcx);
