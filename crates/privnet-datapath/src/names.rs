@@ -39,6 +39,9 @@ pub(crate) fn is_ours(name: &str) -> bool {
 /// The most octets of an interface alias (IFALIASZ less the NUL at its end).
 const ALIAS_OCTETS_MAX: usize = 255;
 
+/// The MTU of a port that an earlier version has plugged in. No network has it, so it is set when the port is seen.
+pub(crate) const NOT_NOTED: u32 = 0;
+
 /// What there is to say about a port is more than the kernel keeps.
 #[derive(Debug, thiserror::Error)]
 #[error("the path of network namespace {0} is too long by {1} octets to be noted on a device")]
@@ -69,22 +72,26 @@ impl Alias {
 
     /// What a port's device says, unless its MTU has been changed.
     pub(crate) fn of(link: &Link) -> Option<Self> {
-        Self::read(&link.alias).filter(|_| link.mtu_bytes == PORT_MTU_BYTES)
+        let is_whole = |alias: &Self| link.mtu_bytes == PORT_MTU_BYTES || alias.spec.mtu_bytes == NOT_NOTED;
+        Self::read(&link.alias).filter(is_whole)
     }
 
-    /// Reads what [`write`](Self::write) wrote.
+    /// Reads what [`write`](Self::write) wrote, also in an earlier version, which did not note the MTU.
     fn read(alias: &str) -> Option<Self> {
         let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
         let (instance, rest) = rest.split_once(" inode=")?;
         let (netns_inode, rest) = rest.split_once(" netns=")?;
         // A namespace's path may have spaces; a device's name has none.
-        let (rest, mtu_bytes) = rest.rsplit_once(" mtu=")?;
         let (netns, device) = rest.rsplit_once(" device=")?;
+        let (device, mtu_bytes) = match device.split_once(" mtu=") {
+            Some((device, mtu_bytes)) => (device, mtu_bytes.parse().ok()?),
+            None => (device, NOT_NOTED),
+        };
         let spec = PortSpec {
             instance: instance.parse().ok()?,
             placement: Placement::Netns(Netns::try_from(netns).ok()?),
             device: DeviceName::try_from(device).ok()?,
-            mtu_bytes: mtu_bytes.parse().ok()?,
+            mtu_bytes,
         };
         let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
         Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
@@ -118,6 +125,8 @@ mod tests {
         let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
         let written = alias.write().expect("short");
         assert_eq!(Alias::read(&written), Some(alias.clone()));
+        let earlier = Alias { spec: PortSpec { mtu_bytes: NOT_NOTED, ..alias.spec.clone() }, ..alias.clone() };
+        assert_eq!(Alias::read(written.strip_suffix(" mtu=1450").expect("last")), Some(earlier));
         let path = format!("/{}", "x".repeat(300));
         let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
         let refusal = Alias { spec: PortSpec { placement, ..alias.spec }, ..alias }.write().expect_err("too long");

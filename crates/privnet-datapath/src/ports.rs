@@ -11,7 +11,7 @@ use privnet_plan::PortSpec;
 
 use crate::error::Step;
 use crate::layout::Port;
-use crate::names::{Alias, PORT_MTU_BYTES, port_device, port_of_device};
+use crate::names::{Alias, NOT_NOTED, PORT_MTU_BYTES, port_device, port_of_device};
 use crate::netlink::{Link, Socket, Veth};
 use crate::programs::{Version, Which};
 use crate::{ApplyError, Datapath, KernelError, netns};
@@ -60,12 +60,15 @@ impl Datapath {
     pub(crate) fn set_mtu(&mut self, mac: MacAddr, mtu_bytes: u32) -> Result<(), ApplyError> {
         let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         let mut alias = Alias::of(&link).ok_or(ApplyError::NotPlugged(mac))?;
+        // An earlier version gave both ends the same.
+        let is_noted = alias.spec.mtu_bytes != NOT_NOTED;
+        let before_bytes = if is_noted { alias.spec.mtu_bytes } else { link.mtu_bytes };
         if let Some(peer) = link.peer {
             let Placement::Netns(netns) = &alias.spec.placement;
             // The instance may have taken its end elsewhere, and another device may have that index here.
             let is_end = |end: &Link| end.peer.is_some_and(|peer| peer.index == link.index);
             let set = |netlink: &mut Socket| match netlink.link_at(peer.index)?.filter(is_end) {
-                Some(end) if end.mtu_bytes == alias.spec.mtu_bytes || end.mtu_bytes > mtu_bytes => {
+                Some(end) if end.mtu_bytes == before_bytes || end.mtu_bytes > mtu_bytes => {
                     netlink.set_mtu(end.index, mtu_bytes)
                 }
                 _ => Ok(()),
@@ -77,6 +80,10 @@ impl Datapath {
             }
             let mut netlink = netns::netlink(&found)?;
             set(&mut netlink).step(format_args!("set the MTU of the instance's device {device} to {mtu_bytes}"))?;
+        }
+        if !is_noted {
+            let widened = self.netlink.set_mtu(link.index, PORT_MTU_BYTES);
+            widened.step(format_args!("set the MTU of device {}", link.name))?;
         }
         alias.spec.mtu_bytes = mtu_bytes;
         let written = alias.write().step(format_args!("set the MTU of port {mac}"))?;

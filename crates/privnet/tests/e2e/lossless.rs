@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use privnet_lab::{Daemon, DhcpClient, DhcpClientKind, Lab, invariants};
 
-use crate::support::{Guest, eventually, hosts, in_lab, log_lines, managed};
+use crate::support::{Guest, eventually, hosts, in_lab, log_lines, managed, text};
 
 /// One each millisecond.
 const PINGS: u32 = 27_950;
@@ -127,8 +127,16 @@ fn change_network(lab: &mut Lab, network: &str, _: &DhcpClient) -> Result<()> {
     lab.api().detach(network, &passer_by.instance.id)
 }
 
-/// Another version's agent, which pins its maps elsewhere, would have left programs that use these maps.
+/// Another version's agent, which pins its maps elsewhere, would have left programs that use these maps. The
+/// first one gave a port's device the MTU of its network, and did not note it.
 fn outdate_pins(lab: &Lab, host: usize) -> Result<()> {
+    let namespace = &lab.host(host).namespace;
+    for link in namespace.links()? {
+        let (device, alias) = (text(&link, "ifname"), link["ifalias"].as_str().unwrap_or_default());
+        if let Some((earlier, mtu_bytes)) = alias.rsplit_once(" mtu=") {
+            namespace.run("ip", &["link", "set", "dev", device, "mtu", mtu_bytes, "alias", earlier])?;
+        }
+    }
     for entry in fs::read_dir(&lab.host(host).pin_dir)? {
         let path = entry?.path();
         if is_of_a_version(&path) {
