@@ -16,5 +16,6 @@ mod moves;
 mod networks;
 mod repair;
 mod segment;
+mod stream;
 mod support;
 mod up;
