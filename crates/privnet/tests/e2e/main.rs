@@ -11,6 +11,7 @@ mod dhcp;
 mod hostile;
 mod hosts;
 mod labs;
+mod lanes;
 mod lossless;
 mod moves;
 mod networks;
