@@ -1,4 +1,5 @@
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,27 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 /// It is none.
 pub fn octets(mac: &str) -> Vec<u8> {
     mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("a MAC address")).collect()
+}
+
+/// An IPv4 packet with a UDP datagram without checksum (RFC 768 allows that).
+///
+/// # Panics
+/// The payload does not fit.
+pub fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let udp_octets = u16::try_from(8 + payload.len()).expect("a short payload");
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp_octets).to_be_bytes());
+    // Identification and fragment, TTL, protocol, and the checksum's place.
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.0.octets());
+    packet.extend(to.0.octets());
+    let sum: u32 = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !(folded as u16).wrapping_add((folded >> 16) as u16);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend([from.1, to.1, udp_octets, 0].map(u16::to_be_bytes).concat());
+    packet.extend(payload);
+    packet
 }
 
 /// Sends Ethernet frames by a device of this thread's network namespace (packet(7)), as fast as they come.

@@ -48,7 +48,7 @@ mod registration;
 pub use api::{Api, Reply};
 pub use capture::Capture;
 pub use dhcp::{DhcpClient, DhcpClientKind, DhcpEvent, DhcpLease};
-pub use frame::octets;
+pub use frame::{octets, udp_packet};
 pub use interrupt::{catch_interrupts, check_interrupts, wait_for_interrupt};
 pub use lab::{Host, Instance, Lab, LabBuilder};
 pub use leftovers::{guard, remove_leftovers};

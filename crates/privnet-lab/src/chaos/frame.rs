@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::frame::udp_packet;
+
 pub(crate) type Mac = [u8; 6];
 
 pub(crate) const EVERYBODY: Mac = [0xff; 6];
@@ -143,24 +145,6 @@ pub(crate) fn dhcp_answer(frame: &[u8]) -> Option<DhcpAnswer> {
         options = rest.get(usize::from(*octets)..)?;
     }
     None
-}
-
-/// An IPv4 packet with a UDP datagram without checksum (RFC 768 allows that).
-fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
-    let udp_octets = 8 + payload.len() as u16;
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + udp_octets).to_be_bytes());
-    // Identification and fragment, TTL, protocol, and the checksum's place.
-    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-    packet.extend(from.0.octets());
-    packet.extend(to.0.octets());
-    let sum: u32 = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !(folded as u16).wrapping_add((folded >> 16) as u16);
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    packet.extend([from.1, to.1, udp_octets, 0].map(u16::to_be_bytes).concat());
-    packet.extend(payload);
-    packet
 }
 
 #[cfg(test)]
