@@ -1,7 +1,7 @@
 # What people and CI run. `make` alone says what there is.
 
-# To build: a C compiler and linker, clang for the eBPF programs, kernel headers, protoc.
-BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler
+# To build: a C compiler and linker, clang for the eBPF programs, kernel headers, protoc, libcrypto.
+BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler libssl-dev
 # To run labs: namespaces, DHCP clients and tools that look at frames.
 LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump iperf3
 
