@@ -48,8 +48,9 @@ fn answer_to(request: &DhcpRequest, leases: &Leases) -> Result<Reply, NoAnswer> 
     if lease.vni != vni {
         return Err(NoAnswer::OtherNetwork { port, from: vni, lease: lease.vni });
     }
-    let PortLease { address, mtu_bytes, ref settings, .. } = lease;
-    let facts = PortFacts { mac: port, address, settings, overlay_mtu_bytes: mtu_bytes };
+    let PortLease { ref instance_name, address, mtu_bytes, ref settings, .. } = lease;
+    let instance_name = instance_name.as_str();
+    let facts = PortFacts { mac: port, address, instance_name, settings, overlay_mtu_bytes: mtu_bytes };
     Ok(answer(frame, &facts)?)
 }
 

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use privnet_model::{DhcpSettings, MacAddr, NetworkId, NetworkState, Vni};
+use privnet_model::{DhcpSettings, LocalPort, MacAddr, Member, Name, NetworkId, NetworkState, Vni};
 
 /// What DHCP answers with, for this host's own ports. Whoever answers reads it at any time and never
 /// waits for a pass.
@@ -22,6 +22,8 @@ struct ByPort {
 pub(crate) struct PortLease {
     /// Its network's.
     pub(crate) vni: Vni,
+    /// Its instance's.
+    pub(crate) instance_name: Name,
     /// `None` for a port that has leased nothing.
     pub(crate) address: Option<Ipv4Addr>,
     /// Its network's.
@@ -66,6 +68,12 @@ impl ByPort {
 
 fn leases_of(state: &NetworkState, mtu_bytes: u32) -> Vec<(MacAddr, PortLease)> {
     let Some(settings) = state.dhcp.clone().map(Arc::new) else { return Vec::new() };
-    let lease = |address| PortLease { vni: state.vni, address, mtu_bytes, settings: Arc::clone(&settings) };
-    state.local_ports().map(|(member, _)| (member.mac, lease(member.address))).collect()
+    let lease = |(member, port): (&Member, &LocalPort)| PortLease {
+        vni: state.vni,
+        instance_name: port.instance_name.clone(),
+        address: member.address,
+        mtu_bytes,
+        settings: Arc::clone(&settings),
+    };
+    state.local_ports().map(|port| (port.0.mac, lease(port))).collect()
 }

@@ -12,6 +12,7 @@ mod build;
 mod checksum;
 mod decide;
 mod frame;
+mod host_name;
 mod options;
 mod reply;
 mod request;
@@ -45,6 +46,8 @@ pub struct PortFacts<'a> {
     pub mac: MacAddr,
     /// The address it has leased; `None` gets no answer but to DHCPINFORM.
     pub address: Option<Ipv4Addr>,
+    /// Its instance's name, from which the host name is made that is told as option 12.
+    pub instance_name: &'a str,
     /// Its network's subnet and options.
     pub settings: &'a DhcpSettings,
     /// The largest IP packet that crosses the overlay in one piece; told as option 26, and no answer is larger.

@@ -1,19 +1,23 @@
+use std::net::Ipv4Addr;
+
 use dhcproto::Name;
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use ipnet::Ipv4Net;
 use privnet_model::{DhcpOptions, DhcpSettings, DomainName};
 
 use crate::decide::Decision;
 use crate::request::Request;
-use crate::{LEASE_SECONDS, PortFacts, REBINDING_SECONDS, RENEWAL_SECONDS};
+use crate::{LEASE_SECONDS, PortFacts, REBINDING_SECONDS, RENEWAL_SECONDS, host_name};
 
 /// What a client gets that has no parameter request list, the most needed first.
-const UNASKED: [OptionCode; 6] = [
+const UNASKED: [OptionCode; 7] = [
     OptionCode::Router,
     OptionCode::DomainNameServer,
     OptionCode::DomainSearch,
     OptionCode::DomainName,
     OptionCode::BroadcastAddr,
     OptionCode::NtpServers,
+    OptionCode::Hostname,
 ];
 
 /// What a refused client is told (RFC 2131 Table 3: option 56).
@@ -46,14 +50,14 @@ pub(crate) fn required(decision: Decision, request: &Request, facts: &PortFacts<
     options
 }
 
-/// What the client asked for and the network has, in the client's order (RFC 2132 §9.8).
-pub(crate) fn optional(decision: Decision, request: &Request, settings: &DhcpSettings) -> Vec<DhcpOption> {
+/// What the client asked for and there is, in the client's order (RFC 2132 §9.8).
+pub(crate) fn optional(decision: Decision, request: &Request, facts: &PortFacts<'_>) -> Vec<DhcpOption> {
     let asked = match decision {
         Decision::Nak => &[],
         Decision::Offer(_) | Decision::Ack(_) | Decision::Inform => request.asked.as_deref().unwrap_or(&UNASKED),
     };
     let asked_first_here = |(i, code): (usize, &OptionCode)| (!asked[..i].contains(code)).then_some(*code);
-    asked.iter().enumerate().filter_map(asked_first_here).filter_map(|code| option(code, settings)).collect()
+    asked.iter().enumerate().filter_map(asked_first_here).filter_map(|code| option(code, facts)).collect()
 }
 
 fn message_type(decision: Decision) -> MessageType {
@@ -64,16 +68,18 @@ fn message_type(decision: Decision) -> MessageType {
     }
 }
 
-/// The network's value of an option, if it has one and it is not among the required ones.
-fn option(code: OptionCode, settings: &DhcpSettings) -> Option<DhcpOption> {
-    let options = &settings.options;
+/// The value of an option, if it has one here and is not among the required ones.
+fn option(code: OptionCode, facts: &PortFacts<'_>) -> Option<DhcpOption> {
+    let DhcpSettings { range, options } = facts.settings;
     match code {
         OptionCode::Router => list(options.routers()).map(DhcpOption::Router),
         OptionCode::DomainNameServer => list(options.dns_servers()).map(DhcpOption::DomainNameServer),
         OptionCode::NtpServers => list(options.ntp_servers()).map(DhcpOption::NtpServers),
         OptionCode::DomainName => options.domain_search().first().map(|name| DhcpOption::DomainName(name.to_string())),
         OptionCode::DomainSearch => domain_search(options),
-        OptionCode::BroadcastAddr => Some(DhcpOption::BroadcastAddr(settings.range.subnet().broadcast())),
+        OptionCode::BroadcastAddr => Some(DhcpOption::BroadcastAddr(range.subnet().broadcast())),
+        OptionCode::ClasslessStaticRoute => routes(facts.settings).map(DhcpOption::ClasslessStaticRoute),
+        OptionCode::Hostname => host_name::of_instance(facts.instance_name).map(DhcpOption::Hostname),
         _ => None,
     }
 }
@@ -81,6 +87,15 @@ fn option(code: OptionCode, settings: &DhcpSettings) -> Option<DhcpOption> {
 /// An option that would be empty is absent: RFC 2132 §3.5 and others want at least one address.
 fn list<T: Clone>(values: &[T]) -> Option<Vec<T>> {
     (!values.is_empty()).then(|| values.to_vec())
+}
+
+/// Where the first router is outside of the subnet, a client cannot reach it by option 3 alone: it is on the link
+/// all the same (RFC 3442, "Local Subnet Routes": a router of 0.0.0.0). A client that takes these routes ignores
+/// option 3, so the default route is among them.
+fn routes(settings: &DhcpSettings) -> Option<Vec<(Ipv4Net, Ipv4Addr)>> {
+    let router = *settings.options.routers().first()?;
+    let outside = !settings.range.subnet().contains(router);
+    outside.then(|| vec![(router.into(), Ipv4Addr::UNSPECIFIED), (Ipv4Net::default(), router)])
 }
 
 /// `dhcproto` compresses the list as one message of its own, as RFC 3397 §2 wants it.

@@ -41,7 +41,7 @@ pub(crate) fn message(decision: Decision, request: &Request, facts: &PortFacts<'
     for option in options::required(decision, request, facts) {
         message.extend(encoded(&option));
     }
-    for option in options::optional(decision, request, facts.settings) {
+    for option in options::optional(decision, request, facts) {
         let option = encoded(&option);
         if IP_UDP_BYTES + message.len() + option.len() + END_BYTES <= room_bytes {
             message.extend(option);

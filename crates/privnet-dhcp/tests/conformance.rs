@@ -7,6 +7,7 @@ mod rfc2131;
 mod rfc2132;
 mod rfc3396;
 mod rfc3397;
+mod rfc3442;
 mod rfc6842;
 mod rfc768;
 mod rfc791;

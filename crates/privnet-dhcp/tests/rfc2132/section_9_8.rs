@@ -29,5 +29,5 @@ fn options_that_every_reply_has_are_not_given_again_when_they_are_requested() {
 
 #[test]
 fn options_that_the_server_does_not_know_are_absent() {
-    assert_eq!(after_the_required(&[0, 12, 121, 3, 252, 255]), [3]);
+    assert_eq!(after_the_required(&[0, 13, 3, 252, 255]), [3]);
 }

@@ -56,7 +56,7 @@ pub fn domains(names: &[&str]) -> Vec<DomainName> {
 }
 
 pub fn facts(settings: &DhcpSettings) -> PortFacts<'_> {
-    PortFacts { mac: PORT, address: Some(ADDRESS), settings, overlay_mtu_bytes: MTU }
+    PortFacts { mac: PORT, address: Some(ADDRESS), instance_name: "web-1", settings, overlay_mtu_bytes: MTU }
 }
 
 /// What the client hears on the port that has leased [`ADDRESS`].
