@@ -3,7 +3,7 @@
 # To build: a C compiler and linker, clang for the eBPF programs, kernel headers, protoc, libcrypto.
 BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler libssl-dev
 # To run labs: namespaces, DHCP clients and tools that look at frames.
-LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client tcpdump iperf3
+LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client systemd tcpdump iperf3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench chaos fuzz deps fmt lint doc root

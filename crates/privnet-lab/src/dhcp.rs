@@ -22,10 +22,32 @@ const EVENT_SCRIPT: &str = include_str!("dhcp-event.sh");
 
 /// What dhclient asks for, and how soon it asks again.
 const DHCLIENT_CONFIG: &str = "\
-request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, domain-search, interface-mtu, ntp-servers;
+request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, domain-search, host-name, interface-mtu, ntp-servers;
 initial-interval 1;
 retry 1;
 ";
+
+/// Has systemd-networkd configure one device and nothing else: no name servers, no host name, no IPv6.
+const NETWORKD_CONFIG: &str = "\
+[Match]
+Name=@DEVICE@
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+[DHCPv4]
+UseMTU=yes
+UseDomains=yes
+UseHostname=no
+UseTimezone=no
+SendHostname=no
+ClientIdentifier=mac
+";
+
+/// Starts systemd-networkd with a /run of its own, where its configuration is and its leases will be. A /sys
+/// that is read-only has it do without udev, as in a container.
+const NETWORKD_COMMAND: &str = "\
+mount --bind \"$1\" /run && mount -t sysfs -o ro sysfs /sys && exec /usr/lib/systemd/systemd-networkd";
 
 /// Which DHCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +56,8 @@ pub enum DhcpClientKind {
     Udhcpc,
     /// ISC's.
     Dhclient,
+    /// systemd's, as cloud images have it.
+    Networkd,
 }
 
 /// A running DHCP client. It ends, without a word to the server, when this is dropped.
@@ -81,6 +105,18 @@ impl DhcpClient {
                 command.args(["-O", "mtu", "-O", "ntpsrv", "-O", "search"]);
                 command
             }
+            DhcpClientKind::Networkd => {
+                let run = dir.join("run");
+                if run.exists() {
+                    fs::remove_dir_all(&run)?;
+                }
+                let config = run.join("systemd/network");
+                fs::create_dir_all(&config)?;
+                fs::write(config.join("lab.network"), NETWORKD_CONFIG.replace("@DEVICE@", device))?;
+                let mut command = namespace.command("unshare");
+                command.args(["--mount", "sh", "-c", NETWORKD_COMMAND, "sh", &run.display().to_string()]);
+                command
+            }
             DhcpClientKind::Dhclient => {
                 let file = |name: &str| dir.join(name).display().to_string();
                 fs::write(dir.join("dhclient.conf"), DHCLIENT_CONFIG)?;
@@ -107,7 +143,7 @@ impl DhcpClient {
         self.kind
     }
 
-    /// Everything it was told so far, in order.
+    /// Everything it was told so far, in order; nothing of systemd-networkd, which keeps no record.
     pub fn events(&self) -> Vec<DhcpEvent> {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         // What follows the last empty line is still being written.
@@ -117,7 +153,16 @@ impl DhcpClient {
 
     /// The lease it holds now, if any.
     pub fn lease(&self) -> Option<DhcpLease> {
-        self.events().iter().rev().find_map(DhcpEvent::outcome).flatten()
+        match self.kind {
+            DhcpClientKind::Udhcpc | DhcpClientKind::Dhclient => {
+                self.events().iter().rev().find_map(DhcpEvent::outcome).flatten()
+            }
+            // It calls no script, but writes what it holds to a file named by the device's index.
+            DhcpClientKind::Networkd => {
+                let file = fs::read_dir(self.dir.join("run/systemd/netif/leases")).ok()?.next()?.ok()?;
+                lease_of(variables(fs::read_to_string(file.path()).ok()?.lines()))
+            }
+        }
     }
 
     /// Waits until it holds a lease.
@@ -138,25 +183,25 @@ impl DhcpClient {
     }
 
     /// Makes it renew its lease now, as it does by itself at half of the lease's time. udhcpc only:
-    /// stop dhclient and start it again instead.
+    /// stop the others and start them again instead.
     ///
     /// # Errors
-    /// It has ended, or is dhclient.
+    /// It has ended, or is another client.
     pub fn renew(&self) -> Result<()> {
         match self.kind {
             DhcpClientKind::Udhcpc => self.daemon.signal(Signal::SIGUSR1),
-            DhcpClientKind::Dhclient => bail!("dhclient renews when it wants to"),
+            other => bail!("{other:?} renews when it wants to"),
         }
     }
 
     /// Makes it give its lease back (DHCPRELEASE). udhcpc only.
     ///
     /// # Errors
-    /// It has ended, or is dhclient.
+    /// It has ended, or is another client.
     pub fn release(&self) -> Result<()> {
         match self.kind {
             DhcpClientKind::Udhcpc => self.daemon.signal(Signal::SIGUSR2),
-            DhcpClientKind::Dhclient => bail!("dhclient releases when it is run with -r"),
+            other => bail!("{other:?} cannot be told to release its lease"),
         }
     }
 
@@ -181,16 +226,24 @@ impl DhcpEvent {
     }
 
     fn lease(&self) -> Option<DhcpLease> {
-        let address = self.variables.get("ip").or_else(|| self.variables.get("new_ip_address"))?;
-        Some(DhcpLease { address: address.parse().ok()?, variables: self.variables.clone() })
+        lease_of(self.variables.clone())
     }
+}
+
+fn lease_of(variables: BTreeMap<String, String>) -> Option<DhcpLease> {
+    let address = ["ip", "new_ip_address", "ADDRESS"].iter().find_map(|name| variables.get(*name))?;
+    Some(DhcpLease { address: address.parse().ok()?, variables })
+}
+
+fn variables<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> {
+    let variable = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    lines.filter_map(variable).collect()
 }
 
 fn parse_event(text: &str) -> Option<DhcpEvent> {
     let mut lines = text.trim_start_matches('\n').lines();
     let what = lines.next()?.to_owned();
-    let variable = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Some(DhcpEvent { what, variables: lines.filter_map(variable).collect() })
+    Some(DhcpEvent { what, variables: variables(lines) })
 }
 
 /// Where AppArmor confines dhclient to its distribution's own script and lease files, a copy of it

@@ -12,7 +12,7 @@ use privnet_lab::invariants;
 /// The last usable host address of the networks here.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 
-const CLIENTS: [DhcpClientKind; 2] = [DhcpClientKind::Udhcpc, DhcpClientKind::Dhclient];
+const CLIENTS: [DhcpClientKind; 3] = [DhcpClientKind::Udhcpc, DhcpClientKind::Dhclient, DhcpClientKind::Networkd];
 
 #[test]
 fn clients_get_the_address_and_the_options_that_the_api_says() {
@@ -32,7 +32,7 @@ fn clients_get_the_address_and_the_options_that_the_api_says() {
             let lease = client.wait_for_lease()?;
             ensure!(lease.address == leased, "{kind:?} has {}, the API says {leased}", lease.address);
             expect_options(kind, &lease)?;
-            ensure!(instance.namespace.addresses("net0")? == [leased], "the device has another address");
+            eventually("the device has the address", || Ok(instance.namespace.addresses("net0")? == [leased]))?;
         }
         // With static addresses: one in the range and one that is not.
         for ip in [Ipv4Addr::new(10, 0, 0, 77), Ipv4Addr::new(10, 0, 0, 200)] {
@@ -57,6 +57,7 @@ fn expect_options(kind: DhcpClientKind, lease: &DhcpLease) -> Result<()> {
             ("mtu", "1450"),
             ("lease", "3600"),
             ("serverid", "10.0.0.254"),
+            ("hostname", "Udhcpc"),
         ],
         DhcpClientKind::Dhclient => [
             ("new_subnet_mask", "255.255.255.0"),
@@ -68,6 +69,19 @@ fn expect_options(kind: DhcpClientKind, lease: &DhcpLease) -> Result<()> {
             ("new_interface_mtu", "1450"),
             ("new_dhcp_lease_time", "3600"),
             ("new_dhcp_server_identifier", "10.0.0.254"),
+            ("new_host_name", "Dhclient"),
+        ],
+        DhcpClientKind::Networkd => [
+            ("NETMASK", "255.255.255.0"),
+            ("T1", "1800"),
+            ("ROUTER", "10.0.0.1"),
+            ("DNS", "10.0.0.2 10.0.0.3"),
+            ("NTP", "10.0.0.4"),
+            ("DOMAIN_SEARCH_LIST", "red.example lab.example"),
+            ("MTU", "1450"),
+            ("LIFETIME", "3600"),
+            ("SERVER_ADDRESS", "10.0.0.254"),
+            ("HOSTNAME", "Networkd"),
         ],
     };
     for (name, value) in expected {
@@ -95,12 +109,55 @@ fn a_client_that_looks_for_its_address_in_use_finds_nobody() {
 fn a_changed_address_is_learnt_at_the_next_renewal() {
     in_lab(hosts(2), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
-        for (kind, changed) in CLIENTS.into_iter().zip([Ipv4Addr::new(10, 0, 0, 150), Ipv4Addr::new(10, 0, 0, 151)]) {
+        for (kind, last_octet) in CLIENTS.into_iter().zip(150..) {
+            let changed = Ipv4Addr::new(10, 0, 0, last_octet);
             let (instance, client) = guest(lab, &network, kind)?;
             lab.api().update_ip(&network, &instance.id, Some(&changed.to_string()))?;
             renew(lab, &instance, client, kind, changed)?;
         }
         invariants::hold(lab)
+    });
+}
+
+#[test]
+fn changed_options_are_learnt_at_the_next_renewal() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let (_, client) = guest(lab, &network, DhcpClientKind::Udhcpc)?;
+        let path = format!("/v2/private-network/{network}");
+        for (routers, told) in [(json!(["10.0.0.1", "10.0.0.2"]), Some("10.0.0.1 10.0.0.2")), (json!([]), None)] {
+            let before = client.events().len();
+            let options = json!({"options": {"routers": routers}});
+            let operation = lab.api().operate(ureq::http::Method::PUT, &path, Some(&options))?;
+            ensure!(operation["state"] == "success", "{operation}");
+            client.renew()?;
+            eventually("the client has an answer", || Ok(client.events().len() > before))?;
+            let lease = client.lease().context("it has a lease")?;
+            let router = lease.variables.get("router").map(String::as_str);
+            ensure!(router == told, "the client was told {router:?}, expected {told:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_router_outside_of_the_subnet_is_reached_on_the_link() {
+    in_lab(hosts(1), |lab| {
+        let mut body = managed("red");
+        body["options"] = json!({"routers": ["192.0.2.1"]});
+        let network = lab.api().create_network(&body)?;
+        let router = lab.add_instance("router", 1)?;
+        lab.api().attach(&network, &router.id, None)?;
+        router.namespace.ip("address add 192.0.2.1/32 dev net0")?;
+        router.namespace.ip("address add 198.51.100.1/32 dev lo")?;
+        router.namespace.ip("link set net0 up")?;
+        router.namespace.ip("route add 10.0.0.0/24 dev net0")?;
+        let (guest, _client) = guest(lab, &network, DhcpClientKind::Networkd)?;
+        eventually("the guest has its default route", || {
+            Ok(guest.namespace.ip("route show default")?.contains("via 192.0.2.1"))
+        })?;
+        ensure!(guest.namespace.reaches([198, 51, 100, 1])?, "what lies behind the router is not reached");
+        Ok(())
     });
 }
 
@@ -226,8 +283,10 @@ fn renew(
                 Ok(client.events().len() > before && client.lease().is_some_and(|lease| lease.address == expected))
             })
         }
-        // Started again it asks for the address that it had before.
-        DhcpClientKind::Dhclient => lab.restart_dhcp_client(instance, client)?.wait_for_address(expected).map(drop),
+        // Started again dhclient asks for the address that it had before, systemd-networkd for any.
+        DhcpClientKind::Dhclient | DhcpClientKind::Networkd => {
+            lab.restart_dhcp_client(instance, client)?.wait_for_address(expected).map(drop)
+        }
     }
 }
 
