@@ -6,11 +6,13 @@
 //! from the same table and types; [`OPENAPI_JSON`] is its checked-in form, so that a change of the
 //! API shows as a change of that file.
 //!
-//! Nothing here does I/O. Bodies are read by hand rather than by derived deserialisers because those
+//! [`exo2`] is how requests are signed. Nothing here does I/O. Bodies are read by hand rather than by derived deserialisers because those
 //! stop at the first fault and cannot say which value broke which rule.
 
 mod endpoint;
+pub mod exo2;
 mod openapi;
+mod percent;
 pub mod reply;
 mod request;
 mod route;

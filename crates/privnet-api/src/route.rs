@@ -1,4 +1,4 @@
-use crate::{ENDPOINTS, Endpoint, Method};
+use crate::{ENDPOINTS, Endpoint, Method, percent};
 
 /// The endpoint that a request is for.
 #[derive(Debug)]
@@ -98,25 +98,9 @@ fn action(endpoint: &'static Endpoint) -> Option<&'static str> {
     endpoint.path.split_once("}:").map(|(_, action)| action)
 }
 
-/// Undoes percent-encoding (RFC 3986 §2.1). What does not decode to UTF-8 gets replacement
-/// characters, which are part of no path and no id.
+/// What does not decode to UTF-8 gets replacement characters, which are part of no path and no id.
 fn decode(segment: &str) -> String {
-    let mut octets = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&octet, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|digits| octet == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        match hex.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()) {
-            Some(decoded) => {
-                octets.push(decoded);
-                rest = &after[2..];
-            }
-            None => {
-                octets.push(octet);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&octets).into_owned()
+    String::from_utf8_lossy(&percent::decode(segment)).into_owned()
 }
 
 fn join(methods: &[Method]) -> String {
