@@ -5,7 +5,8 @@
  * comes from the address that the packet was for, since a segment has none of its own.
  *
  * An IPv4 packet without DF is dropped and counted alone: a router would fragment it, but a segment is
- * none, and "fragmentation needed" is no answer to somebody who allows it (RFC 792).
+ * none, and "fragmentation needed" is no answer to somebody who allows it (RFC 792). So is what an instance's
+ * own tunnel has wrapped up: the kernel lets nobody cut that to a quote (bpf_skb_change_tail).
  */
 #pragma once
 
@@ -73,51 +74,43 @@ struct ipv6_answer {
 };
 
 /*
- * How large the packets are that a frame will be cut into; 0 if its headers are not TCP's or UDP's right
- * behind IP's, which the kernel knows more about.
+ * Whether a frame will be cut into packets that are too big. What these have beside a UDP header, as those of
+ * an instance's own tunnel do, or without one, only the kernel knows; it is asked for the overlay device's
+ * MTU, which no network's exceeds.
  */
-static __always_inline __u32 segment_octets(struct __sk_buff *skb, __be16 protocol)
+static __always_inline bool segments_too_big(struct __sk_buff *skb, __be16 protocol, __u32 mtu)
 {
-	__u8 next, offset;
-	__u32 octets;
+	__u32 octets = 0, whole_frame = 0;
+	__u8 next = 0, offset;
 
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
-			return 0;
-		octets = ip.ihl * 4;
-		next = ip.protocol;
+		if (!bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
+			octets = ip.ihl * 4;
+			next = ip.protocol;
+		}
 	} else if (protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
 
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
-			return 0;
-		octets = sizeof(ip);
-		next = ip.nexthdr;
-	} else {
-		return 0;
+		if (!bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip))) {
+			octets = sizeof(ip);
+			next = ip.nexthdr;
+		}
 	}
-	if (next == IPPROTO_UDP)
-		return octets + UDP_HEADER_OCTETS + skb->gso_size;
-	if (next != IPPROTO_TCP || bpf_skb_load_bytes(skb, ETH_HLEN + octets + TCP_OFFSET_AT, &offset, sizeof(offset)))
-		return 0;
-	return octets + (offset >> 4) * 4 + skb->gso_size;
+	if (next == IPPROTO_TCP && !bpf_skb_load_bytes(skb, ETH_HLEN + octets + TCP_OFFSET_AT, &offset, sizeof(offset)))
+		return octets + (offset >> 4) * 4 + skb->gso_size > mtu;
+	if (next == IPPROTO_UDP && octets + UDP_HEADER_OCTETS + skb->gso_size > mtu)
+		return true;
+	return bpf_check_mtu(skb, devices.overlay, &whole_frame, 0, BPF_MTU_CHK_SEGS);
 }
 
 /* A frame that will be cut into segments is judged by those. */
 static __always_inline bool too_big(struct __sk_buff *skb, __be16 protocol, __u32 mtu)
 {
-	__u32 octets = 0;
-
 	if (skb->len <= mtu + ETH_HLEN)
 		return false;
-	if (!skb->gso_size)
-		return true;
-	octets = segment_octets(skb, protocol);
-	if (octets)
-		return octets > mtu;
-	return bpf_check_mtu(skb, devices.overlay, &octets, 0, BPF_MTU_CHK_SEGS);
+	return !skb->gso_size || segments_too_big(skb, protocol, mtu);
 }
 
 static __always_inline __u16 folded(__u64 sum)

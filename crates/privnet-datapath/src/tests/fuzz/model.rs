@@ -286,20 +286,23 @@ fn is_reserved(mac: MacAddr) -> bool {
 
 /// The outermost tag does not count: IEEE 802.3 allows for it beyond the largest frame.
 fn is_too_big(input: &Input, network: Network) -> bool {
-    match input.segments {
-        _ if input.frame.len() <= network.mtu_bytes as usize + ETHERNET_OCTETS => false,
-        Some(segments) => match headers_octets(Frame(&input.frame)) {
-            Some(octets) => octets + segments.payload_octets as usize > network.mtu_bytes as usize,
-            // Only the kernel knows, and a test run does not tell it: it takes what exceeds the device's MTU
-            // for too big. `tests::traffic` has real ones.
-            None => input.frame.len() > DEVICE_MTU_BYTES + ETHERNET_OCTETS,
-        },
-        None => true,
+    let mtu_bytes = network.mtu_bytes as usize;
+    if input.frame.len() <= mtu_bytes + ETHERNET_OCTETS {
+        return false;
+    }
+    let Some(segments) = input.segments else { return true };
+    // Only the kernel knows what else each segment has, and a test run does not tell it: it takes what exceeds
+    // the device's MTU for too big. `tests::traffic` has real ones.
+    let may_be = input.frame.len() > DEVICE_MTU_BYTES + ETHERNET_OCTETS;
+    match headers_octets(Frame(&input.frame)) {
+        Some((TCP, octets)) => octets + segments.payload_octets as usize > mtu_bytes,
+        Some((_, octets)) => may_be || octets + segments.payload_octets as usize > mtu_bytes,
+        None => may_be,
     }
 }
 
 /// What every segment has: the IP header and TCP's or UDP's, if these are the frame's first ones.
-fn headers_octets(frame: Frame<'_>) -> Option<usize> {
+fn headers_octets(frame: Frame<'_>) -> Option<(u8, usize)> {
     let packet = &frame.0[ETHERNET_OCTETS..];
     let (octets, next) = match frame.ethertype() {
         IPV4 if packet.len() >= 20 => (usize::from(packet[0] & 0x0f) * 4, packet[9]),
@@ -307,8 +310,8 @@ fn headers_octets(frame: Frame<'_>) -> Option<usize> {
         _ => return None,
     };
     match next {
-        UDP => Some(octets + 8),
-        TCP => Some(octets + usize::from(packet.get(octets + 12)? >> 4) * 4),
+        UDP => Some((UDP, octets + 8)),
+        TCP => Some((TCP, octets + usize::from(packet.get(octets + 12)? >> 4) * 4)),
         _ => None,
     }
 }
