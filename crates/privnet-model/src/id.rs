@@ -65,6 +65,8 @@ macro_rules! typed_id {
 }
 
 typed_id! {
+    /// Identifies an organization.
+    OrganizationId
     /// Identifies a network.
     NetworkId
     /// Identifies an instance.

@@ -1,13 +1,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{HostId, InstanceId, Name, Timestamp};
+use crate::{HostId, InstanceId, Name, OrganizationId, Timestamp};
 
 /// A workload on a host: what ports are attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Given at creation.
     pub id: InstanceId,
+    /// Whose it is.
+    pub organization: OrganizationId,
     /// Not unique.
     pub name: Name,
     /// Where it runs.

@@ -3,19 +3,21 @@
 //! A value of these types has passed its rules when it was made: an [`AddressRange`] lies in one
 //! subnet, a [`Vni`] fits in 24 bits, a [`Name`] is not empty. Whoever holds one checks nothing again.
 //!
-//! The records ([`Network`], [`Instance`], [`Port`], [`Host`], [`Operation`], [`Carriage`]) are what
-//! the store keeps; [`NetworkState`] is what one host is told about one network.
+//! The records ([`Organization`], [`Key`], [`Network`], [`Instance`], [`Port`], [`Host`], [`Operation`],
+//! [`Carriage`]) are what the store keeps; [`NetworkState`] is what one host is told about one network.
 
 mod address;
 mod causes;
 mod host;
 mod id;
 mod instance;
+mod key;
 mod lease;
 mod mac;
 mod network;
 mod operation;
 mod options;
+mod organization;
 mod port;
 mod sorted_map;
 #[cfg(any(test, feature = "testing"))]
@@ -29,13 +31,15 @@ pub mod zone;
 pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
 pub use causes::with_causes;
 pub use host::{Host, HostFacts, HostName, HostNameError};
-pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, ParseIdError, TemplateId};
+pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId};
 pub use instance::{Instance, Netns, NetnsError, Placement};
+pub use key::{Key, KeyId, ParseKeyIdError, Role, Scope, SealedSecret};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};
 pub use network::{Carriage, Generation, Network};
 pub use operation::{Applied, Operation, OperationKind, OperationState, Reason, Subject, Wait, WaitPort};
 pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameError, OptionsError};
+pub use organization::{Organization, OrganizationName, OrganizationNameError, Quota, Quotas};
 pub use port::{DeviceName, DeviceNameError, Port};
 pub use sorted_map::SortedMap;
 pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::{AddressRange, Description, DhcpOptions, HostId, Labels, Name, NetworkId, Timestamp, Vni};
+use crate::{AddressRange, Description, DhcpOptions, HostId, Labels, Name, NetworkId, OrganizationId, Timestamp, Vni};
 
 /// The version of one network's wanted state: raised by every change to the network or its ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ impl fmt::Display for Generation {
 pub struct Network {
     /// Given at creation.
     pub id: NetworkId,
+    /// Whose it is.
+    pub organization: OrganizationId,
     /// Not unique.
     pub name: Name,
     /// Empty unless set.

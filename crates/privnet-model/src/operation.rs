@@ -1,10 +1,12 @@
-use crate::{Generation, HostId, InstanceId, MacAddr, NetworkId, OperationId, Timestamp};
+use crate::{Generation, HostId, InstanceId, MacAddr, NetworkId, OperationId, OrganizationId, Timestamp};
 
 /// A mutation that was accepted, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// Given when it was accepted.
     pub id: OperationId,
+    /// Whose it is: that of what it is about.
+    pub organization: OrganizationId,
     /// What was asked.
     pub kind: OperationKind,
     /// What it is about.

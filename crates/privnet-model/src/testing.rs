@@ -3,11 +3,29 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::zone::{Circumstances, Command, CreateNetwork, Decision, RangeFields, Refusal, UpdateNetwork, Zone};
+use crate::zone::{
+    Access, Caller, Change, Circumstances, Command, CreateNetwork, Decision, RangeFields, Refusal, Row, UpdateNetwork,
+    Zone,
+};
 use crate::{
     Description, DhcpOptions, DomainName, HostFacts, HostId, HostName, InstanceId, Labels, Name, Netns, NetworkId,
-    OperationId, OperationState, Placement, Reason, Timestamp, Vni,
+    OperationId, OperationState, Organization, Placement, Reason, Timestamp, Vni,
 };
+
+/// What makes a zone of an empty one: the organization `default`.
+pub fn founding() -> Change {
+    Change::Organization(Row::insert(Organization::default_at(BIRTH)))
+}
+
+/// A zone that has the organization `default` and nothing else.
+pub fn founded() -> Zone {
+    let mut zone = Zone::default();
+    zone.apply(&founding());
+    zone
+}
+
+/// When lives begin.
+const BIRTH: Timestamp = Timestamp::from_unix_ms(1_790_000_000_000);
 
 /// A source of commands and circumstances. Names, addresses and VNIs are few, so that commands get
 /// in each other's way and meet every refusal.
@@ -20,7 +38,7 @@ pub struct Life {
 impl Life {
     /// The life that `seed` stands for.
     pub fn new(seed: u64) -> Self {
-        Self { state: seed, now: Timestamp::from_unix_ms(1_790_000_000_000) }
+        Self { state: seed, now: BIRTH }
     }
 
     /// A command that may fit the zone.
@@ -60,7 +78,8 @@ impl Life {
     pub fn decide(&mut self, zone: &Zone, command: &Command) -> Result<Decision, Refusal> {
         self.now = self.now.plus(Duration::from_millis(self.below(20)));
         let (now, operation_timeout) = (self.now, Duration::from_secs(60));
-        zone.decide(command, &mut Circumstances { now, operation_timeout, random: &mut || self.few_vnis() })
+        let caller = if command.access() == Access::Server { Caller::Server } else { Caller::OPERATOR };
+        zone.decide(command, &mut Circumstances { caller, now, operation_timeout, random: &mut || self.few_vnis() })
     }
 
     /// A uniform number below `bound`.

@@ -4,17 +4,21 @@
 //! Whoever holds a zone makes the changes durable first and then calls [`Zone::apply`]. The changes
 //! carry the records before and after, so that a failed commit can be undone.
 
+mod caller;
 mod change;
 mod command;
 mod decide;
 mod refusal;
+mod seen;
 mod state;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use caller::{Access, Caller};
 pub use change::{Change, Row, Snapshot};
 pub use command::{Command, CreateNetwork, RangeFields, UpdateNetwork};
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
 pub use refusal::{Refusal, RefusalKind};
+pub use seen::Seen;
 pub use state::Zone;

@@ -14,9 +14,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use privnet_model::zone::{Change, Command, Outcome, Refusal, Row, Zone};
+use privnet_model::zone::{Caller, Change, Command, Outcome, Refusal, Row, Zone};
 use privnet_model::{
-    Carriage, HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Timestamp,
+    Carriage, HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Organization,
+    OrganizationId, Timestamp,
 };
 use privnet_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -79,12 +80,13 @@ pub(crate) enum SubmitError {
 }
 
 impl Engine {
-    /// Starts on what the store holds. Must be called within a Tokio runtime.
+    /// Starts on what the store holds, which is an organization at least. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`] where the records cannot be read.
+    /// [`StoreError`] where the records cannot be read, or the first one not be made.
     pub(crate) fn start(mut store: Box<dyn Store>, config: EngineConfig) -> Result<Self, StoreError> {
-        let zone = Zone::new(store.load()?);
+        let mut zone = Zone::new(store.load()?);
+        found(&mut *store, &mut zone)?;
         let EngineConfig { operation_timeout, return_grace } = config;
         let shared = Arc::new(Shared {
             hosts: Mutex::new(Hosts::returning(zone.hosts().map(|host| host.id))),
@@ -106,14 +108,14 @@ impl Engine {
         self.shared.zone.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a command; what it answers is durable.
+    /// Carries out somebody's command; what it answers is durable.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing has changed then.
-    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+    pub(crate) async fn submit(&self, caller: Caller, command: Command) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || SubmitError::Unavailable("the server is stopping; try again when it is back".to_owned());
-        self.submissions.send(Submission::Command { command, reply: Some(reply) }).map_err(|_| stopped())?;
+        self.submissions.send(Submission::Command { caller, command, reply: Some(reply) }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -135,10 +137,10 @@ impl Engine {
         self.view().operation(id).cloned().unwrap_or(operation)
     }
 
-    /// The part of the list of networks that begins with the id `from`.
-    pub(crate) fn page(&self, from: NetworkId) -> Page<NetworkId> {
+    /// The part of the list of the caller's networks that begins with the id `from`.
+    pub(crate) fn page(&self, caller: Caller, from: NetworkId) -> Page<NetworkId> {
         let zone = self.view();
-        lock(&self.shared.pages).page(from, &zone)
+        lock(&self.shared.pages).page(caller, from, &zone)
     }
 
     /// Whether a host's agent is connected.
@@ -213,7 +215,7 @@ impl Engine {
     /// Tells the hosts concerned about committed changes, and finishes what needs no host.
     fn published(&self, changes: &[Change]) {
         let mut networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
-        lock(&self.shared.pages).outdate(&networks);
+        lock(&self.shared.pages).outdate(changes);
         self.mark_carriers(&networks);
         for change in changes {
             if let Change::Carriage(Row { before: Some(gone), after: None }) = change {
@@ -278,7 +280,7 @@ impl Engine {
         for (operation, state) in verdicts {
             let command = Command::FinishOperation(operation, state);
             // A writer that has stopped leaves the operation pending; it is finished after the restart.
-            let _ = self.submissions.send(Submission::Command { command, reply: None });
+            let _ = self.submissions.send(Submission::Command { caller: Caller::Server, command, reply: None });
         }
     }
 
@@ -321,6 +323,17 @@ impl Shared {
     }
 }
 
+/// Makes the organization that is always there, where the server starts for the first time.
+fn found(store: &mut dyn Store, zone: &mut Zone) -> Result<(), StoreError> {
+    if zone.organization(OrganizationId::DEFAULT).is_some() {
+        return Ok(());
+    }
+    let change = Change::Organization(Row::insert(Organization::default_at(now())));
+    store.commit(std::slice::from_ref(&change))?;
+    zone.apply(&change);
+    Ok(())
+}
+
 async fn expect_no_return(engine: WeakEngine, after: Duration) {
     tokio::time::sleep(after).await;
     if let Some(engine) = engine.upgrade() {
@@ -344,8 +357,13 @@ fn network_of(change: &Change) -> Option<NetworkId> {
     match change {
         Change::Network(row) => row.after.as_ref().or(row.before.as_ref()).map(|network| network.id),
         Change::Carriage(row) => row.after.as_ref().or(row.before.as_ref()).map(|carriage| carriage.network),
-        // An operation changes nothing that a host carries; what it waits for is settled all the same.
-        Change::Operation(_) | Change::Port(_) | Change::Instance(_) | Change::Host(_) => None,
+        // An operation, as an organization or a key, changes nothing that a host carries; what it waits for is settled all the same.
+        Change::Organization(_)
+        | Change::Key(_)
+        | Change::Operation(_)
+        | Change::Port(_)
+        | Change::Instance(_)
+        | Change::Host(_) => None,
     }
 }
 

@@ -19,7 +19,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
-use privnet_model::zone::{Command, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::zone::{Access, Caller, Command, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -156,29 +156,34 @@ impl Api {
             None => Vec::new(),
         };
         let request = privnet_api::read(&route, &octets)?;
-        let body = self.carry_out(request).await?;
+        let body = self.carry_out(request, Self::caller()).await?;
         Ok(response(StatusCode::from_u16(route.endpoint.status).expect("the table has valid ones"), body))
     }
 
-    async fn carry_out(&self, request: Request) -> Result<Body, Refused> {
+    /// Who asks. As long as nobody has to say so, everybody on this machine is an operator.
+    const fn caller() -> Caller {
+        Caller::OPERATOR
+    }
+
+    async fn carry_out(&self, request: Request, caller: Caller) -> Result<Body, Refused> {
         let engine = &self.engine;
         Ok(match request {
-            Request::ListNetworks => list::networks(engine.clone()),
+            Request::ListNetworks => list::networks(engine.clone(), caller),
             Request::GetNetwork(id) => {
                 let zone = engine.view();
-                let network = zone.network(id).ok_or(Refusal::NetworkNotFound(id))?;
+                let network = zone.seen_by(caller).network(id).ok_or(Refusal::NetworkNotFound(id))?;
                 json(&reply::PrivateNetwork::new(network, zone.ports_of_network(id).map(AsRef::as_ref)))
             }
             Request::GetOperation(id) => {
                 let zone = engine.view();
-                let operation = zone.operation(id).ok_or(Refusal::OperationNotFound(id))?;
+                let operation = zone.seen_by(caller).operation(id).ok_or(Refusal::OperationNotFound(id))?;
                 json(&reply::Operation::from(&**operation))
             }
             Request::ListZones => json(&self.zones()),
-            Request::ListInstances => list::instances(engine.clone()),
+            Request::ListInstances => list::instances(engine.clone(), caller),
             Request::GetInstance(id) => {
                 let zone = engine.view();
-                let instance = zone.instance(id).ok_or(Refusal::InstanceNotFound(id))?;
+                let instance = zone.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))?;
                 json(&reply::Instance::new(instance, zone.ports_of_instance(id).map(AsRef::as_ref)))
             }
             Request::ListInstanceTypes => json(&reply::InstanceTypes::built_in()),
@@ -187,20 +192,25 @@ impl Api {
             }
             Request::ListTemplates => json(&reply::Templates::built_in()),
             Request::GetTemplate(id) => json(reply::Template::with_id(id).ok_or_else(|| not_found("template", id))?),
-            Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas().into() }),
+            Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas(caller).into() }),
             Request::GetQuota(entity) => {
-                let quota = self.quotas().into_iter().find(|quota| quota.resource == entity);
+                let quota = self.quotas(caller).into_iter().find(|quota| quota.resource == entity);
                 json(&quota.ok_or_else(|| not_found("quota", format_args!("\"{entity}\"")))?)
             }
             Request::ListHosts => {
+                caller.check(Access::Operator)?;
                 let zone = engine.view();
                 json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
             }
             Request::GetHost(id) => {
+                caller.check(Access::Operator)?;
                 let zone = engine.view();
                 json(&self.host(zone.host(id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?, &zone))
             }
-            Request::ListPlacedInstances => list::placed_instances(engine.clone()),
+            Request::ListPlacedInstances => {
+                caller.check(Access::Operator)?;
+                list::placed_instances(engine.clone())
+            }
             Request::Health => json(&reply::Health::OK),
             Request::Readiness if engine.is_ready() => json(&reply::Health::OK),
             Request::Readiness => {
@@ -208,12 +218,12 @@ impl Api {
                 return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, message));
             }
             Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
-            Request::Change(command) => self.change(command).await?,
+            Request::Change(command) => self.change(caller, command).await?,
         })
     }
 
-    async fn change(&self, command: Command) -> Result<Body, SubmitError> {
-        Ok(match self.engine.submit(command).await? {
+    async fn change(&self, caller: Caller, command: Command) -> Result<Body, SubmitError> {
+        Ok(match self.engine.submit(caller, command).await? {
             Outcome::Operation(operation) => {
                 let operation = self.engine.settled(operation, self.config.operation_hold).await;
                 json(&reply::Operation::from(&*operation))
@@ -231,11 +241,12 @@ impl Api {
         reply::Zones { zones: vec![reply::Zone { name: self.config.zone.clone(), api_endpoint }] }
     }
 
-    fn quotas(&self) -> [reply::Quota; 2] {
+    fn quotas(&self, caller: Caller) -> [reply::Quota; 2] {
         let zone = self.engine.view();
+        let own = zone.seen_by(caller);
         [
-            reply::Quota::unlimited("instance", zone.instances().len()),
-            reply::Quota::unlimited("private-network", zone.networks().len()),
+            reply::Quota::unlimited("instance", own.instances_count()),
+            reply::Quota::unlimited("private-network", own.networks_count()),
         ]
     }
 
@@ -323,6 +334,7 @@ impl From<BadRequest> for Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.kind() {
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
             RefusalKind::Invalid => StatusCode::BAD_REQUEST,
             RefusalKind::NotFound => StatusCode::NOT_FOUND,
             RefusalKind::Conflict => StatusCode::CONFLICT,

@@ -65,8 +65,8 @@ pub enum ServerError {
         #[source]
         source: StoreError,
     },
-    /// What the database holds cannot be read.
-    #[error("cannot read what the database holds")]
+    /// What the database holds cannot be read, or its first record not be made.
+    #[error("cannot start on what the database holds")]
     Load(#[source] StoreError),
     /// The API's or the agents' address is taken, or not this machine's.
     #[error("cannot listen on {address}")]

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use privnet_model::zone::{Change, Row};
-use privnet_model::{Carriage, Host, HostId, Instance, InstanceId, Network, NetworkId, Operation, OperationId, Port};
+use privnet_model::{
+    Carriage, Host, HostId, Instance, InstanceId, Key, KeyId, Network, NetworkId, Operation, OperationId, Organization,
+    OrganizationId, Port,
+};
 
 /// The first state and the last of every record that a list of changes touches. What lies between
 /// never needs to be written.
 #[derive(Default)]
 pub(crate) struct Effect<'a> {
+    pub(crate) organizations: Records<'a, Organization>,
+    pub(crate) keys: Records<'a, Key>,
     pub(crate) networks: Records<'a, Network>,
     pub(crate) instances: Records<'a, Instance>,
     pub(crate) ports: Records<'a, Port>,
@@ -43,6 +48,8 @@ impl<'a> Effect<'a> {
         let mut effect = Self::default();
         for change in changes {
             match change {
+                Change::Organization(row) => add(&mut effect.organizations, row),
+                Change::Key(row) => add(&mut effect.keys, row),
                 Change::Network(row) => add(&mut effect.networks, row),
                 Change::Instance(row) => add(&mut effect.instances, row),
                 Change::Port(row) => add(&mut effect.ports, row),
@@ -59,6 +66,30 @@ fn add<'a, T: Record>(records: &mut Records<'a, T>, row: &'a Row<T>) {
     let (before, after) = (row.before.as_deref(), row.after.as_deref());
     if let Some(record) = before.or(after) {
         records.entry(record.key()).or_insert(Pair { before, after }).after = after;
+    }
+}
+
+impl Record for Organization {
+    type Key = OrganizationId;
+
+    fn key(&self) -> OrganizationId {
+        self.id
+    }
+
+    fn title(&self) -> String {
+        format!("organization {}", self.name)
+    }
+}
+
+impl Record for Key {
+    type Key = KeyId;
+
+    fn key(&self) -> KeyId {
+        self.id
+    }
+
+    fn title(&self) -> String {
+        format!("key {}", self.id)
     }
 }
 

@@ -41,7 +41,7 @@ const LOG_PAGES_MAX: i64 = 8192;
 /// What the log is cut back to after a commit that was larger.
 const LOG_BYTES_MAX: i64 = LOG_PAGES_MAX * 4096;
 
-/// Room for every statement that writes: three for each of six tables.
+/// Room for every statement that writes: three for each of eight tables.
 const STATEMENTS_MAX: usize = 32;
 
 /// The records of a zone in an SQLite database. One process has it at a time; others may read it.
@@ -75,6 +75,8 @@ impl Store for SqliteStore {
     fn load(&mut self) -> Result<Snapshot, StoreError> {
         let transaction = self.connection.transaction().map_err(|cause| trouble("begin to read", cause))?;
         Ok(Snapshot {
+            organizations: read_all(&transaction)?,
+            keys: read_all(&transaction)?,
             networks: read_all(&transaction)?,
             instances: read_all(&transaction)?,
             ports: read_all(&transaction)?,
@@ -123,6 +125,8 @@ impl Drop for Lock {
 /// What frees a unique value goes before what takes it.
 fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError> {
     for phase in [Phase::Remove, Phase::Update, Phase::Insert] {
+        phase.run(connection, &effect.organizations)?;
+        phase.run(connection, &effect.keys)?;
         phase.run(connection, &effect.hosts)?;
         phase.run(connection, &effect.networks)?;
         phase.run(connection, &effect.instances)?;

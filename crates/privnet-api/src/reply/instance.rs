@@ -133,13 +133,14 @@ impl<'a> PlacedInstance<'a> {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{DeviceName, Generation, HostId, Name, Netns};
+    use privnet_model::{DeviceName, Generation, HostId, Name, Netns, OrganizationId};
 
     use super::*;
 
     fn instance() -> privnet_model::Instance {
         privnet_model::Instance {
             id: "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11".parse().expect("id"),
+            organization: OrganizationId::DEFAULT,
             name: Name::try_from("web1").expect("name"),
             host: HostId::from_bytes([0; 16]),
             placement: Placement::Netns(Netns::try_from("web1").expect("netns")),

@@ -140,7 +140,8 @@ fn labels_is_empty(labels: &&Labels) -> bool {
 #[cfg(test)]
 mod tests {
     use privnet_model::{
-        AddressRange, Description, DeviceName, Generation, Lease as Held, LeaseKind, MacAddr, Name, Timestamp,
+        AddressRange, Description, DeviceName, Generation, Lease as Held, LeaseKind, MacAddr, Name, OrganizationId,
+        Timestamp,
     };
 
     use super::*;
@@ -148,6 +149,7 @@ mod tests {
     fn network() -> Network {
         Network {
             id: "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50".parse().expect("id"),
+            organization: OrganizationId::DEFAULT,
             name: Name::try_from("demo-net").expect("name"),
             description: Description::default(),
             range: None,

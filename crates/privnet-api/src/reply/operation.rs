@@ -70,13 +70,14 @@ impl Reference {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Applied, Generation, OperationKind, Timestamp, Wait};
+    use privnet_model::{Applied, Generation, OperationKind, OrganizationId, Timestamp, Wait};
 
     use super::*;
 
     fn operation(kind: OperationKind, subject: Subject, state: OperationState) -> privnet_model::Operation {
         privnet_model::Operation {
             id: "e2047130-b86e-11ef-83b3-0d8312b2c2d7".parse().expect("id"),
+            organization: OrganizationId::DEFAULT,
             kind,
             subject,
             created_at: Timestamp::from_unix_ms(0),

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
-use crate::{Carriage, Host, Instance, Network, Operation, Port};
+use crate::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port};
 
 /// One record made, replaced or removed. A decision is a list of these, which a store commits
 /// together or not at all and which `Zone::apply` then carries out in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
+    /// An organization, by id.
+    Organization(Row<Organization>),
+    /// A key, by id.
+    Key(Row<Key>),
     /// A network, by id.
     Network(Row<Network>),
     /// An instance, by id.
@@ -55,6 +59,8 @@ impl Change {
     /// The change that takes this one back.
     pub fn inverse(self) -> Self {
         match self {
+            Self::Organization(row) => Self::Organization(row.inverse()),
+            Self::Key(row) => Self::Key(row.inverse()),
             Self::Network(row) => Self::Network(row.inverse()),
             Self::Instance(row) => Self::Instance(row.inverse()),
             Self::Port(row) => Self::Port(row.inverse()),
@@ -68,6 +74,10 @@ impl Change {
 /// Every record of a zone, as a store hands it over at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// All organizations.
+    pub organizations: Vec<Organization>,
+    /// All keys.
+    pub keys: Vec<Key>,
     /// All networks.
     pub networks: Vec<Network>,
     /// All instances.

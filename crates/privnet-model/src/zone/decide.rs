@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Segment;
-use super::{Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
+use super::{Caller, Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Generation, Host, HostFacts, HostId, HostName, Instance, InstanceId,
     Labels, Lease, LeaseKind, MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
-    Placement, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
+    OrganizationId, Placement, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
@@ -16,6 +16,8 @@ pub const FINISHED_OPERATIONS_MAX: usize = 100_000;
 
 /// What a decision takes from the world.
 pub struct Circumstances<'a> {
+    /// Who asks.
+    pub caller: Caller,
     /// The time.
     pub now: Timestamp,
     /// How long an operation may be pending.
@@ -50,9 +52,10 @@ impl Zone {
     /// Decides a command on the present state. Nothing is changed by this.
     ///
     /// # Errors
-    /// The first [`Refusal`] that holds: what is named must exist, then the values must obey their
-    /// rules, then they must fit what there is.
+    /// The first [`Refusal`] that holds: the caller must be one who may give such a command, what is named
+    /// must exist for it, then the values must obey their rules, then they must fit what there is.
     pub fn decide(&self, command: &Command, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        world.caller.check(command.access())?;
         match command {
             Command::CreateNetwork(wish) => self.create_network(wish, world),
             Command::UpdateNetwork(id, wish) => self.update_network(*id, wish, world),
@@ -74,9 +77,11 @@ impl Zone {
     }
 
     fn create_network(&self, wish: &CreateNetwork, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        let organization = self.own_organization(world.caller)?;
         let range = merge_range(None, &wish.range)?;
         let network = Network {
             id: NetworkId::new(world.now.unix_ms, random_octets(world)),
+            organization,
             name: wish.name.clone(),
             description: wish.description.clone(),
             range,
@@ -89,7 +94,7 @@ impl Zone {
         };
         let wait = wait_for(&network, None);
         let changes = vec![Change::Network(Row::insert(network))];
-        Ok(self.accept(OperationKind::CreateNetwork, changes, wait, world))
+        Ok(self.accept(OperationKind::CreateNetwork, world.caller.organization(), changes, wait, world))
     }
 
     fn update_network(
@@ -98,7 +103,7 @@ impl Zone {
         wish: &UpdateNetwork,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let segment = self.segment(id)?;
+        let segment = self.segment(id, world.caller)?;
         let before = &segment.network;
         let mut after = Network::clone(before);
         after.range = merge_range(before.range, &wish.range)?;
@@ -115,7 +120,13 @@ impl Zone {
             after.labels = labels.clone();
         }
         if after == **before {
-            return Ok(self.accept(OperationKind::UpdateNetwork, Vec::new(), wait_for(before, None), world));
+            return Ok(self.accept(
+                OperationKind::UpdateNetwork,
+                world.caller.organization(),
+                Vec::new(),
+                wait_for(before, None),
+                world,
+            ));
         }
         after.generation = before.generation.next();
         let ports = match after.range {
@@ -127,11 +138,11 @@ impl Zone {
         };
         let wait = wait_for(&after, None);
         let changes = [replace_network(before, after)].into_iter().chain(ports).collect();
-        Ok(self.accept(OperationKind::UpdateNetwork, changes, wait, world))
+        Ok(self.accept(OperationKind::UpdateNetwork, world.caller.organization(), changes, wait, world))
     }
 
     fn delete_network(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
-        let segment = self.segment(id)?;
+        let segment = self.segment(id, world.caller)?;
         match segment.ports.len() {
             0 => {}
             count => return Err(Refusal::NetworkInUse { network: id, count }),
@@ -139,7 +150,7 @@ impl Zone {
         let changes = vec![Change::Network(Row::remove(Arc::clone(&segment.network)))];
         let generation = segment.network.generation.next();
         let wait = Wait::Applied(Applied { network: id, generation, port: None });
-        Ok(self.accept(OperationKind::DeleteNetwork, changes, wait, world))
+        Ok(self.accept(OperationKind::DeleteNetwork, world.caller.organization(), changes, wait, world))
     }
 
     fn reset_labels(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
@@ -155,8 +166,8 @@ impl Zone {
         address: Option<Ipv4Addr>,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let segment = self.segment(network)?;
-        let instance = self.instances.get(&instance).ok_or(Refusal::InstanceNotFound(instance))?;
+        let segment = self.segment(network, world.caller)?;
+        let instance = self.own_instance(instance, world.caller)?;
         let before = &segment.network;
         if let (Some(address), None) = (address, before.range) {
             return Err(Refusal::AddressOnUnmanaged(address));
@@ -164,7 +175,7 @@ impl Zone {
         if let Some(port) = segment.ports.get(&instance.id) {
             refuse_other_address(port, address)?;
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
-            return Ok(self.accept(OperationKind::Attach, Vec::new(), wait, world));
+            return Ok(self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world));
         }
         self.refuse_other_family(segment, instance, instance.host)?;
         let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
@@ -184,7 +195,7 @@ impl Zone {
         let wait = wait_for(&after, Some(WaitPort { host: instance.host, mac: port.mac }));
         let mut changes = vec![replace_network(before, after), Change::Port(Row::insert(port))];
         changes.extend(self.carriage_to_make(before, instance.host));
-        Ok(self.accept(OperationKind::Attach, changes, wait, world))
+        Ok(self.accept(OperationKind::Attach, world.caller.organization(), changes, wait, world))
     }
 
     fn detach(
@@ -193,11 +204,11 @@ impl Zone {
         instance: InstanceId,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let (segment, port, host) = self.attached(network, instance)?;
+        let (segment, port, host) = self.attached(network, instance, world.caller)?;
         let after = Network { generation: segment.network.generation.next(), ..Network::clone(&segment.network) };
         let wait = wait_for(&after, Some(WaitPort { host, mac: port.mac }));
         let changes = vec![replace_network(&segment.network, after), Change::Port(Row::remove(Arc::clone(port)))];
-        Ok(self.accept(OperationKind::Detach, changes, wait, world))
+        Ok(self.accept(OperationKind::Detach, world.caller.organization(), changes, wait, world))
     }
 
     fn update_ip(
@@ -207,7 +218,7 @@ impl Zone {
         address: Option<Ipv4Addr>,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let (segment, port, host) = self.attached(network, instance)?;
+        let (segment, port, host) = self.attached(network, instance, world.caller)?;
         let before = &segment.network;
         let range = before.range.ok_or(match address {
             Some(address) => Refusal::AddressOnUnmanaged(address),
@@ -222,12 +233,18 @@ impl Zone {
         };
         let wait_port = Some(WaitPort { host, mac: port.mac });
         if port.lease == Some(lease) {
-            return Ok(self.accept(OperationKind::UpdateIp, Vec::new(), wait_for(before, wait_port), world));
+            return Ok(self.accept(
+                OperationKind::UpdateIp,
+                world.caller.organization(),
+                Vec::new(),
+                wait_for(before, wait_port),
+                world,
+            ));
         }
         let wait = wait_for(&after, wait_port);
         let moved = Port { lease: Some(lease), changed: after.generation, ..Port::clone(port) };
         let changes = vec![replace_network(before, after), Change::Port(Row::replace(Arc::clone(port), moved))];
-        Ok(self.accept(OperationKind::UpdateIp, changes, wait, world))
+        Ok(self.accept(OperationKind::UpdateIp, world.caller.organization(), changes, wait, world))
     }
 
     fn create_instance(
@@ -237,9 +254,11 @@ impl Zone {
         placement: &Placement,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
+        let organization = self.own_organization(world.caller)?;
         let host = self.host_by_name(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?;
         let instance = Arc::new(Instance {
             id: InstanceId::new(world.now.unix_ms, random_octets(world)),
+            organization,
             name: name.clone(),
             host: host.id,
             placement: placement.clone(),
@@ -267,13 +286,13 @@ impl Zone {
         if after != **before {
             changes.push(Change::Instance(Row::replace(Arc::clone(before), after)));
             for port in self.ports_of_instance(id) {
-                let segment = self.segment(port.network)?;
+                let segment = self.segments.get(&port.network).ok_or(Refusal::NetworkNotFound(port.network))?;
                 self.refuse_other_family(segment, before, host)?;
                 changes.extend(touch(segment, [port]));
                 changes.extend(self.carriage_to_make(&segment.network, host));
             }
         }
-        Ok(self.accept(OperationKind::Move, changes, Wait::Placed(id), world))
+        Ok(self.accept(OperationKind::Move, before.organization, changes, Wait::Placed(id), world))
     }
 
     fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
@@ -387,6 +406,7 @@ impl Zone {
     fn accept(
         &self,
         kind: OperationKind,
+        organization: OrganizationId,
         mut changes: Vec<Change>,
         wait: Wait,
         world: &mut Circumstances<'_>,
@@ -404,6 +424,7 @@ impl Zone {
         };
         let operation = Arc::new(Operation {
             id: OperationId::new(world.now.unix_ms, random_octets(world)),
+            organization,
             kind,
             subject,
             created_at: world.now,
@@ -445,13 +466,32 @@ impl Zone {
         }
     }
 
-    fn segment(&self, id: NetworkId) -> Result<&Segment, Refusal> {
-        self.segments.get(&id).ok_or(Refusal::NetworkNotFound(id))
+    /// The caller's organization, which may have been deleted since it has proved that it is of it.
+    fn own_organization(&self, caller: Caller) -> Result<OrganizationId, Refusal> {
+        let id = caller.organization();
+        self.organization(id).map(|organization| organization.id).ok_or(Refusal::OrganizationNotFound(id))
     }
 
-    fn attached(&self, network: NetworkId, instance: InstanceId) -> Result<(&Segment, &Arc<Port>, HostId), Refusal> {
-        let segment = self.segment(network)?;
-        let host = self.instances.get(&instance).ok_or(Refusal::InstanceNotFound(instance))?.host;
+    /// A network of the caller's organization.
+    fn segment(&self, id: NetworkId, caller: Caller) -> Result<&Segment, Refusal> {
+        let segment = self.segments.get(&id);
+        let is_own = |segment: &&Segment| segment.network.organization == caller.organization();
+        segment.filter(is_own).ok_or(Refusal::NetworkNotFound(id))
+    }
+
+    /// An instance of the caller's organization.
+    fn own_instance(&self, id: InstanceId, caller: Caller) -> Result<&Arc<Instance>, Refusal> {
+        self.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))
+    }
+
+    fn attached(
+        &self,
+        network: NetworkId,
+        instance: InstanceId,
+        caller: Caller,
+    ) -> Result<(&Segment, &Arc<Port>, HostId), Refusal> {
+        let segment = self.segment(network, caller)?;
+        let host = self.own_instance(instance, caller)?.host;
         let port = segment.ports.get(&instance).ok_or(Refusal::NotAttached { instance, network })?;
         Ok((segment, port, host))
     }

@@ -1,11 +1,22 @@
 use std::net::Ipv4Addr;
 
-use crate::{HostName, InstanceId, Name, NetworkId, OperationId, RangeError, StaticAddressError, Subnet};
+use crate::{
+    HostName, InstanceId, Name, NetworkId, OperationId, OrganizationId, RangeError, StaticAddressError, Subnet,
+};
 
 /// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
 /// values concerned, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The caller may read, and has asked for more.
+    #[error("this key is read-only; what changes something, or is about keys, needs a key with the role admin")]
+    ReadOnly,
+    /// The caller is of an organization, and has asked about what organizations share.
+    #[error("hosts, placements and organizations are managed with an operator's key, and this is an organization's")]
+    NotOperator,
+    /// No such organization, by name or id.
+    #[error("organization {0} not found")]
+    OrganizationNotFound(OrganizationId),
     /// No such network.
     #[error("private network {0} not found")]
     NetworkNotFound(NetworkId),
@@ -158,6 +169,8 @@ fn some_of(instances: &[Name]) -> String {
 /// What kind of refusal it is, as HTTP distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
+    /// The caller may not do that: 403.
+    Forbidden,
     /// The values break a rule by themselves: 400.
     Invalid,
     /// What is named does not exist: 404.
@@ -170,7 +183,9 @@ impl Refusal {
     /// The kind of this refusal.
     pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::NetworkNotFound(_)
+            Self::ReadOnly | Self::NotOperator => RefusalKind::Forbidden,
+            Self::OrganizationNotFound(_)
+            | Self::NetworkNotFound(_)
             | Self::InstanceNotFound(_)
             | Self::HostNotFound(_)
             | Self::OperationNotFound(_)

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Change, Row, Snapshot};
 use crate::{
-    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, MacAddr, Network, NetworkId,
-    Operation, OperationId, Port, SortedMap, Vni, Wait, WaitPort,
+    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Network,
+    NetworkId, Operation, OperationId, Organization, OrganizationId, OrganizationName, Port, SortedMap, Vni, Wait,
+    WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -18,6 +19,8 @@ pub(super) const REMOVALS_MAX: usize = 1024;
 /// than one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
+    pub(super) organizations: BTreeMap<OrganizationId, Arc<Organization>>,
+    pub(super) keys: BTreeMap<KeyId, Arc<Key>>,
     pub(super) segments: BTreeMap<NetworkId, Segment>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
@@ -25,6 +28,8 @@ pub struct Zone {
     pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
     /// Those of the operations that are final.
     pub(super) finished: BTreeSet<OperationId>,
+    /// What each organization has; one that has nothing is absent.
+    pub(super) holdings: HashMap<OrganizationId, Holdings>,
     pub(super) networks_of_instance: BTreeSet<(InstanceId, NetworkId)>,
     pub(super) networks_of_host: HashMap<HostId, BTreeSet<NetworkId>>,
     pub(super) instances_of_host: HashMap<HostId, BTreeSet<InstanceId>>,
@@ -34,6 +39,13 @@ pub struct Zone {
     pub(super) macs: HashMap<MacAddr, InstanceId>,
     /// How many networks and carriages hold each VNI; one that is absent is free.
     pub(super) vni_holders: HashMap<Vni, u32>,
+}
+
+/// What one organization has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Holdings {
+    pub(super) networks: BTreeSet<NetworkId>,
+    pub(super) instances: BTreeSet<InstanceId>,
 }
 
 /// One network with its ports.
@@ -54,14 +66,16 @@ impl Zone {
     /// The zone with these records.
     pub fn new(snapshot: Snapshot) -> Self {
         let mut zone = Self::default();
+        let organizations = snapshot.organizations.into_iter().map(|record| Change::Organization(Row::insert(record)));
+        let keys = snapshot.keys.into_iter().map(|record| Change::Key(Row::insert(record)));
         let networks = snapshot.networks.into_iter().map(|record| Change::Network(Row::insert(record)));
         let hosts = snapshot.hosts.into_iter().map(|record| Change::Host(Row::insert(record)));
         let instances = snapshot.instances.into_iter().map(|record| Change::Instance(Row::insert(record)));
         let ports = snapshot.ports.into_iter().map(|record| Change::Port(Row::insert(record)));
         let operations = snapshot.operations.into_iter().map(|record| Change::Operation(Row::insert(record)));
         let carriages = snapshot.carriages.into_iter().map(|record| Change::Carriage(Row::insert(record)));
-        let changes = networks.chain(hosts).chain(instances).chain(ports).chain(operations).chain(carriages);
-        changes.for_each(|change| zone.apply(&change));
+        let changes = organizations.chain(keys).chain(networks).chain(hosts).chain(instances).chain(ports);
+        changes.chain(operations).chain(carriages).for_each(|change| zone.apply(&change));
         zone
     }
 
@@ -71,6 +85,8 @@ impl Zone {
         let mut carriages: Vec<_> = self.carriages.values().map(|record| **record).collect();
         carriages.sort_by_key(|carriage| (carriage.host, carriage.network));
         Snapshot {
+            organizations: self.organizations().map(|record| Organization::clone(record)).collect(),
+            keys: self.keys().map(|record| Key::clone(record)).collect(),
             networks: self.networks().map(|record| Network::clone(record)).collect(),
             instances: self.instances().map(|record| Instance::clone(record)).collect(),
             ports: ports.map(|record| Port::clone(record)).collect(),
@@ -78,6 +94,31 @@ impl Zone {
             operations: self.operations.values().map(|record| Operation::clone(record)).collect(),
             carriages,
         }
+    }
+
+    /// An organization by id.
+    pub fn organization(&self, id: OrganizationId) -> Option<&Arc<Organization>> {
+        self.organizations.get(&id)
+    }
+
+    /// An organization by name.
+    pub fn organization_by_name(&self, name: &OrganizationName) -> Option<&Arc<Organization>> {
+        self.organizations.values().find(|organization| organization.name == *name)
+    }
+
+    /// All organizations in the order of their ids.
+    pub fn organizations(&self) -> impl ExactSizeIterator<Item = &Arc<Organization>> {
+        self.organizations.values()
+    }
+
+    /// A key by id.
+    pub fn key(&self, id: KeyId) -> Option<&Arc<Key>> {
+        self.keys.get(&id)
+    }
+
+    /// All keys in the order of their ids.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Arc<Key>> {
+        self.keys.values()
     }
 
     /// A network by id.
@@ -193,6 +234,8 @@ impl Zone {
     /// Carries out a change that was decided on this zone's state.
     pub fn apply(&mut self, change: &Change) {
         match change {
+            Change::Organization(row) => replace(&mut self.organizations, row, |organization| organization.id),
+            Change::Key(row) => replace(&mut self.keys, row, |key| key.id),
             Change::Network(row) => self.apply_network(row),
             Change::Instance(row) => self.apply_instance(row),
             Change::Port(row) => self.apply_port(row),
@@ -203,6 +246,12 @@ impl Zone {
     }
 
     fn apply_network(&mut self, row: &Row<Network>) {
+        if let Some(before) = &row.before {
+            self.change_holdings(before.organization, |holdings| holdings.networks.remove(&before.id));
+        }
+        if let Some(after) = &row.after {
+            self.change_holdings(after.organization, |holdings| holdings.networks.insert(after.id));
+        }
         match (&row.before, &row.after) {
             (_, Some(after)) => match self.segments.get_mut(&after.id) {
                 Some(segment) => {
@@ -240,9 +289,11 @@ impl Zone {
 
     fn apply_instance(&mut self, row: &Row<Instance>) {
         if let Some(before) = &row.before {
+            self.change_holdings(before.organization, |holdings| holdings.instances.remove(&before.id));
             remove_from(&mut self.instances_of_host, before.host, before.id);
         }
         if let Some(after) = &row.after {
+            self.change_holdings(after.organization, |holdings| holdings.instances.insert(after.id));
             self.instances_of_host.entry(after.host).or_default().insert(after.id);
         }
         if let (Some(before), Some(after)) = (&row.before, &row.after) {
@@ -300,6 +351,14 @@ impl Zone {
             self.networks_of_host.entry(after.host).or_default().insert(after.network);
         }
         replace(&mut self.carriages, row, |carriage| (carriage.network, carriage.host));
+    }
+
+    fn change_holdings(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Holdings) -> bool) {
+        let holdings = self.holdings.entry(organization).or_default();
+        change(holdings);
+        if holdings.networks.is_empty() && holdings.instances.is_empty() {
+            self.holdings.remove(&organization);
+        }
     }
 
     fn hold_vni(&mut self, vni: Vni) {

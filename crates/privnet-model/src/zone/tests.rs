@@ -7,6 +7,7 @@ mod moves;
 mod operations;
 mod properties;
 mod refusals;
+mod tenants;
 mod views;
 mod vnis;
 
@@ -15,10 +16,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, Circumstances, Command, CreateNetwork, Decision, Outcome, RangeFields, Refusal, Zone};
+use super::{Caller, Change, Circumstances, Command, CreateNetwork, Decision, Outcome, RangeFields, Refusal, Zone};
+use crate::testing::founded;
 use crate::{
-    Description, DhcpOptions, HostFacts, HostId, HostName, InstanceId, Labels, Lease, LeaseKind, Name, Netns, Network,
-    NetworkId, Operation, Placement, Port, Subject, Timestamp,
+    Description, DhcpOptions, HostFacts, HostId, HostName, Instance, InstanceId, Labels, Lease, LeaseKind, Name, Netns,
+    Network, NetworkId, Operation, Placement, Port, Subject, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_790_000_000_000);
@@ -26,22 +28,31 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A zone, and what decisions take from the world: always the same moment, and numbers that are all
 /// different.
-#[derive(Default)]
 struct World {
     zone: Zone,
     /// The next random numbers, before those that come by themselves.
     scripted: VecDeque<u64>,
     drawn: u64,
+    caller: Caller,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { zone: founded(), scripted: VecDeque::new(), drawn: 0, caller: Caller::Server }
+    }
 }
 
 impl World {
     fn decide(&mut self, command: &Command) -> Result<Decision, Refusal> {
-        let Self { zone, scripted, drawn } = self;
+        let Self { zone, scripted, drawn, caller } = self;
         let random = &mut || {
             *drawn += 1;
             scripted.pop_front().unwrap_or(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         };
-        zone.decide(command, &mut Circumstances { now: NOW, operation_timeout: OPERATION_TIMEOUT, random })
+        zone.decide(
+            command,
+            &mut Circumstances { caller: *caller, now: NOW, operation_timeout: OPERATION_TIMEOUT, random },
+        )
     }
 
     fn submit(&mut self, command: &Command) -> Result<Outcome, Refusal> {

@@ -1,18 +1,20 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use privnet_api::reply::PrivateNetwork;
-use privnet_model::NetworkId;
-use privnet_model::zone::Zone;
+use privnet_model::zone::{Caller, Change, Zone};
+use privnet_model::{NetworkId, OrganizationId};
 
 /// How many networks one page holds at most.
 const NETWORKS_MAX: usize = 256;
 
-/// The list of all networks as JSON, in pages that are kept until one of their networks changes: a
-/// list of many networks costs little more than sending it.
+/// The lists of each organization's networks as JSON, in pages that are kept until one of their networks
+/// changes: a list of many networks costs little more than sending it.
+#[derive(Default)]
 pub(super) struct Pages {
-    /// By the lowest id that a page may hold; it holds all up to the next page's. `None`: to be made.
-    pages: BTreeMap<NetworkId, Option<Bytes>>,
+    /// By the organization and the lowest id that a page may hold; it holds all up to the organization's next
+    /// page. `None`: to be made. An organization without networks has none.
+    pages: BTreeMap<(OrganizationId, NetworkId), Option<Bytes>>,
 }
 
 /// A part of a list.
@@ -23,37 +25,38 @@ pub(crate) struct Page<Id> {
     pub(crate) next: Option<Id>,
 }
 
-impl Default for Pages {
-    fn default() -> Self {
-        Self { pages: BTreeMap::from([(NetworkId::MIN, None)]) }
-    }
-}
-
 impl Pages {
-    /// Takes these networks as changed, made or deleted.
-    pub(super) fn outdate(&mut self, networks: &BTreeSet<NetworkId>) {
-        for network in networks {
-            if let Some((_, page)) = self.pages.range_mut(..=*network).next_back() {
+    /// Takes the networks that were changed, made or deleted as such.
+    pub(super) fn outdate(&mut self, changes: &[Change]) {
+        for change in changes {
+            let Change::Network(row) = change else { continue };
+            let Some(network) = row.after.as_ref().or(row.before.as_ref()) else { continue };
+            let place = (network.organization, network.id);
+            if let Some((_, page)) = self.pages.range_mut((network.organization, NetworkId::MIN)..=place).next_back() {
                 *page = None;
             }
         }
     }
 
-    /// The page that begins with the id `from`, or the one after it.
-    pub(super) fn page(&mut self, from: NetworkId, zone: &Zone) -> Page<NetworkId> {
-        let mut coming = self.pages.range(from..);
-        let present = coming.next().map(|(first, json)| (*first, json.clone()));
-        let next = coming.next().map(|(first, _)| *first);
+    /// The page of a caller's networks that begins with the id `from`, or the one after it.
+    pub(super) fn page(&mut self, caller: Caller, from: NetworkId, zone: &Zone) -> Page<NetworkId> {
+        let organization = caller.organization();
+        let mut coming = self.pages.range((organization, from)..=(organization, NetworkId::MAX));
+        let present = coming.next().map(|((_, first), json)| (*first, json.clone()));
+        let next = coming.next().map(|((_, first), _)| *first);
         match present {
             Some((_, Some(json))) => Page { json, next },
-            Some((first, None)) => self.make(first, next, zone),
+            Some((first, None)) => self.make(caller, first, next, zone),
+            None if from == NetworkId::MIN => self.make(caller, from, None, zone),
             None => Page { json: Bytes::new(), next: None },
         }
     }
 
     /// Makes the page of the networks from `first` to before `next`, and a further one where they are too many.
-    fn make(&mut self, first: NetworkId, next: Option<NetworkId>, zone: &Zone) -> Page<NetworkId> {
-        let mut networks = zone.networks_from(first).take_while(|network| next.is_none_or(|next| network.id < next));
+    fn make(&mut self, caller: Caller, first: NetworkId, next: Option<NetworkId>, zone: &Zone) -> Page<NetworkId> {
+        let organization = caller.organization();
+        let networks = zone.seen_by(caller).networks_from(first);
+        let mut networks = networks.take_while(|network| next.is_none_or(|next| network.id < next));
         let mut json = Vec::new();
         for network in networks.by_ref().take(NETWORKS_MAX) {
             json.push(b',');
@@ -62,15 +65,15 @@ impl Pages {
         }
         let rest = networks.next().map(|network| network.id);
         if let Some(rest) = rest {
-            self.pages.insert(rest, None);
+            self.pages.insert((organization, rest), None);
         }
         json.shrink_to_fit();
         let json = Bytes::from(json);
-        if json.is_empty() && self.pages.range(..first).next().is_some() {
-            // What may come here belongs to the page before.
-            self.pages.remove(&first);
+        if json.is_empty() && (first > NetworkId::MIN || next.is_none()) {
+            // What may come here belongs to the page before, or will make the organization's first one.
+            self.pages.remove(&(organization, first));
         } else {
-            self.pages.insert(first, Some(json.clone()));
+            self.pages.insert((organization, first), Some(json.clone()));
         }
         Page { json, next: rest.or(next) }
     }
@@ -81,14 +84,18 @@ mod tests {
     use std::sync::Arc;
 
     use privnet_model::zone::{Change, Row};
-    use privnet_model::{Description, DhcpOptions, Generation, Labels, Name, Network, Timestamp, Vni};
+    use privnet_model::{Description, DhcpOptions, Generation, Labels, Name, Network, Role, Scope, Timestamp, Vni};
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Every third network is of the second organization.
+    const ORGANIZATIONS: [OrganizationId; 2] = [OrganizationId::DEFAULT, OrganizationId::MAX];
+
     fn network(number: u16, name: u8) -> Network {
         Network {
             id: NetworkId::new(u64::from(number), [0; 10]),
+            organization: ORGANIZATIONS[usize::from(number % 3 == 2)],
             name: Name::try_from(name.to_string().as_str()).expect("name"),
             description: Description::default(),
             range: None,
@@ -106,24 +113,27 @@ mod tests {
         for (number, name) in changes {
             let after = name.map(|name| Arc::new(network(*number, name)));
             let before = zone.network(network(*number, 0).id).cloned();
-            pages.outdate(&BTreeSet::from([network(*number, 0).id]));
-            zone.apply(&Change::Network(Row { before, after }));
+            let change = Change::Network(Row { before, after });
+            zone.apply(&change);
+            pages.outdate(&[change]);
         }
     }
 
-    fn listed(zone: &Zone, pages: &mut Pages) -> String {
+    fn listed(organization: OrganizationId, zone: &Zone, pages: &mut Pages) -> String {
+        let caller = Caller::Client { key: None, scope: Scope::Organization(organization, Role::ReadOnly) };
         let mut json = Vec::new();
         let mut coming = Some(NetworkId::MIN);
         while let Some(from) = coming {
-            let page = pages.page(from, zone);
+            let page = pages.page(caller, from, zone);
             json.extend_from_slice(&page.json);
             coming = page.next;
         }
         String::from_utf8(json).expect("a text")
     }
 
-    fn expected(zone: &Zone) -> String {
-        let each = zone.networks().map(|network| {
+    fn expected(organization: OrganizationId, zone: &Zone) -> String {
+        let own = zone.networks().filter(|network| network.organization == organization);
+        let each = own.map(|network| {
             serde_json::to_string(&PrivateNetwork::new::<privnet_model::Port>(network, [])).expect("serializes")
         });
         each.map(|json| format!(",{json}")).collect()
@@ -133,7 +143,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
 
         #[test]
-        fn the_pages_are_the_list_whatever_has_changed(
+        fn the_pages_are_each_organizations_list_whatever_has_changed(
             made in 0..1200_u16,
             rounds in prop::collection::vec(prop::collection::vec((0..1500_u16, any::<Option<u8>>()), 0..40), 0..6),
             emptied in 0..1200_u16,
@@ -143,9 +153,21 @@ mod tests {
             let none: Vec<_> = (emptied..emptied + 600).map(|number| (number, None)).collect();
             for changes in std::iter::once(all.clone()).chain(rounds).chain([none, all]) {
                 change(&mut zone, &mut pages, &changes);
-                prop_assert_eq!(listed(&zone, &mut pages), expected(&zone));
+                for organization in ORGANIZATIONS {
+                    prop_assert_eq!(listed(organization, &zone, &mut pages), expected(organization, &zone));
+                }
                 prop_assert!(pages.pages.values().flatten().all(|json| json.len() <= 256 * 120));
             }
         }
+    }
+
+    #[test]
+    fn an_organization_without_networks_has_no_pages() {
+        let (mut zone, mut pages) = (Zone::default(), Pages::default());
+        change(&mut zone, &mut pages, &[(0, Some(0))]);
+        assert_eq!(ORGANIZATIONS.map(|organization| listed(organization, &zone, &mut pages).is_empty()), [false, true]);
+        assert_eq!(pages.pages.len(), 1);
+        change(&mut zone, &mut pages, &[(0, None)]);
+        assert!(listed(ORGANIZATIONS[0], &zone, &mut pages).is_empty() && pages.pages.is_empty());
     }
 }

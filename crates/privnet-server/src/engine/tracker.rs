@@ -269,6 +269,7 @@ mod tests {
         let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
         Operation {
             id: OperationId::new(1, [2; 10]),
+            organization: privnet_model::OrganizationId::DEFAULT,
             kind: OperationKind::UpdateNetwork,
             subject: Subject::Network(network),
             created_at: Timestamp::from_unix_ms(0),

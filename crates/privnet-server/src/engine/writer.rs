@@ -3,7 +3,7 @@ use std::thread;
 use std::time::Instant;
 
 use privnet_model::with_causes;
-use privnet_model::zone::{Change, Circumstances, Command, Outcome, Zone};
+use privnet_model::zone::{Caller, Change, Circumstances, Command, Outcome, Zone};
 use privnet_store::{Store, StoreError, Trouble};
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -15,15 +15,16 @@ use super::{EngineConfig, Moment, SubmitError, WeakEngine, lock, now};
 const BATCH_MAX: usize = 256;
 
 /// What is on its way to the writer.
+#[expect(clippy::large_enum_variant, reason = "all but the last submission are commands")]
 pub(super) enum Submission {
     /// To be carried out. Without a reply it is the engine's own.
-    Command { command: Command, reply: Option<Reply> },
+    Command { caller: Caller, command: Command, reply: Option<Reply> },
     /// To end when all before it is done; `stopped` is dropped when the store is closed.
     Stop { stopped: oneshot::Sender<()> },
 }
 
-/// A command with the one who waits for its answer, if somebody does.
-type Task = (Command, Option<Reply>);
+/// A command with who gives it and with the one who waits for its answer, if somebody does.
+type Task = (Caller, Command, Option<Reply>);
 
 type Reply = oneshot::Sender<Answer>;
 
@@ -60,7 +61,7 @@ impl Writer {
         while queue.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
             let mut stop = None;
             let batch = waiting.drain(..).map_while(|submission| match submission {
-                Submission::Command { command, reply } => Some((command, reply)),
+                Submission::Command { caller, command, reply } => Some((caller, command, reply)),
                 Submission::Stop { stopped } => {
                     stop = Some(stopped);
                     None
@@ -92,8 +93,8 @@ impl Writer {
     fn commit_together(&mut self, batch: &[Task]) -> Result<Vec<Answer>, StoreError> {
         let mut changes: Vec<Change> = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
-        for (command, _) in batch {
-            let decision = self.decide(command);
+        for (caller, command, _) in batch {
+            let decision = self.decide(*caller, command);
             answers.push(decision.map(|(decided, outcome)| {
                 decided.iter().for_each(|change| self.zone.apply(change));
                 changes.extend(decided);
@@ -111,9 +112,10 @@ impl Writer {
         Ok(answers)
     }
 
-    fn decide(&self, command: &Command) -> Result<(Vec<Change>, Outcome), SubmitError> {
+    fn decide(&self, caller: Caller, command: &Command) -> Result<(Vec<Change>, Outcome), SubmitError> {
         let mut rng = rand::rng();
         let mut circumstances = Circumstances {
+            caller,
             now: now(),
             operation_timeout: self.config.operation_timeout,
             random: &mut || rng.random(),
@@ -142,7 +144,7 @@ impl Writer {
         if let Some(engine) = self.engine.upgrade() {
             let mut tracker = lock(&engine.shared.tracker);
             tracker.failed_at = Some(Instant::now());
-            for (command, _) in &batch {
+            for (_, command, _) in &batch {
                 if let Command::FinishOperation(id, _) = command
                     && let Some(operation) = self.zone.operation(*id)
                     && !operation.is_final()
@@ -163,7 +165,7 @@ fn may_be_one_commands_fault(cause: &StoreError) -> bool {
 }
 
 fn reply(batch: Vec<Task>, answers: Vec<Answer>) {
-    for ((_, reply), answer) in batch.into_iter().zip(answers) {
+    for ((_, _, reply), answer) in batch.into_iter().zip(answers) {
         match (reply, answer) {
             // Who asked may have gone away; what was done stays done.
             (Some(reply), answer) => drop(reply.send(answer)),
@@ -178,6 +180,7 @@ mod tests {
     use std::sync::Weak;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use privnet_model::testing::founded;
     use privnet_model::zone::{CreateNetwork, RangeFields, Snapshot};
     use privnet_model::{Description, DhcpOptions, Labels, Name};
 
@@ -203,8 +206,7 @@ mod tests {
     fn a_database_in_use_is_waited_for_once_however_many_commands_wait() {
         let (sender, _queue) = mpsc::unbounded_channel();
         let engine = WeakEngine { shared: Weak::new(), submissions: sender.downgrade() };
-        let mut writer =
-            Writer { store: Box::new(Busy), zone: Zone::default(), config: EngineConfig::default(), engine };
+        let mut writer = Writer { store: Box::new(Busy), zone: founded(), config: EngineConfig::default(), engine };
         let create = Command::CreateNetwork(CreateNetwork {
             name: Name::try_from("n").expect("a name"),
             description: Description::default(),
@@ -213,7 +215,7 @@ mod tests {
             labels: Labels::new(),
         });
         let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
-        writer.run(replies.into_iter().map(|reply| (create.clone(), Some(reply))).collect());
+        writer.run(replies.into_iter().map(|reply| (Caller::OPERATOR, create.clone(), Some(reply))).collect());
         assert_eq!(ATTEMPTS.load(Ordering::Relaxed), 1);
         for answer in answers {
             let refused = answer.blocking_recv().expect("an answer").expect_err("refused");
@@ -222,6 +224,6 @@ mod tests {
                 "cannot commit: the database is in use by another program: database is locked"
             );
         }
-        assert_eq!(writer.zone, Zone::default());
+        assert_eq!(writer.zone, founded());
     }
 }

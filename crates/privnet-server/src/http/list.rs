@@ -1,9 +1,11 @@
 //! Lists of any length, in parts: each is made when the one before has been sent, from the zone as
 //! it is then. What is there all the time is told exactly once.
 
+use std::sync::Arc;
+
 use bytes::{Buf as _, Bytes};
 use privnet_api::reply;
-use privnet_model::zone::Zone;
+use privnet_model::zone::Caller;
 use privnet_model::{Instance, InstanceId, NetworkId};
 use serde::Serialize;
 
@@ -14,34 +16,40 @@ use crate::engine::{Engine, Page};
 /// How many instances one part has at most.
 const INSTANCES_MAX: usize = 256;
 
-pub(super) fn networks(engine: Engine) -> Body {
-    list("private-networks", NetworkId::MIN, move |from| engine.page(from))
+pub(super) fn networks(engine: Engine, caller: Caller) -> Body {
+    list("private-networks", NetworkId::MIN, move |from| engine.page(caller, from))
 }
 
-pub(super) fn instances(engine: Engine) -> Body {
-    list_instances(engine, |json, zone, instance| {
-        let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
-        write(json, &reply::Instance::new(instance, ports));
-    })
-}
-
-pub(super) fn placed_instances(engine: Engine) -> Body {
-    list_instances(engine, |json, zone, instance| {
-        write(json, &reply::PlacedInstance::new(instance, host_name(zone, instance)));
-    })
-}
-
-fn list_instances(engine: Engine, write: fn(&mut Vec<u8>, &Zone, &Instance)) -> Body {
+pub(super) fn instances(engine: Engine, caller: Caller) -> Body {
     list("instances", InstanceId::MIN, move |from| {
         let zone = engine.view();
-        let mut instances = zone.instances_from(from);
-        let mut json = Vec::new();
-        for instance in instances.by_ref().take(INSTANCES_MAX) {
-            json.push(b',');
-            write(&mut json, &zone, instance);
-        }
-        Page { json: json.into(), next: instances.next().map(|instance| instance.id) }
+        page(zone.seen_by(caller).instances_from(from), |json, instance| {
+            let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
+            write(json, &reply::Instance::new(instance, ports));
+        })
     })
+}
+
+/// Those of all organizations.
+pub(super) fn placed_instances(engine: Engine) -> Body {
+    list("instances", InstanceId::MIN, move |from| {
+        let zone = engine.view();
+        page(zone.instances_from(from), |json, instance| {
+            write(json, &reply::PlacedInstance::new(instance, host_name(&zone, instance)));
+        })
+    })
+}
+
+fn page<'z>(
+    mut instances: impl Iterator<Item = &'z Arc<Instance>>,
+    write: impl Fn(&mut Vec<u8>, &'z Instance),
+) -> Page<InstanceId> {
+    let mut json = Vec::new();
+    for instance in instances.by_ref().take(INSTANCES_MAX) {
+        json.push(b',');
+        write(&mut json, instance);
+    }
+    Page { json: json.into(), next: instances.next().map(|instance| instance.id) }
 }
 
 fn write(json: &mut Vec<u8>, item: &impl Serialize) {

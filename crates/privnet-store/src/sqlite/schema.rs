@@ -5,7 +5,8 @@ use crate::StoreError;
 
 /// What leads from each version of the schema to the next; the first makes the tables. One that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
 
 /// Where SQLite keeps the version for us.
 const VERSION: &str = "user_version";
@@ -27,10 +28,22 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
     }
-    for (version, migration) in (1..).zip(MIGRATIONS).skip(found as usize) {
-        apply(connection, version, migration).map_err(|cause| trouble("migrate the schema", cause))?;
-    }
-    Ok(())
+    let apply_all = |connection: &mut Connection| {
+        let missing = (1..).zip(MIGRATIONS).skip(found as usize);
+        missing.into_iter().try_for_each(|(version, migration)| apply(connection, version, migration))
+    };
+    without_foreign_keys(connection, apply_all).map_err(|cause| trouble("migrate the schema", cause))
+}
+
+/// A column that refers to another table is not added to one that has rows while references are checked
+/// (sqlite.org/lang_altertable.html).
+fn without_foreign_keys(
+    connection: &mut Connection,
+    act: impl FnOnce(&mut Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "foreign_keys", false)?;
+    act(connection)?;
+    connection.pragma_update(None, "foreign_keys", true)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {

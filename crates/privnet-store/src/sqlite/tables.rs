@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 
 use privnet_model::{
     AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts,
-    HostId, HostName, Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network, NetworkId,
-    Operation, OperationId, OperationKind, OperationState, Placement, Port, Reason, Subject, Timestamp, Vni, Wait,
+    HostId, HostName, Instance, InstanceId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network,
+    NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, OrganizationName,
+    Placement, Port, Quota, Quotas, Reason, Role as KeyRole, Scope, SealedSecret, Subject, Timestamp, Vni, Wait,
     WaitPort,
 };
 use rusqlite::types::ValueRef;
@@ -16,6 +17,81 @@ use serde::Serialize;
 use super::fields::Fields;
 use super::table::{Column, Role, Table, Value};
 use crate::StoreError;
+
+impl Table for Organization {
+    const NAME: &'static str = "organizations";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("name", Role::Unique),
+        Column::new("networks_max", Role::Version),
+        Column::new("ports_per_network_max", Role::Version),
+        Column::new("instances_max", Role::Version),
+        Column::new("created_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        let Quotas { networks, ports_per_network, instances } = self.quotas;
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.name.as_str()),
+            quota_value(networks),
+            quota_value(ports_per_network),
+            quota_value(instances),
+            number(self.created_at.unix_ms),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: OrganizationId::from_bytes(fields.get()?),
+            name: fields.text(OrganizationName::try_from)?,
+            quotas: Quotas { networks: quota(fields)?, ports_per_network: quota(fields)?, instances: quota(fields)? },
+            created_at: timestamp(fields)?,
+        })
+    }
+}
+
+impl Table for Key {
+    const NAME: &'static str = "keys";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("name", Role::Plain),
+        Column::new("organization", Role::Plain),
+        Column::new("role", Role::Plain),
+        Column::new("sealed_secret", Role::Plain),
+        Column::new("created_at_ms", Role::Plain),
+        Column::new("expires_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        let (organization, role) = match &self.scope {
+            Scope::Operator => (NULL, OPERATOR),
+            Scope::Organization(id, role) => (octets(id.as_bytes()), role.as_str()),
+        };
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.name.as_str()),
+            organization,
+            text(role),
+            octets(self.sealed_secret.as_bytes()),
+            number(self.created_at.unix_ms),
+            self.expires_at.map_or(NULL, |end| number(end.unix_ms)),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: KeyId::from_bytes(fields.get()?),
+            name: fields.text(Name::try_from)?,
+            scope: scope(fields)?,
+            sealed_secret: SealedSecret::new(fields.get::<Vec<u8>>()?),
+            created_at: timestamp(fields)?,
+            expires_at: optional_timestamp(fields)?,
+        })
+    }
+}
 
 impl Table for Host {
     const NAME: &'static str = "hosts";
@@ -73,6 +149,7 @@ impl Table for Network {
         Column::new("generation", Role::Version),
         Column::new("last_address", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
+        Column::new("organization", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -94,6 +171,7 @@ impl Table for Network {
             number(self.generation.0),
             optional(self.last_address.map(Ipv4Addr::to_bits)),
             number(self.created_at.unix_ms),
+            octets(self.organization.as_bytes()),
         ]
     }
 
@@ -109,6 +187,7 @@ impl Table for Network {
             generation: generation(fields)?,
             last_address: address(fields)?,
             created_at: timestamp(fields)?,
+            organization: organization(fields)?,
         })
     }
 }
@@ -123,6 +202,7 @@ impl Table for Instance {
         Column::new("port_kind", Role::Plain),
         Column::new("netns", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
+        Column::new("organization", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -134,6 +214,7 @@ impl Table for Instance {
             text(NETNS),
             text(netns.as_str()),
             number(self.created_at.unix_ms),
+            octets(self.organization.as_bytes()),
         ]
     }
 
@@ -144,6 +225,7 @@ impl Table for Instance {
             host: HostId::from_bytes(fields.get()?),
             placement: placement(fields)?,
             created_at: timestamp(fields)?,
+            organization: organization(fields)?,
         })
     }
 }
@@ -202,6 +284,7 @@ impl Table for Operation {
         Column::new("deadline_ms", Role::Plain),
         Column::new("reason", Role::Plain),
         Column::new("message", Role::Plain),
+        Column::new("organization", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -234,6 +317,7 @@ impl Table for Operation {
             deadline.map_or(NULL, |deadline| number(deadline.unix_ms)),
             reason.map_or(NULL, text),
             message.map_or(NULL, text),
+            octets(self.organization.as_bytes()),
         ]
     }
 
@@ -242,7 +326,8 @@ impl Table for Operation {
         let kind = fields.text(|text| OperationKind::parse(text).ok_or("it is none of ours"))?;
         let subject = subject(fields)?;
         let created_at = timestamp(fields)?;
-        Ok(Self { id, kind, subject, created_at, state: operation_state(fields, subject)? })
+        let state = operation_state(fields, subject)?;
+        Ok(Self { id, organization: organization(fields)?, kind, subject, created_at, state })
     }
 }
 
@@ -266,6 +351,9 @@ impl Table for Carriage {
 }
 
 const NULL: Value<'static> = Value::Borrowed(ValueRef::Null);
+
+/// The role of a key that belongs to no organization.
+const OPERATOR: &str = "operator";
 
 /// The only kind of port there is.
 const NETNS: &str = "netns";
@@ -299,6 +387,35 @@ fn labels_json(labels: &Labels) -> Value<'static> {
 
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and addresses have a JSON form")
+}
+
+fn quota_value(quota: Quota) -> Value<'static> {
+    match quota {
+        Quota::Unlimited => NULL,
+        Quota::AtMost(limit) => Value::from(limit),
+    }
+}
+
+fn quota(fields: &mut Fields<'_>) -> Result<Quota, StoreError> {
+    Ok(fields.get::<Option<u32>>()?.map_or(Quota::Unlimited, Quota::AtMost))
+}
+
+fn organization(fields: &mut Fields<'_>) -> Result<OrganizationId, StoreError> {
+    Ok(OrganizationId::from_bytes(fields.get()?))
+}
+
+fn scope(fields: &mut Fields<'_>) -> Result<Scope, StoreError> {
+    let organization = fields.get::<Option<[u8; 16]>>()?.map(OrganizationId::from_bytes);
+    let role = fields.get::<String>()?;
+    match (organization, KeyRole::parse(&role)) {
+        (None, None) if role == OPERATOR => Ok(Scope::Operator),
+        (Some(organization), Some(role)) => Ok(Scope::Organization(organization, role)),
+        _ => Err(fields.invalid(format!("\"{role}\" does not go with the organization"))),
+    }
+}
+
+fn optional_timestamp(fields: &mut Fields<'_>) -> Result<Option<Timestamp>, StoreError> {
+    Ok(fields.get::<Option<i64>>()?.map(|ms| Timestamp::from_unix_ms(ms.cast_unsigned())))
 }
 
 fn timestamp(fields: &mut Fields<'_>) -> Result<Timestamp, StoreError> {
@@ -403,7 +520,7 @@ fn operation_state(fields: &mut Fields<'_>, subject: Subject) -> Result<Operatio
         (None, Subject::Instance(instance), "pending") => Some(Wait::Placed(instance)),
         (applied, _, _) => applied.map(Wait::Applied),
     };
-    let deadline = fields.get::<Option<i64>>()?.map(|ms| Timestamp::from_unix_ms(ms.cast_unsigned()));
+    let deadline = optional_timestamp(fields)?;
     let reason = fields.optional_text(|text| Reason::parse(text).ok_or("it is none of ours"))?;
     let message = fields.get::<Option<String>>()?;
     match (state.as_str(), wait, deadline, reason, message) {

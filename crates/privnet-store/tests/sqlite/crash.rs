@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use privnet_model::testing::Life;
+use privnet_model::testing::{Life, founded, founding};
 use privnet_model::zone::Zone;
 use privnet_store::{SqliteStore, Store as _};
 
@@ -22,7 +22,8 @@ const SEED: &str = "PRIVNET_STORE_TEST_SEED";
 #[test]
 fn what_was_acknowledged_is_there_after_kill_9() {
     let file = SqliteFile::new();
-    let mut zone = Zone::default();
+    let mut zone = founded();
+    file.open().commit(&[founding()]).expect("commits");
     for round in 0..ROUNDS {
         let acknowledged = kill_after(5 * round + 1, victim_on(&file.path(), round));
         let found = file.open().load().expect("loads after a crash");

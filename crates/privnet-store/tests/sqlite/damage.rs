@@ -3,12 +3,12 @@
 use std::error::Error as _;
 use std::fs;
 
-use privnet_model::{Lease, LeaseKind, OperationState, Port};
+use privnet_model::{Key, Lease, LeaseKind, OperationState, Port, Role, Scope};
 use privnet_store::{SqliteStore, Store as _, StoreError, Trouble};
 use rusqlite::Connection;
 
 use crate::SqliteFile;
-use crate::suite::records::{carriage, host, instance, ip, network, operation, port};
+use crate::suite::records::{carriage, host, instance, ip, key, network, operation, organization, port};
 use crate::suite::{Database as _, insert};
 
 #[test]
@@ -36,11 +36,16 @@ fn a_database_of_another_program_is_refused_and_left_alone() {
 fn a_damaged_database_is_reported_when_it_is_read() {
     let file = SqliteFile::new();
     let mut store = file.open();
-    store.commit(&[insert(&network(1)), insert(&host(1))]).expect("commits");
+    store.commit(&[insert(&organization(1)), insert(&network(1)), insert(&host(1))]).expect("commits");
     drop(store);
+    let page = Connection::open(file.path()).expect("opens").query_one(
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'networks'",
+        [],
+        |row| row.get::<_, u32>(0),
+    );
+    let start = 4096 * (page.expect("a page") as usize - 1);
     let mut octets = fs::read(file.path()).expect("reads");
-    // The first page is the schema; the header of every other page is overwritten.
-    octets.chunks_mut(4096).skip(1).for_each(|page| page[..64].fill(0xff));
+    octets[start..start + 64].fill(0xff);
     fs::write(file.path(), octets).expect("writes");
     let refusal = file.open().load().expect_err("it is damaged");
     assert!(matches!(refusal, StoreError::Database { trouble: Trouble::Corrupt, .. }), "{refusal:?}");
@@ -53,7 +58,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let newer = Connection::open(file.path()).expect("opens");
     newer.pragma_update(None, "user_version", 7).expect("a newer version");
     let refusal = SqliteStore::open(&file.path()).err().expect("it is newer");
-    assert!(matches!(refusal, StoreError::NewerSchema { found: 7, known: 2 }), "{refusal:?}");
+    assert!(matches!(refusal, StoreError::NewerSchema { found: 7, known: 3 }), "{refusal:?}");
     let version: u32 = newer.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
     assert_eq!(version, 7);
 }
@@ -62,6 +67,10 @@ fn a_newer_schema_is_refused_and_left_alone() {
 fn every_value_that_breaks_a_rule_is_named() {
     let long = "x".repeat(256);
     let cases = [
+        ("organizations", "name", "'a b'", "\"a b\" is not an organization name"),
+        ("organizations", "networks_max", "-1", "Integer -1 out of range"),
+        ("keys", "id", "x'00'", "Cannot read 12 byte value"),
+        ("keys", "role", "'other'", "\"other\" does not go with the organization"),
         ("networks", "name", "''", "must not be empty"),
         ("networks", "description", &format!("'{long}'"), "has 256 characters, at most 255 are allowed"),
         ("networks", "netmask", "1", "only some of start_ip, end_ip and netmask are there"),
@@ -99,7 +108,10 @@ fn every_value_that_breaks_a_rule_is_named() {
 fn refusal_of(table: &str, column: &str, value: &str) -> (String, String) {
     let file = SqliteFile::new();
     let lease = Some(Lease { address: ip(50), kind: LeaseKind::Static });
+    let scope = Scope::Organization(organization(1).id, Role::ReadOnly);
     let records = [
+        insert(&organization(1)),
+        insert(&Key { scope, ..key(1) }),
         insert(&network(1)),
         insert(&host(1)),
         insert(&instance(1, &host(1))),

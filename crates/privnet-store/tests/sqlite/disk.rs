@@ -11,7 +11,7 @@ use privnet_store::{SqliteStore, Store as _, StoreError, Trouble};
 use rusqlite::Connection;
 
 use crate::SqliteFile;
-use crate::suite::records::network;
+use crate::suite::records::{network, organization};
 use crate::suite::{Database as _, insert, load};
 
 #[test]
@@ -19,7 +19,7 @@ fn a_full_disk_is_reported_and_the_store_goes_on_when_there_is_room() {
     on_a_small_disk(|disk| {
         let path = disk.join("privnet.db");
         let mut store = SqliteStore::open(&path).expect("opens");
-        store.commit(&[insert(&network(1))]).expect("there is room");
+        store.commit(&[insert(&organization(1)), insert(&network(1))]).expect("there is room");
         fill(&disk.join("filler"));
 
         let refused = commit_until_refused(&mut store, 2);
@@ -45,7 +45,7 @@ fn a_full_disk_refuses_a_new_database_and_takes_it_when_there_is_room() {
         assert_eq!(trouble(&refusal), Trouble::Full, "{refusal:?}");
         fs::remove_file(disk.join("filler")).expect("there is a filler");
         let mut store = SqliteStore::open(&path).expect("opens");
-        store.commit(&[insert(&network(1))]).expect("commits");
+        store.commit(&[insert(&organization(1)), insert(&network(1))]).expect("commits");
     });
 }
 
@@ -54,7 +54,7 @@ fn a_read_only_disk_is_reported_and_the_database_opens_when_it_is_writable() {
     on_a_small_disk(|disk| {
         let path = disk.join("privnet.db");
         let mut store = SqliteStore::open(&path).expect("opens");
-        store.commit(&[insert(&network(1))]).expect("commits");
+        store.commit(&[insert(&organization(1)), insert(&network(1))]).expect("commits");
         drop(store);
 
         remount(disk, MsFlags::MS_RDONLY);
@@ -73,10 +73,10 @@ fn a_database_that_somebody_writes_to_is_busy_until_they_have_finished() {
     let mut store = file.open();
     let other = Connection::open(file.path()).expect("opens");
     other.execute_batch("BEGIN IMMEDIATE").expect("begins");
-    let refusal = store.commit(&[insert(&network(1))]).expect_err("it is locked");
+    let refusal = store.commit(&[insert(&organization(1)), insert(&network(1))]).expect_err("it is locked");
     assert_eq!(trouble(&refusal), Trouble::Busy, "{refusal:?}");
     other.execute_batch("ROLLBACK").expect("ends");
-    store.commit(&[insert(&network(1))]).expect("it is free again");
+    store.commit(&[insert(&organization(1)), insert(&network(1))]).expect("it is free again");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_database_has_one_store_at_a_time_and_may_be_read_beside_it() {
     let mut store = file.open();
     let refusal = SqliteStore::open(&file.path()).err().expect("it is taken");
     assert_eq!(trouble(&refusal), Trouble::Busy, "{refusal:?}");
-    store.commit(&[insert(&network(1))]).expect("the first store is not disturbed");
+    store.commit(&[insert(&organization(1)), insert(&network(1))]).expect("the first store is not disturbed");
     let reader = Connection::open(file.path()).expect("opens");
     let count: u32 = reader.query_one("SELECT count(*) FROM networks", [], |row| row.get(0)).expect("reads");
     assert_eq!(count, 1);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use privnet_model::testing::Life;
+use privnet_model::testing::{Life, founded, founding};
 use privnet_model::zone::{Change, Command, CreateNetwork, Zone};
 use privnet_store::Store as _;
 
@@ -17,7 +17,8 @@ const NETWORKS_PER_COMMIT: usize = 64;
 fn the_write_ahead_log_does_not_grow_with_the_number_of_commits() {
     let file = SqliteFile::new();
     let mut store = file.open();
-    let (mut zone, mut life) = (Zone::default(), Life::new(1));
+    store.commit(&[founding()]).expect("commits");
+    let (mut zone, mut life) = (founded(), Life::new(1));
     let mut largest = 0;
     for _ in 0..COMMITS {
         store.commit(&create_networks(&mut zone, &mut life)).expect("commits");
@@ -31,9 +32,10 @@ fn the_write_ahead_log_does_not_grow_with_the_number_of_commits() {
 fn room_that_is_freed_is_used_again() {
     let file = SqliteFile::new();
     let mut store = file.open();
+    store.commit(&[founding()]).expect("commits");
     let mut sizes = Vec::new();
     for _ in 0..120 {
-        let changes = create_networks(&mut Zone::default(), &mut Life::new(1));
+        let changes = create_networks(&mut founded(), &mut Life::new(1));
         store.commit(&changes).expect("commits");
         store.commit(&changes.into_iter().map(Change::inverse).collect::<Vec<_>>()).expect("commits");
         sizes.push(octets_in(&file.path()) + octets_in(&file.path().with_extension("db-wal")));

@@ -1,10 +1,18 @@
 //! What the database itself holds, whoever writes to it (design: invariants 1 and 2).
 
-use privnet_model::{Carriage, DeviceName, Host, HostFacts, Lease, LeaseKind, Network, OperationState, Port};
+use privnet_model::{
+    Carriage, DeviceName, Host, HostFacts, Instance, Key, Lease, LeaseKind, Network, OperationState, Organization,
+    Port, Role, Scope,
+};
 use privnet_store::Store as _;
 
-use super::records::{carriage, host, instance, ip, mac, network, operation, port};
+use super::records::{carriage, host, instance, ip, key, mac, network, operation, organization, port};
 use super::{Database, holding, insert, load, refuse_for_constraint, remove};
+
+pub fn no_two_organizations_have_one_name<D: Database>() {
+    let (_database, mut store) = holding::<D>(&[]);
+    refuse_for_constraint(&mut store, &[insert(&Organization { name: organization(1).name, ..organization(2) })]);
+}
 
 pub fn no_two_networks_have_one_vni<D: Database>() {
     let (_database, mut store) = holding::<D>(&[insert(&network(1))]);
@@ -80,6 +88,10 @@ pub fn a_record_refers_to_what_is_there<D: Database>() {
     refuse_for_constraint(&mut store, &[insert(&port(&network(9), 2))]);
     refuse_for_constraint(&mut store, &[insert(&port(&network(1), 9))]);
     refuse_for_constraint(&mut store, &[insert(&carriage(&host(9), &network(1)))]);
+    let stranger = organization(9).id;
+    refuse_for_constraint(&mut store, &[insert(&Network { organization: stranger, ..network(9) })]);
+    refuse_for_constraint(&mut store, &[insert(&Instance { organization: stranger, ..instance(9, &host(1)) })]);
+    refuse_for_constraint(&mut store, &[insert(&Key { scope: Scope::Organization(stranger, Role::Admin), ..key(9) })]);
 }
 
 pub fn what_others_refer_to_is_not_removed<D: Database>() {
@@ -87,6 +99,7 @@ pub fn what_others_refer_to_is_not_removed<D: Database>() {
     refuse_for_constraint(&mut store, &[remove(&network(1))]);
     refuse_for_constraint(&mut store, &[remove(&instance(1, &host(1)))]);
     refuse_for_constraint(&mut store, &[remove(&host(1))]);
+    refuse_for_constraint(&mut store, &[remove(&organization(1))]);
 }
 
 pub fn operations_and_carriages_outlive_their_network<D: Database>() {

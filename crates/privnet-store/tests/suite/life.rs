@@ -1,6 +1,6 @@
 //! Whatever a zone goes through, the store follows.
 
-use privnet_model::testing::Life;
+use privnet_model::testing::{Life, founding};
 use privnet_model::zone::{Change, Zone};
 use privnet_store::Store as _;
 use proptest::prelude::*;
@@ -15,6 +15,7 @@ pub fn a_zone_is_the_same_after_reopening<D: Database>() {
         let database = D::new();
         let mut life = Life::new(seed);
         let mut store = database.open();
+        store.commit(&[founding()]).expect("it fits");
         let mut zone = Zone::new(load(&mut store));
         for commands in batches {
             let changes = live(&mut life, &mut zone, commands);

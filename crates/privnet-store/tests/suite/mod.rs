@@ -7,8 +7,10 @@ pub mod whole;
 
 use std::sync::Arc;
 
+use self::records::organization;
+
 use privnet_model::zone::{Change, Row, Snapshot};
-use privnet_model::{Carriage, Host, Instance, Network, Operation, Port};
+use privnet_model::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port};
 use privnet_store::{Store, StoreError};
 
 /// A database that starts empty and is gone with this value.
@@ -33,6 +35,7 @@ macro_rules! suite {
             the_largest_numbers_come_back
         }
         $crate::suite::suite! { $database: constraints
+            no_two_organizations_have_one_name
             no_two_networks_have_one_vni
             a_vni_is_not_given_to_a_network_while_a_host_may_carry_another_with_it
             a_carriage_has_no_vni_of_another_network
@@ -99,12 +102,13 @@ macro_rules! record {
         }
     )*};
 }
-record! { Network Instance Port Host Operation Carriage }
+record! { Organization Key Network Instance Port Host Operation Carriage }
 
-/// A database with these records and the store on it.
+/// A database with an organization, these records and the store on it.
 pub fn holding<D: Database>(changes: &[Change]) -> (D, D::Store) {
     let database = D::new();
     let mut store = database.open();
+    store.commit(&[insert(&organization(1))]).expect("it fits");
     store.commit(changes).expect("the records fit");
     (database, store)
 }

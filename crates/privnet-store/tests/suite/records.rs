@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use privnet_model::zone::Snapshot;
 use privnet_model::{
     AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId,
-    Instance, InstanceId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation, OperationId,
-    OperationKind, OperationState, Placement, Port, Reason, Subject, Timestamp, Vni, Wait, WaitPort,
+    Instance, InstanceId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Quota, Quotas, Reason,
+    Role, Scope, SealedSecret, Subject, Timestamp, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
 use super::{Database, holding, insert, load, remove, replace};
 
 pub fn a_new_database_holds_nothing<D: Database>() {
-    let (_database, mut store) = holding::<D>(&[]);
-    assert_eq!(load(&mut store), Snapshot::default());
+    assert_eq!(load(&mut D::new().open()), Snapshot::default());
 }
 
 pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
@@ -36,7 +36,10 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
     let instance = Instance { placement: netns("/proc/1/ns/net"), ..instance(1, &host) };
     let leased = |number, address, kind| Port { lease: Some(Lease { address, kind }), ..port(&full, number) };
     let ports = vec![leased(1, ip(50), LeaseKind::Dynamic)];
+    let admin = Scope::Organization(organization(1).id, Role::Admin);
     let mut snapshot = Snapshot {
+        organizations: vec![organization(1)],
+        keys: vec![Key { expires_at: Some(Timestamp::from_unix_ms(1_790_000_060_000)), scope: admin, ..key(1) }],
         networks: vec![full.clone()],
         instances: vec![instance],
         ports,
@@ -51,7 +54,11 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
 
 pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>() {
     let (network, host) = (network(1), host(1));
+    let quotas =
+        Quotas { networks: Quota::Unlimited, ports_per_network: Quota::Unlimited, instances: Quota::Unlimited };
     comes_back::<D>(&Snapshot {
+        organizations: vec![Organization { quotas, ..organization(1) }],
+        keys: vec![key(1)],
         networks: vec![network.clone()],
         instances: vec![instance(1, &host)],
         ports: vec![port(&network, 1)],
@@ -65,6 +72,8 @@ pub fn records_come_in_the_order_of_their_keys<D: Database>() {
     let (networks, hosts) = ([network(1), network(2), network(3)], [host(1), host(2)]);
     let ports = |network: &Network| [port(network, 1), Port { mac: mac(100 + number(network)), ..port(network, 2) }];
     let snapshot = Snapshot {
+        organizations: vec![organization(1), organization(2)],
+        keys: vec![key(1), key(2)],
         instances: vec![instance(1, &hosts[1]), instance(2, &hosts[0])],
         ports: networks.iter().flat_map(|network| ports(network).map(|port| port_of_its_own(network, port))).collect(),
         operations: networks
@@ -83,8 +92,17 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     let (instance, port) = (instance(1, &host), port(&network, 1));
     let pending = operations(&network, &host).swap_remove(0);
     let carriage = carriage(&host, &network);
-    let records =
-        [insert(&network), insert(&host), insert(&instance), insert(&port), insert(&pending), insert(&carriage)];
+    let (renewed, expiring) = (organization(2), key(1));
+    let records = [
+        insert(&renewed),
+        insert(&expiring),
+        insert(&network),
+        insert(&host),
+        insert(&instance),
+        insert(&port),
+        insert(&pending),
+        insert(&carriage),
+    ];
     let (_database, mut store) = holding::<D>(&records);
 
     let managed = Network { range: Some(range()), generation: Generation(2), ..network.clone() };
@@ -95,7 +113,11 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     let done = Operation { state: OperationState::Success, ..pending.clone() };
     let other = self::host(2);
     let elsewhere = Instance { host: other.id, placement: netns("/run/netns/other"), ..instance.clone() };
+    let richer = Organization { quotas: Quotas { networks: Quota::AtMost(7), ..renewed.quotas }, ..renewed.clone() };
+    let expired = Key { expires_at: Some(Timestamp::from_unix_ms(0)), ..expiring.clone() };
     let changes = [
+        replace(&renewed, &richer),
+        replace(&expiring, &expired),
         replace(&network, &managed),
         replace(&host, &moved),
         insert(&other),
@@ -105,6 +127,8 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     ];
     store.commit(&changes).expect("commits");
     let replaced = Snapshot {
+        organizations: vec![organization(1), richer.clone()],
+        keys: vec![expired.clone()],
         networks: vec![managed.clone()],
         instances: vec![elsewhere.clone()],
         ports: vec![leased.clone()],
@@ -122,6 +146,9 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         remove(&moved),
         remove(&other),
         remove(&done),
+        remove(&expired),
+        remove(&richer),
+        remove(&organization(1)),
     ];
     store.commit(&changes).expect("commits");
     assert_eq!(load(&mut store), Snapshot::default());
@@ -139,7 +166,10 @@ pub fn the_largest_numbers_come_back<D: Database>() {
     port.changed = Generation(u64::MAX);
     let deadline = Timestamp::from_unix_ms(u64::MAX);
     let wait = Wait::Applied(Applied { network: network.id, generation: Generation(u64::MAX), port: None });
+    let quotas = Quotas { networks: Quota::AtMost(u32::MAX), ..Quotas::default() };
     comes_back::<D>(&Snapshot {
+        organizations: vec![Organization { quotas, ..organization(1) }],
+        keys: vec![Key { expires_at: Some(deadline), ..key(1) }],
         instances: vec![instance(1, &host)],
         ports: vec![port],
         operations: vec![operation(1, &network, OperationState::Pending { wait, deadline })],
@@ -151,7 +181,9 @@ pub fn the_largest_numbers_come_back<D: Database>() {
 
 /// Commits the records, the last ones first, and reads them again in a store opened anew.
 fn comes_back<D: Database>(snapshot: &Snapshot) {
-    let changes: Vec<_> = (snapshot.networks.iter().map(insert))
+    let changes: Vec<_> = (snapshot.organizations.iter().map(insert))
+        .chain(snapshot.keys.iter().map(insert))
+        .chain(snapshot.networks.iter().map(insert))
         .chain(snapshot.instances.iter().map(insert))
         .chain(snapshot.ports.iter().map(insert))
         .chain(snapshot.hosts.iter().map(insert))
@@ -159,8 +191,8 @@ fn comes_back<D: Database>(snapshot: &Snapshot) {
         .chain(snapshot.carriages.iter().map(insert))
         .rev()
         .collect();
-    let (database, store) = holding::<D>(&changes);
-    drop(store);
+    let database = D::new();
+    database.open().commit(&changes).expect("the records fit");
     assert_eq!(&load(&mut database.open()), snapshot);
 }
 
@@ -199,9 +231,32 @@ fn number(network: &Network) -> u8 {
     network.id.as_bytes()[15]
 }
 
+pub fn organization(number: u8) -> Organization {
+    Organization {
+        id: OrganizationId::from_bytes(octets(number)),
+        name: format!("organization-{number}").as_str().try_into().expect("valid"),
+        quotas: Quotas::default(),
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+/// An operator's.
+pub fn key(number: u8) -> Key {
+    Key {
+        id: KeyId::from_bytes([number; KeyId::OCTETS]),
+        name: "key".try_into().expect("valid"),
+        scope: Scope::Operator,
+        sealed_secret: SealedSecret::new([0, 0xff, number]),
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+        expires_at: None,
+    }
+}
+
+/// Of organization 1, as are instances and operations.
 pub fn network(number: u8) -> Network {
     Network {
         id: NetworkId::from_bytes(octets(number)),
+        organization: organization(1).id,
         name: "network".try_into().expect("valid"),
         description: "".try_into().expect("valid"),
         range: None,
@@ -230,6 +285,7 @@ pub fn host(number: u8) -> Host {
 pub fn instance(number: u8, host: &Host) -> Instance {
     Instance {
         id: InstanceId::from_bytes(octets(number)),
+        organization: organization(1).id,
         name: "instance".try_into().expect("valid"),
         host: host.id,
         placement: netns("web1"),
@@ -252,6 +308,7 @@ pub fn port(network: &Network, number: u8) -> Port {
 pub fn operation(number: u8, network: &Network, state: OperationState) -> Operation {
     Operation {
         id: OperationId::from_bytes(octets(number)),
+        organization: organization(1).id,
         kind: OperationKind::CreateNetwork,
         subject: Subject::Network(network.id),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),

@@ -3,7 +3,10 @@
 use super::super::{FINISHED_OPERATIONS_MAX, Snapshot, UpdateNetwork};
 use super::addresses::update_range;
 use super::*;
-use crate::{Applied, Generation, OperationId, OperationKind, OperationState, Reason, Wait, WaitPort};
+use crate::{
+    Applied, Generation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Reason, Wait,
+    WaitPort,
+};
 
 #[test]
 fn every_mutation_is_an_operation_of_its_kind() {
@@ -140,11 +143,12 @@ fn full_of_operations() -> Snapshot {
     let network = NetworkId::new(0, [0; 10]);
     let subject = Subject::Network(network);
     let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
-    let operation = |id, state| Operation { id, kind: OperationKind::CreateNetwork, subject, created_at: NOW, state };
+    let (organization, kind) = (OrganizationId::DEFAULT, OperationKind::CreateNetwork);
+    let operation = |id, state| Operation { id, organization, kind, subject, created_at: NOW, state };
     let final_ones = (1..=FINISHED_OPERATIONS_MAX as u128).map(|number| OperationId::from_bytes(number.to_be_bytes()));
     let mut operations = vec![operation(pending_id(), pending(wait))];
     operations.extend(final_ones.map(|id| operation(id, OperationState::Success)));
-    Snapshot { operations, ..Snapshot::default() }
+    Snapshot { organizations: vec![Organization::default_at(NOW)], operations, ..Snapshot::default() }
 }
 
 fn pending_id() -> OperationId {

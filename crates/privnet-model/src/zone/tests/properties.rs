@@ -19,7 +19,7 @@ struct Step {
 
 /// Lives, and calls `check` with each step and the zone after it.
 fn live(seed: u64, commands: u64, mut check: impl FnMut(&Step, &Zone)) {
-    let (mut zone, mut life) = (Zone::default(), Life::new(seed));
+    let (mut zone, mut life) = (founded(), Life::new(seed));
     for _ in 0..commands {
         let command = life.command(&zone);
         let decision = life.decide(&zone, &command);

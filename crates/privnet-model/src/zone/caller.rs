@@ -1,0 +1,78 @@
+use super::{Command, Refusal};
+use crate::{KeyId, OrganizationId, Role, Scope};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The server itself, for what agents report and for the ends of operations.
+    Server,
+    /// Somebody outside.
+    Client {
+        /// What the request was signed with; `None` where nothing needs to be signed.
+        key: Option<KeyId>,
+        /// What it is good for.
+        scope: Scope,
+    },
+}
+
+/// What a request needs its caller to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Any key: it reads what the caller's organization has.
+    Read,
+    /// An admin: it changes what the caller's organization has, or is about its keys.
+    Admin,
+    /// An operator: it is about what organizations share.
+    Operator,
+    /// The server itself.
+    Server,
+}
+
+impl Caller {
+    /// An operator without a key.
+    pub const OPERATOR: Self = Self::Client { key: None, scope: Scope::Operator };
+
+    /// The organization whose networks and instances it sees, and to which those belong that it makes.
+    pub const fn organization(&self) -> OrganizationId {
+        match self {
+            Self::Client { scope: Scope::Organization(organization, _), .. } => *organization,
+            Self::Client { scope: Scope::Operator, .. } | Self::Server => OrganizationId::DEFAULT,
+        }
+    }
+
+    /// Whether it may do what needs this access.
+    ///
+    /// # Errors
+    /// [`Refusal::ReadOnly`], [`Refusal::NotOperator`].
+    pub fn check(&self, access: Access) -> Result<(), Refusal> {
+        match (self, access) {
+            (Self::Server, _) | (_, Access::Read) => Ok(()),
+            (Self::Client { scope: Scope::Operator, .. }, Access::Admin | Access::Operator) => Ok(()),
+            (Self::Client { scope: Scope::Organization(_, Role::Admin), .. }, Access::Admin) => Ok(()),
+            (Self::Client { scope: Scope::Organization(_, Role::ReadOnly), .. }, Access::Admin) => {
+                Err(Refusal::ReadOnly)
+            }
+            (Self::Client { .. }, Access::Operator | Access::Server) => Err(Refusal::NotOperator),
+        }
+    }
+}
+
+impl Command {
+    /// Who may give it.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::CreateNetwork(_)
+            | Self::UpdateNetwork(..)
+            | Self::DeleteNetwork(_)
+            | Self::ResetLabels(_)
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::UpdateIp { .. } => Access::Admin,
+            Self::CreateInstance { .. }
+            | Self::MoveInstance { .. }
+            | Self::DeleteInstance(_)
+            | Self::RemoveHost { .. } => Access::Operator,
+            Self::RegisterHost { .. } | Self::ConfirmAbsent { .. } | Self::FinishOperation(..) => Access::Server,
+        }
+    }
+}
