@@ -161,18 +161,23 @@ impl Datapath {
         self.fast_lane.leave(&mut self.netlink, &self.programs)
     }
 
-    /// The indexes of the devices that lead to the other hosts, as far as our maps know any.
-    fn devices_towards_others(&mut self) -> Result<BTreeSet<u32>, KernelError> {
+    /// The indexes of the devices that lead to the other hosts, as far as our maps know any; `None` if the kernel
+    /// does not tell.
+    fn devices_towards_others(&mut self) -> Result<Option<BTreeSet<u32>>, KernelError> {
         let others = self.tables.vteps.entries()?.into_iter().map(|(key, _)| vtep_address(key.address));
         let others = others.filter(|other| other.is_ipv4() == self.vtep.is_ipv4()).collect();
-        let devices = self.netlink.devices_towards(self.vtep, &others);
-        devices.step(format_args!("ask for the routes to other hosts"))
+        Ok(self.fast_lane.ask_for_ways(&mut self.netlink, &others))
     }
 
     /// From now on nothing judges by other maps any more what the underlay brings.
     fn upgrade_underlay(&mut self) -> Result<(), KernelError> {
-        let (links, towards) = (self.links()?, self.devices_towards_others()?);
-        self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
+        match self.devices_towards_others()? {
+            Some(towards) => {
+                let links = self.links()?;
+                self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
+            }
+            None => self.fast_lane.leave(&mut self.netlink, &self.programs)?,
+        }
         self.pins.remove_other_maps()
     }
 
@@ -233,10 +238,15 @@ impl Datapath {
 
     /// Gives the overlay device the MTU that the underlay has left for it, and returns the underlay's: the least
     /// of the device with the VTEP's address, which may be another one than it was or only loopback, and of those
-    /// that lead to other hosts.
-    fn follow_underlay(&mut self, links: &mut [Link], towards: &BTreeSet<u32>) -> Result<Option<u32>, KernelError> {
+    /// that lead to other hosts. `None` if one of the two is unknown.
+    fn follow_underlay(
+        &mut self,
+        links: &mut [Link],
+        towards: Option<&BTreeSet<u32>>,
+    ) -> Result<Option<u32>, KernelError> {
         let index = self.netlink.device_with(self.vtep).step(format_args!("read this host's addresses"))?;
-        let Some(own) = links.iter().find(|link| Some(link.index) == index) else { return Ok(None) };
+        let own = links.iter().find(|link| Some(link.index) == index);
+        let (Some(own), Some(towards)) = (own, towards) else { return Ok(None) };
         let ways = links.iter().filter(|link| towards.contains(&link.index));
         let underlay_mtu_bytes = ways.map(|link| link.mtu_bytes).fold(own.mtu_bytes, u32::min);
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, self.vtep);
@@ -293,7 +303,7 @@ impl Datapath {
         }
         let mut links = self.links()?;
         let towards = self.devices_towards_others()?;
-        let underlay_mtu_bytes = self.follow_underlay(&mut links, &towards)?;
+        let underlay_mtu_bytes = self.follow_underlay(&mut links, towards.as_ref())?;
         let is_outdated = self.repair_overlay(&links)? == Version::OtherMaps;
         if self.fast_lane.ask_for_policies()? {
             self.close_fast_lane()?;
@@ -301,7 +311,7 @@ impl Datapath {
             self.repair_route_device(&links)?;
         }
         // An earlier version's maps know all hosts, ours only those that have been entered so far.
-        if !is_outdated {
+        if let Some(towards) = towards.filter(|_| !is_outdated) {
             self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
         }
         links.retain(|link| port_of_device(&link.name).is_some());

@@ -24,13 +24,14 @@ const MTU_BYTES: u32 = 1280;
 
 /// The host's side of the fast lane.
 pub(crate) struct FastLane {
-    /// Whether others send to an IPv4 address; by IPv6 nothing comes in by this lane.
-    is_ipv4: bool,
+    vtep: IpAddr,
     pins: Pins,
     policies: Policies,
     /// Whether the host has IPsec policies. Frames of this lane would go past them, so that there is none then,
     /// in neither direction.
     is_closed: bool,
+    /// Whether it is unknown which devices lead to other hosts.
+    is_lost: bool,
     /// Devices to which the kernel has not let us attach, which was told once.
     refused: BTreeSet<u32>,
 }
@@ -38,7 +39,7 @@ pub(crate) struct FastLane {
 impl FastLane {
     pub(crate) fn new(vtep: IpAddr, pins: &Pins) -> Result<Self, KernelError> {
         let policies = Policies::open().step(format_args!("open a netlink socket for IPsec policies"))?;
-        Ok(Self { is_ipv4: vtep.is_ipv4(), pins: pins.clone(), policies, is_closed: false, refused: BTreeSet::new() })
+        Ok(Self { vtep, pins: pins.clone(), policies, is_closed: false, is_lost: false, refused: BTreeSet::new() })
     }
 
     /// Asks for the host's IPsec policies, and returns whether the lane is closed by them.
@@ -51,6 +52,29 @@ impl FastLane {
         }
         self.is_closed = are_there;
         Ok(are_there)
+    }
+
+    /// Asks for the indexes of the devices that lead to other hosts, of the same IP version. `None` if the kernel
+    /// does not tell, which is no reason to do without the offload lane.
+    pub(crate) fn ask_for_ways(&mut self, netlink: &mut Socket, others: &BTreeSet<IpAddr>) -> Option<BTreeSet<u32>> {
+        match netlink.devices_towards(self.vtep, others) {
+            Ok(devices) => {
+                if std::mem::take(&mut self.is_lost) {
+                    info!("this host's routes can be read again: frames may take the faster way");
+                }
+                Some(devices)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_lost, true) {
+                    let error = &error as &dyn Error;
+                    warn!(
+                        error,
+                        "cannot read this host's routes to others: frames may take the slower way; trying again"
+                    );
+                }
+                None
+            }
+        }
     }
 
     /// Detaches from_underlay, of whichever version it is.
@@ -71,7 +95,8 @@ impl FastLane {
         if self.is_closed {
             return Ok(());
         }
-        let is_way = |link: &&Link| self.is_ipv4 && towards.contains(&link.index) && is_underlay(link);
+        // By IPv6 nothing comes in by this lane.
+        let is_way = |link: &&Link| self.vtep.is_ipv4() && towards.contains(&link.index) && is_underlay(link);
         let devices = links.iter().filter(is_way);
         let devices: Vec<_> = devices.collect();
         let indexes: BTreeSet<_> = devices.iter().map(|device| device.index).collect();

@@ -753,6 +753,47 @@ mod underlay {
         }
     }
 
+    /// The kernel may name such a route's object alone, and not the devices that it leads to.
+    #[test]
+    fn next_hop_objects() {
+        for (object, leads_to) in [(1, [true, false]), (3, [true, true])] {
+            let namespaces = wired(["under0", "under1"]);
+            for (namespace, to) in namespaces.iter().zip([2, 1]) {
+                let by_object = namespace.run("sysctl -q net.ipv4.nexthop_compat_mode=0");
+                assert!(by_object.0, "{}", by_object.1);
+                namespace.ip(&format!("nexthop add id 1 via 192.0.2.{to} dev under0 onlink"));
+                namespace.ip(&format!("nexthop add id 2 via 198.51.100.{to} dev under1 onlink"));
+                namespace.ip("nexthop add id 3 group 1/2");
+            }
+            let pair = routed(namespaces, |_| format!("nhid {object}"), Hook::Tcx);
+            assert_eq!(["under0", "under1"].map(|device| is_attached(&pair.one, device)), leads_to);
+            pair.ping_by_the_fast_lane();
+        }
+    }
+
+    /// For so many next hops the kernel's answer has no room. It knows the way all the same.
+    #[test]
+    fn routes_that_the_kernel_does_not_tell() {
+        for hook in [Hook::Tcx, Hook::Clsact] {
+            let by_many = |to| format!("nexthop via 192.0.2.{to} dev under0 ").repeat(240);
+            let mut pair = routed(wired(["under0"]), by_many, hook);
+            assert!(!is_attached(&pair.one, "under0"));
+            let route = |pair: &Pair, way: &str| {
+                pair.one.namespace.ip(&format!("route replace {} {way}", vtep(2)));
+            };
+            route(&pair, "via 192.0.2.2");
+            pair.look();
+            assert!(is_attached(&pair.one, "under0"));
+            route(&pair, &by_many(2));
+            pair.one.reopen();
+            assert!(pair.a.namespace.can_ping(pair.c.address));
+            // The kernel detaches a link in the background.
+            while is_attached(&pair.one, "under0") {
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// The way is looked up for each frame, so nobody has to tell.
     #[test]
     fn a_route_that_moves_while_no_agent_runs() {
