@@ -129,7 +129,7 @@ impl Engine {
         lock(&self.shared.waiting).entry(id).or_default().push(sender);
         // It may have ended before anybody waited; once somebody waits, its end is told.
         let has_ended = self.view().operation(id).is_none_or(|operation| operation.is_final());
-        if !has_ended {
+        if !has_ended && !lock(&self.shared.hosts).is_closing() {
             // Either way it is looked up again.
             let _ = tokio::time::timeout(hold, receiver).await;
         }
@@ -168,9 +168,11 @@ impl Engine {
         self.submissions.closed().await;
     }
 
-    /// The connections end from now on because the server does: what waits for their hosts stays pending.
+    /// The connections end from now on because the server does: what waits for their hosts stays pending, and
+    /// nobody waits for its end.
     pub(crate) fn close(&self) {
         lock(&self.shared.hosts).close();
+        lock(&self.shared.waiting).clear();
     }
 
     /// Waits no more for the hosts that have not returned since the start.

@@ -73,6 +73,10 @@ impl Hosts {
         self.is_closing = true;
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
     pub(super) fn claim(&mut self, name: HostName, engine: &Engine) -> Result<Claim, HostBusy> {
         if self.claimed.insert(name.clone()) {
             Ok(Claim { name, host: None, engine: engine.clone() })
