@@ -4,41 +4,27 @@
 //! answered in its types. Long lists are made while they are sent, a part at a time.
 
 mod body;
+mod door;
 mod list;
+mod rate;
 
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Access, Caller, Command, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tracing::{debug, error, info, warn};
+use tokio::net::TcpListener;
+use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError};
+use self::door::Client;
+use self::rate::Buckets;
 use crate::engine::{Engine, SubmitError};
-
-/// How many connections are served at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
-
-/// How long a connection may take for the headers of its next request, idle time included.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long requests under way may take when the server stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::limits::Limits;
 
 /// How much of a path is logged.
 const LOGGED_PATH_CHARS_MAX: usize = 200;
@@ -59,59 +45,31 @@ pub(crate) async fn serve(
     listener: TcpListener,
     engine: Engine,
     config: HttpConfig,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let api = Arc::new(Api { engine, config });
-    let connections = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accept = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            accepted = accept => accepted,
-            () = &mut shutdown => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = serve_connection(Arc::clone(&api), stream, connections.watcher());
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
-            Err(cause) => {
-                warn!(%cause, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    if tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await.is_err() {
-        warn!("requests under way are cut off: they have taken too long");
-    }
+    let buckets = Mutex::new(Buckets::per_second(limits.requests_per_second));
+    let api = Arc::new(Api { engine, config, limits, buckets });
+    let answer = move |client, request| respond(Arc::clone(&api), client, request);
+    door::serve(listener, limits, answer, shutdown).await;
 }
 
-async fn serve_connection(api: Arc<Api>, stream: TcpStream, watcher: Watcher) {
-    // An answer that is sent in two parts would wait for the client's delayed acknowledgement.
-    if let Err(cause) = stream.set_nodelay(true) {
-        debug!(%cause, "cannot set TCP_NODELAY");
-    }
-    let service = service_fn(move |request| respond(Arc::clone(&api), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(cause) = watcher.watch(connection).await {
-        debug!(%cause, "a connection broke");
-    }
+async fn respond(api: Arc<Api>, client: Client, request: hyper::Request<Incoming>) -> Response<Body> {
+    let timeout = api.limits.request_timeout;
+    tokio::time::timeout(timeout, respond_if_not_too_many(api, client, request)).await.unwrap_or_else(|_| {
+        let message = "this takes longer than it may, and may still be done: look before you ask for it again";
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+    })
 }
 
-async fn respond(api: Arc<Api>, request: hyper::Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn respond_if_not_too_many(api: Arc<Api>, client: Client, request: hyper::Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    Ok(shielded(async move {
+    if let Err(wait) = api.take_token(client, started) {
+        body::discard(request.into_body()).await;
+        debug!(?client, "a request is refused: its client makes too many");
+        return Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait).into_response();
+    }
+    shielded(async move {
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.as_str(), head.uri.path());
         let route = privnet_api::route(method, path);
@@ -126,7 +84,7 @@ async fn respond(api: Arc<Api>, request: hyper::Request<Incoming>) -> Result<Res
         info!(operation, method, %path, status = response.status().as_u16(), duration_ms, "request");
         response
     })
-    .await)
+    .await
 }
 
 /// Makes an answer in a task of its own: a panic ends no more than that, and a client that goes away
@@ -141,9 +99,16 @@ async fn shielded(answer: impl Future<Output = Response<Body>> + Send + 'static)
 struct Api {
     engine: Engine,
     config: HttpConfig,
+    limits: Limits,
+    buckets: Mutex<Buckets<Client>>,
 }
 
 impl Api {
+    /// Counts a request against its client's rate; how long to wait where there are too many.
+    fn take_token(&self, client: Client, now: Instant) -> Result<(), Duration> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client, now)
+    }
+
     async fn answer(
         &self,
         route: Result<Route, RouteError>,
@@ -152,7 +117,7 @@ impl Api {
     ) -> Result<Response<Body>, Refused> {
         let route = route?;
         let octets = match route.endpoint.request {
-            Some(_) => body::read(body, expects_continue).await?,
+            Some(_) => body::read(body, expects_continue, &self.limits).await?,
             None => Vec::new(),
         };
         let request = privnet_api::read(&route, &octets)?;
@@ -283,20 +248,24 @@ fn response(status: StatusCode, body: Body) -> Response<Body> {
 struct Refused {
     status: StatusCode,
     message: String,
-    /// What the path takes, where the method was wrong.
-    allow: Option<HeaderValue>,
+    /// What the status asks for beside the message.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     fn new(status: StatusCode, message: impl ToString) -> Self {
-        Self { status, message: message.to_string(), allow: None }
+        Self { status, message: message.to_string(), header: None }
+    }
+
+    /// Says when to try again, in whole seconds (RFC 9110 §10.2.3).
+    fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { header: Some((RETRY_AFTER, seconds.into())), ..self }
     }
 
     fn into_response(self) -> Response<Body> {
         let mut response = response(self.status, json(&reply::Error { message: self.message }));
-        if let Some(allow) = self.allow {
-            response.headers_mut().insert(ALLOW, allow);
-        }
+        response.headers_mut().extend(self.header);
         response
     }
 }
@@ -307,8 +276,8 @@ impl From<RouteError> for Refused {
             RouteError::UnknownPath | RouteError::UnknownAction { .. } => Self::new(StatusCode::NOT_FOUND, error),
             RouteError::WrongMethod { allowed, .. } => {
                 let allow = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
-                let allow = HeaderValue::from_str(&allow).ok();
-                Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+                let header = HeaderValue::from_str(&allow).ok().map(|allow| (ALLOW, allow));
+                Self { header, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
             }
         }
     }
@@ -317,8 +286,8 @@ impl From<RouteError> for Refused {
 impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
         let status = match error {
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             BodyError::Broken(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error)

@@ -5,8 +5,10 @@
 
 mod engine;
 mod http;
+mod limits;
 mod server;
 mod sync;
 
 pub use engine::EngineConfig;
+pub use limits::Limits;
 pub use server::{Server, ServerConfig, ServerError};

@@ -11,6 +11,7 @@ use tracing::info;
 
 use crate::engine::{Engine, EngineConfig};
 use crate::http::{self, HttpConfig};
+use crate::limits::Limits;
 use crate::sync;
 
 /// What a server is started with.
@@ -27,6 +28,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub operation_hold: Duration,
+    /// What the API takes from its clients.
+    pub limits: Limits,
     /// The Unix socket for agents; made with mode 0600.
     pub sync_socket: PathBuf,
     /// Where agents can connect beside the socket: a loopback address, as long as they do not prove
@@ -167,7 +170,7 @@ impl Server {
         };
         let http_config = HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold };
         let serve_clients = async {
-            http::serve(http_listener, engine.clone(), http_config, stopped()).await;
+            http::serve(http_listener, engine.clone(), http_config, config.limits, stopped()).await;
             Ok(())
         };
         let serve_unix = sync::serve(UnixListenerStream::new(sync_unix), engine.clone(), stopped());

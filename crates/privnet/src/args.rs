@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and its help.
 
 mod daemon;
+mod limits;
 mod network;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod exit;
 mod logging;
+mod open_files;
 mod output;
 mod privilege;
 mod settings;

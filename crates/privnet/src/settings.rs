@@ -37,7 +37,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 18] = [
+pub(crate) const SETTINGS: [Setting; 30] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -49,6 +49,18 @@ pub(crate) const SETTINGS: [Setting; 18] = [
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
     Setting { name: "sync-listen", default: Fallback::Derived("none, agents use the socket") },
+    Setting { name: "connections-max", default: Fallback::Value("4096") },
+    Setting { name: "connections-per-address-max", default: Fallback::Value("2048") },
+    Setting { name: "head-bytes-max", default: Fallback::Value("65536") },
+    Setting { name: "headers-max", default: Fallback::Value("100") },
+    Setting { name: "body-bytes-max", default: Fallback::Value("1048576") },
+    Setting { name: "requests-per-second", default: Fallback::Value("50000") },
+    Setting { name: "idle-timeout", default: Fallback::Value("120s") },
+    Setting { name: "head-timeout", default: Fallback::Value("10s") },
+    Setting { name: "body-timeout", default: Fallback::Value("30s") },
+    Setting { name: "request-timeout", default: Fallback::Value("60s") },
+    Setting { name: "send-timeout", default: Fallback::Value("30s") },
+    Setting { name: "stop-timeout", default: Fallback::Value("10s") },
     Setting { name: "name", default: Fallback::Derived("the machine's host name") },
     Setting { name: "vtep", default: Fallback::Derived("the source address of the default route") },
     Setting { name: "server", default: Fallback::InData { file: "sync.sock", prefix: "unix://" } },

@@ -9,53 +9,57 @@ use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
-/// The largest body of a request, in octets.
-pub(super) const BYTES_MAX: usize = 1 << 20;
+use crate::limits::Limits;
 
 /// How much of a body that is too large is still read, to nothing: a client that is not heard out
 /// does not hear the answer either.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
-/// How long a body may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Why a body cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// 413
-    #[error("the body has more than {BYTES_MAX} octets, the most that is accepted")]
-    TooLarge,
+    #[error("the body has more than {bytes_max} octets, the most that is accepted")]
+    TooLarge {
+        /// How many it may have.
+        bytes_max: usize,
+    },
     /// 408
-    #[error("the body took longer than {} s", TIMEOUT.as_secs())]
-    TooSlow,
+    #[error("the body took longer than {} s", timeout.as_secs_f64())]
+    TooSlow {
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// 400, if anybody still listens.
     #[error("the body broke off: {0}")]
     Broken(#[source] hyper::Error),
 }
 
 /// Reads a request's body whole.
-pub(super) async fn read(body: Incoming, expects_continue: bool) -> Result<Vec<u8>, BodyError> {
-    if expects_continue && body.size_hint().lower() > BYTES_MAX as u64 {
+pub(super) async fn read(body: Incoming, expects_continue: bool, limits: &Limits) -> Result<Vec<u8>, BodyError> {
+    let (bytes_max, timeout) = (limits.body_bytes_max, limits.body_timeout);
+    if expects_continue && body.size_hint().lower() > bytes_max as u64 {
         // The client asks before it sends; the refusal is its answer.
-        return Err(BodyError::TooLarge);
+        return Err(BodyError::TooLarge { bytes_max });
     }
-    tokio::time::timeout(TIMEOUT, collect(body)).await.map_err(|_| BodyError::TooSlow)?
+    tokio::time::timeout(timeout, collect(body, bytes_max)).await.map_err(|_| BodyError::TooSlow { timeout })?
 }
 
-async fn collect(mut body: Incoming) -> Result<Vec<u8>, BodyError> {
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
     let mut octets = Vec::new();
     while let Some(data) = next(&mut body).await? {
-        if octets.len() + data.len() > BYTES_MAX {
+        if octets.len() + data.len() > bytes_max {
             drop(octets);
             discard(body).await;
-            return Err(BodyError::TooLarge);
+            return Err(BodyError::TooLarge { bytes_max });
         }
         octets.extend_from_slice(&data);
     }
     Ok(octets)
 }
 
-async fn discard(mut body: Incoming) {
+/// Reads a body to nothing.
+pub(super) async fn discard(mut body: Incoming) {
     let mut discarded = 0;
     while discarded < DISCARDED_BYTES_MAX
         && let Ok(Some(data)) = next(&mut body).await

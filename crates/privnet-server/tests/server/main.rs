@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod contract;
+mod http;
+mod limits;
 mod moves;
 mod operations;
 mod properties;

@@ -1,49 +1,12 @@
 //! Connections: what is too large, too many requests on one, and what is no request.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-
 use serde_json::json;
 
 use privnet_server::{Server, ServerConfig, ServerError};
 
-use crate::support::{PATIENCE, Setup, TestServer, config, folder};
+use crate::support::{Connection, Setup, TestServer, config, folder};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// A connection that says exactly what the test says.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn open(server: &TestServer) -> Self {
-        let stream = TcpStream::connect(server.address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, octets: &[u8]) {
-        self.0.get_mut().write_all(octets).expect("the server reads");
-    }
-
-    /// The status line and the body of the next answer.
-    fn answer(&mut self) -> (String, String) {
-        let mut status = String::new();
-        self.0.read_line(&mut status).expect("a status line");
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a header");
-            match line.trim_end().split_once(": ") {
-                Some(("content-length", octets)) => length = octets.parse().expect("a number"),
-                Some(_) => {}
-                None => break,
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).expect("a body");
-        (status.trim_end().to_owned(), String::from_utf8(body).expect("a text"))
-    }
-}
 
 fn create(length: usize) -> String {
     let head = r#"{"name":""#;
@@ -82,43 +45,6 @@ fn a_body_whose_length_is_not_told_is_read_no_further_than_that() {
     }
     connection.send(b"0\r\n\r\n");
     assert_eq!(connection.answer().0, "HTTP/1.1 413 Payload Too Large");
-}
-
-#[test]
-fn a_client_that_asks_before_it_sends_too_much_is_told_at_once() {
-    let server = TestServer::start(Setup::WAITING);
-    let mut connection = Connection::open(&server);
-    let head =
-        "POST /v2/private-network HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1048577\r\n\r\n";
-    connection.send(head.as_bytes());
-    assert_eq!(connection.answer().0, "HTTP/1.1 413 Payload Too Large");
-}
-
-#[test]
-fn requests_on_one_connection_are_answered_one_after_the_other() {
-    let server = TestServer::start(Setup::WAITING);
-    let mut connection = Connection::open(&server);
-    connection.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /v2/nothing HTTP/1.1\r\nhost: x\r\n\r\n");
-    assert_eq!(connection.answer().0, "HTTP/1.1 200 OK");
-    assert_eq!(connection.answer().0, "HTTP/1.1 404 Not Found");
-}
-
-#[test]
-fn a_head_is_that_of_the_answer_to_a_get() {
-    let server = TestServer::start(Setup::WAITING);
-    let head = server.send("HEAD", "/v2/zone", b"");
-    let get = server.send("GET", "/v2/zone", b"");
-    assert_eq!((head.status, &head.headers["content-length"]), (200, &get.headers["content-length"]));
-    assert_eq!(head.body, json!(null));
-}
-
-#[test]
-fn what_is_no_request_ends_only_its_own_connection() {
-    let server = TestServer::start(Setup::WAITING);
-    let mut connection = Connection::open(&server);
-    connection.send(b"nonsense\r\n\r\n");
-    assert_eq!(connection.answer().0, "HTTP/1.1 400 Bad Request");
-    assert_eq!(server.get("/healthz"), json!({"status": "ok"}));
 }
 
 /// Has a server refuse to start, with this message.

@@ -3,6 +3,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::limits::LimitArgs;
+
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Where the API answers; a loopback address, as there is no authentication yet
@@ -26,6 +28,8 @@ pub(crate) struct ServerArgs {
     /// A loopback address for agents, besides the socket
     #[arg(long, value_name = "ADDRESS:PORT")]
     sync_listen: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, Args)]

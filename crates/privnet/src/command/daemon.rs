@@ -1,5 +1,7 @@
 //! Commands that run until they are told to stop: the server, the agent, and both in one process.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -16,12 +18,13 @@ use tokio::task::{JoinError, JoinSet};
 use crate::exit::{Exit, Failure};
 use crate::output::print_line;
 use crate::settings::{BaseUrl, HumanDuration, ListenAddress, Settings, Source};
-use crate::{logging, privilege};
+use crate::{logging, open_files, privilege};
 
 /// Serves the API and the agents.
 pub(super) fn server(settings: &Settings) -> Result<(), Failure> {
     let config = server_config(settings)?;
     logging::start(settings)?;
+    open_files::allow(config.limits.connections_max)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let server = Server::bind(config).await.map_err(server_failure)?;
@@ -46,6 +49,7 @@ pub(super) fn up(settings: &Settings) -> Result<(), Failure> {
     let agent_config = agent_config(settings, ServerAddress::Unix(server_config.sync_socket.clone()))?;
     privilege::require("privnet up")?;
     logging::start(settings)?;
+    open_files::allow(server_config.limits.connections_max)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let server = Server::bind(server_config).await.map_err(server_failure)?;
@@ -80,6 +84,7 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
         zone: settings.require("zone")?,
         public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
         operation_hold,
+        limits: limits::limits(settings)?,
         sync_socket: settings.require("sync-socket")?,
         sync_listen: settings.parse("sync-listen")?.map(|ListenAddress(address)| address),
     })

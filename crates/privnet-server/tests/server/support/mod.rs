@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 mod client;
+mod connection;
 mod schema;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Snapshot;
-use privnet_server::{EngineConfig, Server, ServerConfig, ServerError};
+use privnet_server::{EngineConfig, Limits, Server, ServerConfig, ServerError};
 use privnet_store::{SqliteStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 pub(crate) use self::agent::Agent;
 pub(crate) use self::client::id_of;
 use self::client::{Client, Reply};
+pub(crate) use self::connection::Connection;
 
 /// How long anything may take that is bound to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ pub(crate) struct Setup {
     pub(crate) public_url: Option<&'static str>,
     /// Whether agents can connect over TCP beside the socket.
     pub(crate) sync_over_tcp: bool,
+    pub(crate) limits: Limits,
 }
 
 impl Setup {
@@ -46,6 +49,7 @@ impl Setup {
         return_grace: Duration::ZERO,
         public_url: Some("http://api.example.net:8080"),
         sync_over_tcp: false,
+        limits: Limits::DEFAULT,
     };
     pub(crate) const AT_ONCE: Self = Self { operation_hold: Duration::ZERO, ..Self::WAITING };
 }
@@ -157,6 +161,7 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),
         operation_hold: setup.operation_hold,
+        limits: setup.limits,
         sync_socket: sync_socket(dir),
         sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
     }

@@ -1,0 +1,198 @@
+//! The door: which connections are served, how long each may take, and how they end.
+
+mod admission;
+mod timed;
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+pub(crate) use self::admission::Client;
+use self::admission::{Admissions, Full};
+use self::timed::{Answering, Phase, TAKEN_BYTES, Timed};
+use super::Refused;
+use super::body::{self, Body};
+use crate::limits::Limits;
+
+/// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections that find no place are told so at a time; further ones are closed without a word.
+const TURNED_AWAY_MAX: usize = 256;
+
+/// How long such a connection may take to hear it.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many headers hyper takes when it is told nothing.
+const HYPER_HEADERS_MAX: usize = 100;
+
+/// When a client that finds no place should come again.
+const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Serves clients until `shutdown` resolves, and then answers the requests under way.
+pub(super) async fn serve<A, F>(listener: TcpListener, limits: Limits, answer: A, shutdown: impl Future<Output = ()>)
+where
+    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let door = Door::new(limits, answer);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => door.open(prepared(stream), peer.ip().into()),
+            Err(cause) => {
+                warn!(%cause, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    door.close().await;
+}
+
+struct Door<A> {
+    limits: Limits,
+    answer: A,
+    connections: GracefulShutdown,
+    admissions: Admissions,
+    turned_away: Arc<Semaphore>,
+}
+
+impl<A, F> Door<A>
+where
+    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    fn new(limits: Limits, answer: A) -> Self {
+        let admissions = Admissions::new(limits.connections_max, limits.connections_per_address_max);
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+        Self { limits, answer, connections: GracefulShutdown::new(), admissions, turned_away }
+    }
+
+    /// Serves a connection, or tells it that there is no place.
+    fn open<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, client: Client) {
+        match self.admissions.admit(client) {
+            Ok(admission) => {
+                let answer = self.answer.clone();
+                let connection = connection(stream, &self.limits, true, move |request| answer(client, request));
+                let served = self.connections.watch(connection);
+                tokio::spawn(async move {
+                    if let Err(cause) = served.await {
+                        debug!(%cause, "a connection broke");
+                    }
+                    drop(admission);
+                });
+            }
+            Err(full) => {
+                debug!(?full, ?client, "a connection is turned away");
+                let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() else { return };
+                let connection = connection(stream, &self.limits, false, move |request| turn_away(full, request));
+                tokio::spawn(async move {
+                    // Whether it has heard the answer makes no difference.
+                    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, connection).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    /// Has each connection end after the request under way.
+    async fn close(self) {
+        if tokio::time::timeout(self.limits.stop_timeout, self.connections.shutdown()).await.is_err() {
+            warn!("requests under way are cut off: they have taken too long");
+        }
+    }
+}
+
+fn prepared(stream: TcpStream) -> TcpStream {
+    // An answer that is sent in two parts would wait for the client's delayed acknowledgement.
+    if let Err(cause) = stream.set_nodelay(true) {
+        debug!(%cause, "cannot set TCP_NODELAY");
+    }
+    stream
+}
+
+async fn turn_away(full: Full, request: Request<Incoming>) -> Response<Body> {
+    body::discard(request.into_body()).await;
+    let refused = match full {
+        Full::Server => Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server has as many connections as it takes"),
+        Full::Client => Refused::new(StatusCode::TOO_MANY_REQUESTS, "this client has as many connections as one may"),
+    };
+    refused.retry_after(PLACE_RETRY_AFTER).into_response()
+}
+
+/// A connection as hyper serves it, within the limits. One that is not kept alive ends after one request.
+fn connection<S, A, F>(
+    stream: S,
+    limits: &Limits,
+    keep_alive: bool,
+    answer: A,
+) -> impl GracefulConnection<Output = Result<(), hyper::Error>> + Send + use<S, A, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let phase = Phase::default();
+    let stream = Timed::new(stream, limits.head_timeout, limits.send_timeout, phase.clone());
+    let service = service_fn(move |request| {
+        let answering = phase.begin_to_answer();
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await.map(|body| Sending { body, _answering: answering })) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout)
+        .keep_alive(keep_alive)
+        .max_header_size(limits.head_bytes_max)
+        .max_buf_size(limits.head_bytes_max.max(TAKEN_BYTES));
+    if limits.headers_max != HYPER_HEADERS_MAX {
+        // Setting it costs an allocation per request.
+        http.max_headers(limits.headers_max);
+    }
+    http.serve_connection(TokioIo::new(stream), service)
+}
+
+/// An answer's body on its way.
+struct Sending {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

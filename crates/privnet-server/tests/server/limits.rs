@@ -1,0 +1,98 @@
+//! What the API takes from its clients, as settings say it. What takes time is tested beside the door.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use privnet_server::Limits;
+use serde_json::json;
+
+use crate::support::agent::silent;
+use crate::support::{Agent, Connection, Setup, TestServer, managed};
+
+fn server(change: impl FnOnce(&mut Limits)) -> TestServer {
+    let mut limits = Limits::DEFAULT;
+    change(&mut limits);
+    TestServer::start(Setup { limits, ..Setup::WAITING })
+}
+
+fn with_headers(headers: &str) -> String {
+    format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n")
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    let server = server(|limits| limits.head_bytes_max = 8192);
+    let head = |octets: usize| with_headers(&format!("x: {}\r\n", "y".repeat(octets - with_headers("x: \r\n").len())));
+    let mut connection = Connection::open(&server);
+    connection.send(head(8192).as_bytes());
+    assert_eq!(connection.answer().0, "HTTP/1.1 200 OK");
+    connection.send(head(8193).as_bytes());
+    assert_eq!(connection.answer().0, "HTTP/1.1 431 Request Header Fields Too Large");
+    assert!(connection.is_at_its_end());
+}
+
+#[test]
+fn headers_that_are_too_many_are_refused() {
+    for headers_max in [100, 20] {
+        let server = server(|limits| limits.headers_max = headers_max);
+        let mut connection = Connection::open(&server);
+        connection.send(with_headers(&"x: y\r\n".repeat(headers_max - 1)).as_bytes());
+        assert_eq!(connection.answer().0, "HTTP/1.1 200 OK");
+        connection.send(with_headers(&"x: y\r\n".repeat(headers_max)).as_bytes());
+        assert_eq!(connection.answer().0, "HTTP/1.1 431 Request Header Fields Too Large");
+        assert!(connection.is_at_its_end());
+    }
+}
+
+#[test]
+fn the_size_of_a_body_is_as_it_is_set() {
+    let server = server(|limits| limits.body_bytes_max = 100);
+    let body = |octets: usize| format!(r#"{{"name":"{}"}}"#, "x".repeat(octets - 11));
+    assert_eq!(server.send("POST", "/v2/private-network", body(100).as_bytes()).status, 200);
+    let reply = server.send("POST", "/v2/private-network", body(101).as_bytes());
+    let message = "the body has more than 100 octets, the most that is accepted";
+    assert_eq!((reply.status, reply.body), (413, json!({"message": message})));
+}
+
+#[test]
+fn a_body_that_takes_too_long_is_refused() {
+    let server = server(|limits| limits.body_timeout = Duration::from_millis(20));
+    let mut connection = Connection::open(&server);
+    connection.send(b"POST /v2/private-network HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    let (status, body) = connection.answer();
+    assert_eq!(status, "HTTP/1.1 408 Request Timeout");
+    assert_eq!(body, r#"{"message":"the body took longer than 0.02 s"}"#);
+    assert!(connection.is_at_its_end());
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_answered_and_done_all_the_same() {
+    let server = server(|limits| limits.request_timeout = Duration::from_secs(1));
+    let _agent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let message = "this takes longer than it may, and may still be done: look before you ask for it again";
+    let reply = server.ask("PUT", &format!("{network}:attach"), json!({"instance": {"id": web}}));
+    assert_eq!((reply.status, reply.body), (503, json!({"message": message})));
+    assert_eq!(server.get(&network)["leases"][0]["instance-id"], web);
+}
+
+#[test]
+fn who_asks_too_much_is_told_when_to_ask_again() {
+    let server = server(|limits| limits.requests_per_second = NonZeroU32::new(1));
+    let mut connection = Connection::open(&server);
+    let requests = 100;
+    connection.send(with_headers("").repeat(requests).as_bytes());
+    let answers: Vec<_> = (0..requests).map(|_| connection.answer_with_head()).collect();
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|(head, _)| head.starts_with("HTTP/1.1 200 OK"));
+    assert!(served.len() >= 2, "two at once are within the limit");
+    assert!(!refused.is_empty());
+    for (head, body) in refused {
+        assert!(
+            head.starts_with("HTTP/1.1 429 Too Many Requests\r\n") && head.contains("retry-after: 1\r\n"),
+            "{head}"
+        );
+        assert_eq!(body, r#"{"message":"too many requests"}"#);
+    }
+}

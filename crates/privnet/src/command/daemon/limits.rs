@@ -1,0 +1,100 @@
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use privnet_server::Limits;
+
+use crate::exit::Failure;
+use crate::settings::{HumanDuration, Settings};
+
+/// What the settings say that the API takes from its clients.
+pub(super) fn limits(settings: &Settings) -> Result<Limits, Failure> {
+    Ok(Limits {
+        connections_max: count::<1, 1_000_000>(settings, "connections-max")?,
+        connections_per_address_max: count::<1, 1_000_000>(settings, "connections-per-address-max")?,
+        head_bytes_max: count::<8192, 1_048_576>(settings, "head-bytes-max")?,
+        headers_max: count::<1, 1000>(settings, "headers-max")?,
+        body_bytes_max: count::<1, 1_073_741_824>(settings, "body-bytes-max")?,
+        requests_per_second: NonZeroU32::new(number::<0, 1_000_000>(settings, "requests-per-second")?),
+        idle_timeout: timeout(settings, "idle-timeout")?,
+        head_timeout: timeout(settings, "head-timeout")?,
+        body_timeout: timeout(settings, "body-timeout")?,
+        request_timeout: request_timeout(settings)?,
+        send_timeout: timeout(settings, "send-timeout")?,
+        stop_timeout: timeout(settings, "stop-timeout")?,
+    })
+}
+
+/// An answer that is held back for the hosts must not count as one that takes too long.
+fn request_timeout(settings: &Settings) -> Result<Duration, Failure> {
+    let (name, HumanDuration(hold)) = ("request-timeout", settings.require("operation-hold")?);
+    let timeout = timeout(settings, name)?;
+    match timeout > hold {
+        true => Ok(timeout),
+        false => Err(settings.refuse(name, format_args!("must be longer than operation-hold, which is {hold:?}"))),
+    }
+}
+
+fn timeout(settings: &Settings, name: &str) -> Result<Duration, Failure> {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let HumanDuration(timeout) = settings.require(name)?;
+    match (Duration::from_millis(1)..=LONGEST).contains(&timeout) {
+        true => Ok(timeout),
+        false => Err(settings.refuse(name, format_args!("must be 1ms to {}s", LONGEST.as_secs()))),
+    }
+}
+
+fn count<const MIN: u32, const MAX: u32>(settings: &Settings, name: &str) -> Result<usize, Failure> {
+    number::<MIN, MAX>(settings, name).map(|number| number as usize)
+}
+
+fn number<const MIN: u32, const MAX: u32>(settings: &Settings, name: &str) -> Result<u32, Failure> {
+    settings.require(name).map(|Number::<MIN, MAX>(number)| number)
+}
+
+/// A whole number of a range.
+struct Number<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> FromStr for Number<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+        number.map(Self).ok_or_else(|| format!("a whole number from {MIN} to {MAX} is expected"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits_with(flags: &[(&str, &str)]) -> Result<Limits, String> {
+        let flag = |name: &str| flags.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+        let settings = Settings::load(flag, |_| None, Some("/dev/null".into())).expect("texts");
+        limits(&settings).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_server() {
+        assert_eq!(limits_with(&[]), Ok(Limits::DEFAULT));
+    }
+
+    #[test]
+    fn no_limit_on_requests_is_zero() {
+        assert_eq!(limits_with(&[("requests-per-second", "0")]).expect("valid").requests_per_second, None);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_the_range() {
+        for (name, text, why) in [
+            ("connections-max", "0", "a whole number from 1 to 1000000 is expected"),
+            ("head-bytes-max", "8191", "a whole number from 8192 to 1048576 is expected"),
+            ("requests-per-second", "-1", "a whole number from 0 to 1000000 is expected"),
+            ("head-timeout", "0s", "must be 1ms to 86400s"),
+            ("stop-timeout", "86401s", "must be 1ms to 86400s"),
+            ("request-timeout", "250ms", "must be longer than operation-hold, which is 250ms"),
+        ] {
+            assert_eq!(limits_with(&[(name, text)]), Err(format!("{name} = \"{text}\" (flag --{name}): {why}")));
+        }
+    }
+}
