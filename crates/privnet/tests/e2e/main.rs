@@ -17,6 +17,7 @@ mod moves;
 mod networks;
 mod repair;
 mod segment;
+mod stopping;
 mod stream;
 mod support;
 mod up;
