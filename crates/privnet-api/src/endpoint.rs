@@ -1,5 +1,6 @@
 use std::fmt;
 
+use privnet_model::zone::Access;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
@@ -21,6 +22,8 @@ pub struct Endpoint {
     pub method: Method,
     /// The path, with parameters in braces; a parameter never contains a colon.
     pub path: &'static str,
+    /// What its caller must be; `None`: anybody, without a key.
+    pub access: Option<Access>,
     /// A line for people.
     pub summary: &'static str,
     /// The schema of the body; `None` where a body is ignored.
@@ -163,6 +166,7 @@ pub static ENDPOINTS: [Endpoint; 30] = [
         .answers(SchemaGenerator::subschema_for::<Operation<'static>>)
         .refuses(&[400, 404]),
     get(Call::ListZones, "list-zones", "/v2/zone")
+        .needs_no_key()
         .says("List zones: this one, with the URL of its API")
         .answers(SchemaGenerator::subschema_for::<Zones>),
     get(Call::ListInstances, "list-instances", "/v2/instance")
@@ -194,9 +198,11 @@ pub static ENDPOINTS: [Endpoint; 30] = [
         .answers(SchemaGenerator::subschema_for::<Quota>)
         .refuses(&[404]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
+        .needs(Access::Operator)
         .says("List hosts")
         .answers(SchemaGenerator::subschema_for::<Hosts<'static>>),
     get(Call::GetHost, "get-host", "/privnet/v1/hosts/{id}")
+        .needs(Access::Operator)
         .says("Show a host")
         .answers(SchemaGenerator::subschema_for::<Host<'static>>)
         .refuses(&[400, 404]),
@@ -206,30 +212,38 @@ pub static ENDPOINTS: [Endpoint; 30] = [
         .says("Forget a host that is gone for good, with its instances, their ports and leases")
         .refuses(&[400, 404, 503]),
     get(Call::ListPlacedInstances, "list-placed-instances", "/privnet/v1/instances")
+        .needs(Access::Operator)
         .says("List instances with their host and placement")
         .answers(SchemaGenerator::subschema_for::<PlacedInstances<'static>>),
     Endpoint {
         status: 201,
         ..mutation(Call::CreateInstance, "create-placed-instance", Method::Post, "/privnet/v1/instances")
+            .needs(Access::Operator)
             .says("Register an instance that exists on a host")
             .reads(SchemaGenerator::subschema_for::<CreateInstance>)
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
             .refuses(&[400, 404, 413, 503])
     },
     mutation(Call::MoveInstance, "move-placed-instance", Method::Put, "/privnet/v1/instances/{id}:move")
+        .needs(Access::Operator)
         .says("Place an instance on another host, or elsewhere on its own, with all its ports")
         .reads(SchemaGenerator::subschema_for::<MoveInstance>)
         .refuses(&[400, 404, 413, 503]),
     removal(Call::DeleteInstance, "delete-placed-instance", "/privnet/v1/instances/{id}")
         .says("Forget an instance that is attached to no private network"),
     get(Call::Health, "get-health", "/healthz")
+        .needs_no_key()
         .says("Whether the process answers")
         .answers(SchemaGenerator::subschema_for::<Health>),
     get(Call::Readiness, "get-readiness", "/readyz")
+        .needs_no_key()
         .says("Whether requests can be served, changes among them")
         .answers(SchemaGenerator::subschema_for::<Health>)
         .refuses(&[503]),
-    get(Call::Document, "get-openapi-document", "/v2/openapi.json").says("This document").answers(any_object),
+    get(Call::Document, "get-openapi-document", "/v2/openapi.json")
+        .needs_no_key()
+        .says("This document")
+        .answers(any_object),
 ];
 
 const fn get(call: Call, id: &'static str, path: &'static str) -> Endpoint {
@@ -238,6 +252,7 @@ const fn get(call: Call, id: &'static str, path: &'static str) -> Endpoint {
         id,
         method: Method::Get,
         path,
+        access: Some(Access::Read),
         summary: "",
         request: None,
         status: 200,
@@ -247,16 +262,26 @@ const fn get(call: Call, id: &'static str, path: &'static str) -> Endpoint {
 }
 
 const fn mutation(call: Call, id: &'static str, method: Method, path: &'static str) -> Endpoint {
-    Endpoint { method, reply: Some(SchemaGenerator::subschema_for::<Operation<'static>>), ..get(call, id, path) }
+    let reply: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<Operation<'static>>);
+    Endpoint { method, reply, access: Some(Access::Admin), ..get(call, id, path) }
 }
 
 const fn removal(call: Call, id: &'static str, path: &'static str) -> Endpoint {
-    Endpoint { method: Method::Delete, status: 204, refusals: &[400, 404, 409, 503], ..get(call, id, path) }
+    let refusals = &[400, 404, 409, 503];
+    Endpoint { method: Method::Delete, status: 204, refusals, access: Some(Access::Operator), ..get(call, id, path) }
 }
 
 impl Endpoint {
     const fn says(self, summary: &'static str) -> Self {
         Self { summary, ..self }
+    }
+
+    const fn needs(self, access: Access) -> Self {
+        Self { access: Some(access), ..self }
+    }
+
+    const fn needs_no_key(self) -> Self {
+        Self { access: None, ..self }
     }
 
     const fn reads(self, schema: SchemaOf) -> Self {

@@ -53,7 +53,8 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
         None => json!({"description": "Done."}),
     };
     responses.insert(endpoint.status.to_string(), success);
-    let refusals = REFUSALS_OF_ALL.iter().chain(endpoint.refusals);
+    let forbidden = endpoint.access.map(|_| 403);
+    let refusals = REFUSALS_OF_ALL.iter().chain(endpoint.refusals).chain(&forbidden);
     responses.extend(refusals.map(|status| (status.to_string(), json!({"$ref": "#/components/responses/refusal"}))));
     let mut operation = json!({
         "operationId": endpoint.id,

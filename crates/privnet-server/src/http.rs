@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
-use privnet_model::zone::{Access, Caller, Command, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::zone::{Caller, Command, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, error, info};
@@ -116,12 +116,16 @@ impl Api {
         expects_continue: bool,
     ) -> Result<Response<Body>, Refused> {
         let route = route?;
+        let caller = Self::caller();
+        if let Some(access) = route.endpoint.access {
+            caller.check(access)?;
+        }
         let octets = match route.endpoint.request {
             Some(_) => body::read(body, expects_continue, &self.limits).await?,
             None => Vec::new(),
         };
         let request = privnet_api::read(&route, &octets)?;
-        let body = self.carry_out(request, Self::caller()).await?;
+        let body = self.carry_out(request, caller).await?;
         Ok(response(StatusCode::from_u16(route.endpoint.status).expect("the table has valid ones"), body))
     }
 
@@ -163,19 +167,14 @@ impl Api {
                 json(&quota.ok_or_else(|| not_found("quota", format_args!("\"{entity}\"")))?)
             }
             Request::ListHosts => {
-                caller.check(Access::Operator)?;
                 let zone = engine.view();
                 json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
             }
             Request::GetHost(id) => {
-                caller.check(Access::Operator)?;
                 let zone = engine.view();
                 json(&self.host(zone.host(id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?, &zone))
             }
-            Request::ListPlacedInstances => {
-                caller.check(Access::Operator)?;
-                list::placed_instances(engine.clone())
-            }
+            Request::ListPlacedInstances => list::placed_instances(engine.clone()),
             Request::Health => json(&reply::Health::OK),
             Request::Readiness if engine.is_ready() => json(&reply::Health::OK),
             Request::Readiness => {

@@ -412,6 +412,19 @@ fn bodies_are_read_as_the_document_says() {
     }
 }
 
+#[test]
+fn the_table_asks_for_the_access_that_the_commands_need() {
+    let instance = json!({"id": INSTANCE});
+    let body = json!({"name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance}).to_string();
+    for endpoint in &ENDPOINTS {
+        let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels");
+        let request = ask(endpoint.method.as_str(), &path, body.as_bytes()).expect(endpoint.id);
+        if let Request::Change(command) = request {
+            assert_eq!(endpoint.access, Some(command.access()), "{}", endpoint.id);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_comes_is_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200), segment in "\\PC{0,40}") {
