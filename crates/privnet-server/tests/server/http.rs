@@ -147,7 +147,7 @@ fn absurd_methods_and_paths_are_answered() {
         ("GET healthz", "404 Not Found"),
         ("GET /healthz\x01", "400 Bad Request"),
         (&format!("GET {long}"), "404 Not Found"),
-        (&format!("GET {long}{}", "x".repeat(10_000)), "414 URI Too Long"),
+        (&format!("GET {long}{}", "x".repeat(10_000)), "431 Request Header Fields Too Large"),
     ] {
         let mut connection = Connection::open(&server);
         connection.send(format!("{line} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
