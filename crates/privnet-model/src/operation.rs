@@ -88,8 +88,8 @@ impl OperationKind {
 }
 
 /// How far an operation is. Pending -> Success when the hosts have applied what it waits for;
-/// Pending -> Failure when a host reports that it cannot, or the instance is removed before; Pending -> Timeout at the
-/// deadline. The other three are final.
+/// Pending -> Failure when a host reports that it cannot, or the instance is detached or removed before;
+/// Pending -> Timeout at the deadline. The other three are final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationState {
     /// Accepted and durable, not yet in force on the hosts.

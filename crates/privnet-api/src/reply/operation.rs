@@ -10,8 +10,8 @@ pub struct Operation<'a> {
     #[schemars(with = "String", extend("format" = "uuid"))]
     id: privnet_model::OperationId,
     /// `success`: the hosts concerned have applied it. `failure`: a host could not, or the instance was
-    /// removed before. `timeout`: the instance's host was away for too long, or a workload that was moved
-    /// has not arrived; what was asked is applied when it can be.
+    /// detached or removed before. `timeout`: the instance's host was away for too long, or a workload that was
+    /// moved has not arrived; what was asked is applied when it can be.
     #[schemars(extend("enum" = ["failure", "pending", "success", "timeout"]))]
     state: &'static str,
     /// Why it failed or timed out, for programs.

@@ -146,6 +146,11 @@ impl Zone {
         self.segments.get(&network)?.ports.get(&instance)
     }
 
+    /// Whether some port has that MAC address.
+    pub fn has_port(&self, mac: MacAddr) -> bool {
+        self.macs.contains_key(&mac)
+    }
+
     /// The ports of an instance.
     pub fn ports_of_instance(&self, id: InstanceId) -> impl Iterator<Item = &Arc<Port>> {
         let networks = self.networks_of_instance.range((id, NetworkId::MIN)..=(id, NetworkId::MAX));

@@ -2,9 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Zone;
-use privnet_model::{
-    Applied, HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Reason, Wait, WaitPort,
-};
+use privnet_model::{Applied, HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Reason, Wait};
 use privnet_sync::PortFailure;
 
 use super::Moment;
@@ -26,7 +24,8 @@ pub(super) struct Tracker {
 struct Pending {
     kind: OperationKind,
     wait: Wait,
-    /// Those that were concerned when it was accepted; what comes later has operations of its own.
+    /// Those that were concerned when it was accepted; what comes later has operations of its own. After a
+    /// restart of the server, those that are concerned then.
     networks: Vec<NetworkId>,
     deadline: Instant,
 }
@@ -39,11 +38,13 @@ impl Pending {
         awaited
     }
 
-    /// Whether what it was to make or move has gone before it was in force.
-    fn is_void(&self, awaited: &[Applied], zone: &Zone) -> bool {
-        let is_gone = |port: WaitPort| self.kind != OperationKind::Detach && zone.host(port.host).is_none();
+    /// Whether what it was to make or move has gone before it was in force. That is what a detachment waits for.
+    fn is_void(&self, zone: &Zone) -> bool {
         match self.wait {
-            Wait::Applied(_) => awaited.iter().filter_map(|awaited| awaited.port).any(is_gone),
+            Wait::Applied(Applied { port: Some(port), .. }) => {
+                self.kind != OperationKind::Detach && !zone.has_port(port.mac)
+            }
+            Wait::Applied(_) => false,
             Wait::Placed(instance) => zone.instance(instance).is_none(),
         }
     }
@@ -150,8 +151,8 @@ impl Tracker {
 /// host that may carry it have applied the generation, when one of them cannot, or when it has no object any more.
 fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
     let awaited = pending.awaited(zone);
-    if pending.is_void(&awaited, zone) {
-        let message = "the instance was removed before the change was in force".to_owned();
+    if pending.is_void(zone) {
+        let message = "the instance was detached or removed before the change was in force".to_owned();
         return Some(OperationState::Failure { reason: Reason::NotFound, message });
     }
     let failures = || awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));

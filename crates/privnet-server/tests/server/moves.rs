@@ -248,6 +248,19 @@ fn an_attachment_that_waits_for_a_dead_host_succeeds_where_the_instance_is_moved
 }
 
 #[test]
+fn an_attachment_fails_with_the_host_that_the_instance_was_moved_to() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let _old = Agent::connect(&server, "h1", silent);
+    Agent::connect(&server, "h2", acknowledge).leave(&server);
+    let (network, web) = (server.network(managed(9)), server.instance("web", "h1"));
+    let attachment = server.attach(&network, &web);
+    server.move_to(&web, "h2");
+    server.remove_with_instances("h2");
+    let ended = server.ended(&attachment);
+    assert_eq!((&ended["state"], &ended["reason"]), (&json!("failure"), &json!("not-found")), "{ended}");
+}
+
+#[test]
 fn a_move_that_is_overtaken_by_another_ends_with_it() {
     let server = TestServer::start(Setup::AT_ONCE);
     let _old = Agent::connect(&server, "h1", acknowledge);
@@ -288,8 +301,12 @@ fn moves_attachments_and_detachments_of_many_clients_all_end() {
             scope.spawn(move || {
                 for round in 0..5 {
                     ended(server.move_to(instance, ["h1", "h2", "h3"][(client + round) % 3]));
-                    ended(server.attach(second, instance));
-                    // Another client may have been faster.
+                    // Another client may be faster.
+                    let attachment = server.attach(second, instance);
+                    assert!(
+                        ["success", "failure"].contains(&attachment["state"].as_str().expect("a text")),
+                        "{attachment}"
+                    );
                     let detachment = json!({"instance": {"id": instance}});
                     let reply = server.ask("PUT", &format!("{second}:detach"), detachment);
                     assert!(matches!(reply.status, 200 | 404), "{reply:?}");

@@ -204,6 +204,23 @@ fn another_host_that_cannot_reach_a_port_fails_its_operation() {
     assert_eq!(ended["message"], "host h2: the map is full; the change stays wanted and is tried again");
 }
 
+/// What was never in force is no success, though nobody waits for it any more.
+#[test]
+fn an_attachment_that_is_detached_before_it_was_in_force_fails() {
+    let server = TestServer::start(Setup::AT_ONCE);
+    let _silent = Agent::connect(&server, "h1", silent);
+    let network = server.network(managed(9));
+    let web = server.instance("web", "h1");
+    let attachment = server.attach(&network, &web);
+    let update = server.put(&format!("{network}:update-ip"), json!({"instance": {"id": web}, "ip": "10.0.0.9"}));
+    assert_eq!((&attachment["state"], &update["state"]), (&json!("pending"), &json!("pending")));
+    server.detach(&network, &web);
+    for operation in [&attachment, &update] {
+        let ended = server.ended(operation);
+        assert_eq!((&ended["state"], &ended["reason"]), (&json!("failure"), &json!("not-found")), "{ended}");
+    }
+}
+
 #[test]
 fn a_port_that_cannot_be_unplugged_fails_its_detachment() {
     let server = TestServer::start(Setup::WAITING);
