@@ -129,11 +129,82 @@ static __always_inline bool outer_tos(struct __sk_buff *skb, __be16 protocol, __
 }
 
 /*
+ * By which device and next hop a flow's packets go to another host. Asking the kernel would be a quarter of
+ * what a small frame costs, so its answer holds for the rest of the tick of its clock in which it was given,
+ * on this processor, for packets that are no larger.
+ */
+struct path {
+	__u64 asked_at; /* in ticks */
+	__be32 vtep;
+	__u16 source_port;
+	__u16 octets;
+	struct bpf_redir_neigh next_hop;
+	__u32 ifindex;
+	__u16 next_id; /* of an IP packet */
+};
+
+#define PATHS 1024
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PATHS);
+	__type(key, __u32);
+	__type(value, struct path);
+} paths SEC(".maps");
+
+/*
+ * Asks the kernel. To the routing rules the packet seems to be forwarded from a device of ours, as
+ * bpf_fib_lookup will have it.
+ */
+static __always_inline bool ask_for_path(struct __sk_buff *skb, const struct iphdr *ip, __u16 source_port,
+					 __u16 octets, struct path *path)
+{
+	/* An initializer would leave open what the rest of its unions is. */
+	struct bpf_fib_lookup route = {};
+	long found;
+
+	route.family = AF_INET;
+	route.l4_protocol = IPPROTO_UDP;
+	route.sport = bpf_htons(source_port);
+	route.dport = bpf_htons(vxlan_port);
+	route.tot_len = octets;
+	route.ifindex = devices.route;
+	route.tos = ip->tos;
+	route.ipv4_src = ip->saddr;
+	route.ipv4_dst = ip->daddr;
+	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	/* A neighbour that is not resolved yet will be, and the frame waits for it. */
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	path->asked_at = bpf_jiffies64();
+	path->vtep = ip->daddr;
+	path->source_port = source_port;
+	path->octets = octets;
+	path->next_hop.nh_family = route.family;
+	__builtin_memcpy(path->next_hop.ipv6_nh, route.ipv6_dst, sizeof(path->next_hop.ipv6_nh));
+	path->ifindex = route.ifindex;
+	path->next_id = bpf_get_prandom_u32();
+	return true;
+}
+
+/* The path of a packet with these outer headers; NULL if there is none that the fast lane may take. */
+static __always_inline struct path *find_path(struct __sk_buff *skb, const struct iphdr *ip, __u16 source_port,
+					      __u16 octets)
+{
+	__u32 slot = source_port % PATHS;
+	struct path *path = bpf_map_lookup_elem(&paths, &slot);
+
+	if (!path)
+		return NULL;
+	if (path->asked_at == bpf_jiffies64() && path->vtep == ip->daddr && path->source_port == source_port &&
+	    path->octets >= octets)
+		return path;
+	return ask_for_path(skb, ip, source_port, octets, path) ? path : NULL;
+}
+
+/*
  * Sends a frame to another host. Returns TC_ACT_UNSPEC, and leaves the frame as it is, if that is for the
  * offload lane to do.
- *
- * Which device and next hop lead there is looked up for each frame, so nothing can be out of date. To the
- * routing rules the packet seems to be forwarded from a device of ours, as bpf_fib_lookup will have it.
  *
  * A function of its own, since from_port's other branches need the 512 octets of stack as well.
  */
@@ -143,11 +214,9 @@ static __noinline int send_by_fast_lane(struct __sk_buff *skb, const struct ethh
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
 			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
 	const __u16 octets = skb->len + offsetof(struct envelope, ethernet);
-	struct bpf_redir_neigh next_hop = {};
-	struct bpf_fib_lookup route = {};
 	struct envelope envelope = {};
 	__u32 hash, port;
-	long found;
+	struct path *path;
 
 	if (!local_vtep_ipv4 || !devices.route || skb->vlan_present || !outer_tos(skb, ethernet->h_proto, &envelope.ip.tos))
 		return TC_ACT_UNSPEC;
@@ -163,41 +232,27 @@ static __noinline int send_by_fast_lane(struct __sk_buff *skb, const struct ethh
 	envelope.ip.version = 4;
 	envelope.ip.ihl = sizeof(envelope.ip) / 4;
 	envelope.ip.tot_len = bpf_htons(octets);
-	envelope.ip.id = bpf_get_prandom_u32();
 	envelope.ip.ttl = TUNNEL_TTL;
 	envelope.ip.protocol = IPPROTO_UDP;
 	envelope.ip.saddr = bpf_htonl(local_vtep_ipv4);
 	__builtin_memcpy(&envelope.ip.daddr, vtep + 12, 4);
-
-	route.family = AF_INET;
-	route.l4_protocol = IPPROTO_UDP;
-	route.sport = bpf_htons(port);
-	route.dport = bpf_htons(vxlan_port);
-	route.tot_len = octets;
-	route.ifindex = devices.route;
-	route.tos = envelope.ip.tos;
-	route.ipv4_src = envelope.ip.saddr;
-	route.ipv4_dst = envelope.ip.daddr;
-	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	/* A neighbour that is not resolved yet will be, and the frame waits for it. */
-	if ((found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH) ||
-	    bpf_skb_adjust_room(skb, ENVELOPE_OCTETS, BPF_ADJ_ROOM_MAC, flags)) {
+	path = find_path(skb, &envelope.ip, port, octets);
+	if (!path || bpf_skb_adjust_room(skb, ENVELOPE_OCTETS, BPF_ADJ_ROOM_MAC, flags)) {
 		keep_in_offload_lane(&flows_out, port);
 		return TC_ACT_UNSPEC;
 	}
 
+	envelope.ip.id = path->next_id++;
 	envelope.ip.check = ip_checksum(&envelope.ip);
-	envelope.udp.source = route.sport;
-	envelope.udp.dest = route.dport;
+	envelope.udp.source = bpf_htons(port);
+	envelope.udp.dest = bpf_htons(vxlan_port);
 	envelope.udp.len = bpf_htons(octets - sizeof(envelope.ip));
 	envelope.vxlan_flags = bpf_htonl(VXLAN_VNI_VALID);
 	envelope.vxlan_vni = bpf_htonl(vni << 8);
 	envelope.ethernet = *ethernet;
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, &envelope, ENVELOPE_OCTETS, 0))
 		return TC_ACT_SHOT;
-	next_hop.nh_family = route.family;
-	__builtin_memcpy(next_hop.ipv6_nh, route.ipv6_dst, sizeof(next_hop.ipv6_nh));
-	return bpf_redirect_neigh(route.ifindex, &next_hop, sizeof(next_hop), 0);
+	return bpf_redirect_neigh(path->ifindex, &path->next_hop, sizeof(path->next_hop), 0);
 }
 
 /* Whether it is VXLAN for this host, whole and with its headers where they are looked for. */

@@ -10,6 +10,7 @@ mod generator;
 mod input;
 mod invariants;
 mod model;
+mod paths;
 mod rig;
 mod witness;
 mod world;

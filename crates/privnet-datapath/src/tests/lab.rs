@@ -111,6 +111,21 @@ impl Namespace {
     }
 }
 
+/// Until the kernel's clock has gone on by a tick: what a program has asked about a route does not hold any more.
+pub(super) fn until_the_next_tick() {
+    let ticks = || {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel writes the one struct. This clock goes on with the ticks.
+        let read = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+        assert_eq!(read, 0, "{}", io::Error::last_os_error());
+        (now.tv_sec, now.tv_nsec)
+    };
+    let start = ticks();
+    while ticks() == start {
+        std::thread::yield_now();
+    }
+}
+
 /// A folder for pins that goes with the test.
 pub(super) struct PinDir(pub(super) PathBuf);
 

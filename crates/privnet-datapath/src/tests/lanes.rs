@@ -7,7 +7,7 @@ use privnet_model::{MacAddr, Vni};
 use privnet_plan::NetOp;
 
 use super::frames::{ARP, Arp, EXPERIMENTAL, IPV4, Tap, VLAN, ethernet, saying, udp, with_ip_checksum};
-use super::lab::{Host, Instance, MTU_BYTES, Namespace, VXLAN_PORT, network};
+use super::lab::{Host, Instance, MTU_BYTES, Namespace, VXLAN_PORT, network, until_the_next_tick};
 use crate::names::OVERLAY_DEVICE;
 use crate::programs::{Devices, Hook, Which};
 
@@ -288,6 +288,7 @@ mod from_port {
         let frame = to_c(&scene, 40);
         takes_the_fast_lane(&mut scene, &frame);
         scene.host.namespace.ip("route add unreachable 192.0.2.2");
+        until_the_next_tick();
         takes_the_offload_lane(&mut scene, &frame);
     }
 
@@ -552,6 +553,7 @@ mod policies {
             assert_eq!(next_vxlan(&wire)[INNER_AT..], first);
             scene.host.namespace.ip(&format!("xfrm policy add {BLOCK_OUT}"));
             notice(&mut scene);
+            until_the_next_tick();
             let [sent, _] = scene.host.namespace.passed(OVERLAY_DEVICE);
             assert_eq!(sent, 0, "by the fast lane");
             a.send(&blocked);
@@ -794,7 +796,7 @@ mod underlay {
         }
     }
 
-    /// The way is looked up for each frame, so nobody has to tell.
+    /// The kernel is asked in each tick, so nobody has to tell.
     #[test]
     fn a_route_that_moves_while_no_agent_runs() {
         let namespaces = wired(["under0", "under1"]);

@@ -247,6 +247,12 @@ impl Rig {
         seen
     }
 
+    /// As [`run`](Self::run), before the clock has gone on since the frame before.
+    pub(super) fn run_in_same_tick(&mut self, input: &Input) -> Seen {
+        self.witness().now_ticks -= TICKS;
+        self.run(input)
+    }
+
     fn enter(&mut self, input: &Input) -> u32 {
         let (program, index, tunnel) = match input.door {
             Door::Port(port) => (Which::FromPort, self.indexes[usize::from(port)], None),
@@ -352,7 +358,8 @@ impl Rig {
             protocol: 17,
             source_port: port(34)?,
             destination_port: port(36)?,
-            octets: (self.result.len() - 14) as u16,
+            // Of this packet, or of a larger one in the same tick.
+            octets: question.octets.max((self.result.len() - 14) as u16),
             ifindex: self.route_index,
             tos: self.result[15].into(),
             source: [address(26)?, [0; 4], [0; 4], [0; 4]],
