@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 31] = [
+pub(crate) const BENCHMARKS: [Benchmark; 34] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -113,6 +113,19 @@ pub(crate) const BENCHMARKS: [Benchmark; 31] = [
     .reaching(AtMost(64.0)),
     Benchmark::new("ports_1000_restart_s", "s", "that agent killed and started: until all of it is verified", Nothing)
         .reaching(AtMost(1.0)),
+    Benchmark::new(
+        "dhcp_storm_1000_s",
+        "s",
+        "1,000 instances of one host ask for their leases at once: first DISCOVER to last ACK",
+        Nothing,
+    ),
+    Benchmark::new(
+        "dhcp_exchanges_per_second",
+        "1/s",
+        "DHCP exchanges of four messages per second on one host, 32 clients at a time",
+        Nothing,
+    ),
+    Benchmark::new("dhcp_p99_ms", "ms", "what one of these takes, 99th percentile", Nothing),
     Benchmark::new("broadcast_fanout_2", "us", "CPU of a broadcast per receiver, 2 ports on one host", Other(BRIDGE)),
     Benchmark::new("broadcast_fanout_100", "us", "the same, 100 ports", Other(BRIDGE)),
     Benchmark::new("broadcast_fanout_1000", "us", "the same, 1,000 ports", Other(BRIDGE)),

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod create;
+mod dhcp;
 mod disk;
 mod fanout;
 mod http;

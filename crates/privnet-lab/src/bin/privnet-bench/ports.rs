@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use privnet_lab::{Instance, Lab, check_interrupts};
 use serde_json::{Value, json};
 
+use crate::dhcp;
 use crate::fanout;
 use crate::http::{Connection, address_of, drive, request};
 use crate::machine::resident_mib;
@@ -42,7 +43,7 @@ const SETTLED: &str = "this host carries all that it shall";
 /// An agent that takes longer than this to say so will not.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) static STEPS: [Step; 10] = [
+pub(crate) static STEPS: [Step; 12] = [
     Step { what: "attaches to hosts with 1 port", names: &["attach_p50", "attach_p99"], seconds: 20 },
     Step { what: "100 ports on each host", names: &HUNDRED, seconds: 3 },
     Step { what: "attaches to hosts with 100 ports", names: &["attach_p99_100"], seconds: 20 },
@@ -50,6 +51,8 @@ pub(crate) static STEPS: [Step; 10] = [
     Step { what: "attaches to hosts with 1,000 ports", names: &["attach_p99_1000"], seconds: 25 },
     Step { what: "an agent's memory", names: &["ports_1000_agent_rss"], seconds: 1 },
     Step { what: "restarts of an agent", names: &["ports_1000_restart_s"], seconds: 10 },
+    Step { what: "1,000 DHCP clients at once", names: &["dhcp_storm_1000_s"], seconds: 5 },
+    Step { what: "DHCP exchanges", names: &["dhcp_exchanges_per_second", "dhcp_p99_ms"], seconds: 10 },
     Step { what: "broadcasts to 2 ports", names: &["broadcast_fanout_2"], seconds: 15 },
     Step { what: "broadcasts to 100 ports", names: &["broadcast_fanout_100"], seconds: 15 },
     Step { what: "broadcasts to 1,000 ports", names: &["broadcast_fanout_1000"], seconds: 25 },
@@ -57,10 +60,13 @@ pub(crate) static STEPS: [Step; 10] = [
 
 /// What needs a hundred ports on each host, and what needs a thousand.
 const HUNDRED: [&str; 1] = ["attach_p99_100"];
-const THOUSAND: [&str; 6] = [
+const THOUSAND: [&str; 9] = [
     "attach_p99_1000",
     "ports_1000_agent_rss",
     "ports_1000_restart_s",
+    "dhcp_storm_1000_s",
+    "dhcp_exchanges_per_second",
+    "dhcp_p99_ms",
     "broadcast_fanout_2",
     "broadcast_fanout_100",
     "broadcast_fanout_1000",
@@ -68,7 +74,8 @@ const THOUSAND: [&str; 6] = [
 
 /// Measures the benchmarks of few and many ports, while their number grows.
 pub(crate) fn measure(session: &mut Session) -> Result<()> {
-    let [few, hundred, attaches_100, thousand, attaches_1000, memory, restarts, fanouts @ ..] = &STEPS;
+    let [few, hundred, attaches_100, thousand, attaches_1000, memory, restarts, storms, exchanges, fanouts @ ..] =
+        &STEPS;
     let mut hosts = Hosts::start()?;
     session.measure(few, || {
         hosts.grow(1)?;
@@ -91,6 +98,7 @@ pub(crate) fn measure(session: &mut Session) -> Result<()> {
         let seconds = (0..RUNS).map(|_| hosts.restart_agent()).collect::<Result<Vec<_>>>()?;
         Ok(vec![Measurement::alone("ports_1000_restart_s", median(&seconds), spread(seconds))])
     })?;
+    dhcp::measure(session, [storms, exchanges], &hosts)?;
     fanout::measure(session, fanouts, &mut hosts)
 }
 
