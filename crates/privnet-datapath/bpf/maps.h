@@ -113,6 +113,12 @@ struct dhcp_request {
 	__u8 frame[DHCP_FRAME_OCTETS_MAX];
 };
 
+/* All ports of a host may ask in the same moment, as after a power cut, before the agent has read the first. */
+#define DHCP_QUEUE_OCTETS (1 << 21)
+#define RING_HEADER_OCTETS 8
+_Static_assert(DHCP_QUEUE_OCTETS >= 1000 * (sizeof(struct dhcp_request) + RING_HEADER_OCTETS),
+	       "the requests of 1,000 ports wait for the agent");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -189,6 +195,6 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 19);
+	__uint(max_entries, DHCP_QUEUE_OCTETS);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } dhcp_requests SEC(".maps");

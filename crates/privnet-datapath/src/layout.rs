@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use privnet_model::{MacAddr, Vni};
 
 /// Raised whenever a layout changes: pinned maps outlive the agent, and those of another version are not used.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 
 /// How many reasons there are to drop a frame, and their names in the order of their numbers.
 pub(crate) const DROP_REASONS: [&str; 16] = [
