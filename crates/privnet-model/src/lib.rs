@@ -4,10 +4,11 @@
 //! subnet, a [`Vni`] fits in 24 bits, a [`Name`] is not empty. Whoever holds one checks nothing again.
 //!
 //! The records ([`Organization`], [`Key`], [`Network`], [`Instance`], [`Port`], [`Host`], [`Operation`],
-//! [`Carriage`]) are what the store keeps; [`NetworkState`] is what one host is told about one network.
+//! [`Carriage`]) are what the store keeps, beside the [`Event`]s of the audit log; [`NetworkState`] is what one host is told about one network.
 
 mod address;
 mod causes;
+mod event;
 mod host;
 mod id;
 mod instance;
@@ -30,6 +31,7 @@ pub mod zone;
 
 pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
 pub use causes::with_causes;
+pub use event::{EVENT_TEXT_CHARS_MAX, Event, EventText};
 pub use host::{Host, HostFacts, HostName, HostNameError};
 pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId};
 pub use instance::{Instance, Netns, NetnsError, Placement};

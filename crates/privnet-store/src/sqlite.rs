@@ -13,6 +13,7 @@
 //! A row that was read has passed the constructors of the model's types. A row that is written must
 //! be as its change found it, which some columns of each table tell.
 
+mod events;
 mod fields;
 mod schema;
 mod table;
@@ -20,16 +21,17 @@ mod tables;
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use privnet_model::zone::{Change, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
+use self::events::{Ends, SqliteEventReader};
 use self::table::{Phase, read_all};
 use crate::effect::Effect;
 use crate::error::Cause;
-use crate::{Store, StoreError, Trouble};
+use crate::{EventReader, NewEvents, Store, StoreError, Trouble};
 
 /// How long a call waits for another program that reads or copies the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +49,9 @@ const STATEMENTS_MAX: usize = 32;
 /// The records of a zone in an SQLite database. One process has it at a time; others may read it.
 pub struct SqliteStore {
     connection: Connection,
+    path: PathBuf,
+    /// Of the audit log.
+    ends: Ends,
     /// Dropped after the connection.
     _lock: Lock,
 }
@@ -67,7 +72,8 @@ impl SqliteStore {
         schema::refuse_foreign(&connection)?;
         configure(&connection).map_err(|cause| trouble("open the database", cause))?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection, _lock: lock })
+        let ends = Ends::read(&connection)?;
+        Ok(Self { connection, path: path.to_owned(), ends, _lock: lock })
     }
 }
 
@@ -86,17 +92,25 @@ impl Store for SqliteStore {
         })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit_with_events(&mut self, changes: &[Change], events: &NewEvents<'_>) -> Result<(), StoreError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|cause| trouble("begin to write", cause))?;
         write(&transaction, &Effect::of(changes))?;
+        let ends = self.ends.write(&transaction, events)?;
         transaction.commit().map_err(|cause| match is_constraint(&cause) {
             // References are checked at the end, when nobody knows any more which record has one.
             true => StoreError::Constraint { record: "the changes".to_owned(), source: cause.into() },
             false => trouble("commit", cause),
-        })
+        })?;
+        self.ends = ends;
+        Ok(())
+    }
+
+    fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
+        let reader = SqliteEventReader::open(&self.path).map_err(|cause| trouble("open the log", cause))?;
+        Ok(Box::new(reader))
     }
 }
 

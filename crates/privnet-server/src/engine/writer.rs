@@ -183,6 +183,7 @@ mod tests {
     use privnet_model::testing::founded;
     use privnet_model::zone::{CreateNetwork, RangeFields, Snapshot};
     use privnet_model::{Description, DhcpOptions, Labels, Name};
+    use privnet_store::{EventReader, NewEvents};
 
     use super::*;
 
@@ -196,9 +197,13 @@ mod tests {
             Ok(Snapshot::default())
         }
 
-        fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+        fn commit_with_events(&mut self, _: &[Change], _: &NewEvents<'_>) -> Result<(), StoreError> {
             ATTEMPTS.fetch_add(1, Ordering::Relaxed);
             Err(StoreError::Database { doing: "commit", trouble: Trouble::Busy, source: "database is locked".into() })
+        }
+
+        fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
+            unreachable!("nobody reads the log")
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use privnet_model::zone::{Change, Snapshot};
 use privnet_server::ServerError;
-use privnet_store::{SqliteStore, Store, StoreError, Trouble};
+use privnet_store::{EventReader, NewEvents, SqliteStore, Store, StoreError, Trouble};
 use privnet_sync::FromAgent;
 use serde_json::json;
 
@@ -23,12 +23,16 @@ impl Store for Flaky {
         self.store.load()
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit_with_events(&mut self, changes: &[Change], events: &NewEvents<'_>) -> Result<(), StoreError> {
         if self.is_full.load(Ordering::Relaxed) {
             let source = "no space left on device".into();
             return Err(StoreError::Database { doing: "commit", trouble: Trouble::Full, source });
         }
-        self.store.commit(changes)
+        self.store.commit_with_events(changes, events)
+    }
+
+    fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
+        self.store.event_reader()
     }
 }
 
@@ -42,7 +46,7 @@ impl Store for Picky {
         self.0.load()
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit_with_events(&mut self, changes: &[Change], events: &NewEvents<'_>) -> Result<(), StoreError> {
         let is_refused = |change: &Change| match change {
             Change::Network(row) => row.after.as_ref().is_some_and(|network| network.name.as_str() == REFUSED),
             _ => false,
@@ -50,7 +54,11 @@ impl Store for Picky {
         if changes.iter().any(is_refused) {
             return Err(StoreError::Constraint { record: "the network".to_owned(), source: "by its name".into() });
         }
-        self.0.commit(changes)
+        self.0.commit_with_events(changes, events)
+    }
+
+    fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
+        self.0.event_reader()
     }
 }
 
@@ -62,10 +70,14 @@ impl Store for Faulty {
         self.0.load()
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+    fn commit_with_events(&mut self, changes: &[Change], events: &NewEvents<'_>) -> Result<(), StoreError> {
         let is_network = |change: &Change| matches!(change, Change::Network(_));
         assert!(!changes.iter().any(is_network), "as the test wants it");
-        self.0.commit(changes)
+        self.0.commit_with_events(changes, events)
+    }
+
+    fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
+        self.0.event_reader()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every store does, whatever it keeps its records in.
 
 pub mod constraints;
+pub mod events;
 pub mod life;
 pub mod records;
 pub mod whole;
@@ -60,6 +61,13 @@ macro_rules! suite {
             an_instance_is_detached_and_attached_again_in_one_commit
             a_record_made_and_removed_in_one_commit_leaves_nothing
             a_record_may_come_before_what_it_refers_to
+        }
+        $crate::suite::suite! { $database: events
+            an_event_comes_back_with_all_that_it_can_have_and_as_little
+            events_are_kept_with_their_changes_or_not_at_all
+            events_are_found_by_time_organization_and_key
+            the_times_of_a_log_do_not_go_back
+            old_events_and_those_that_are_too_many_go_bit_by_bit
         }
         $crate::suite::suite! { $database: life
             a_zone_is_the_same_after_reopening

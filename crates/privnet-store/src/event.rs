@@ -1,0 +1,50 @@
+use privnet_model::{Event, KeyId, OrganizationId, Timestamp};
+
+use crate::StoreError;
+
+/// What is added to the audit log, and what of it need not be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvents<'a> {
+    /// In the order in which they have happened.
+    pub events: &'a [Event],
+    /// What is kept.
+    pub keep: Keep,
+}
+
+/// Which events are kept: those that are both new enough and not too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Those from this moment on.
+    pub since: Timestamp,
+    /// The last so many.
+    pub count_max: u64,
+}
+
+impl NewEvents<'_> {
+    /// Nothing happens to the log.
+    pub const NONE: Self = Self { events: &[], keep: Keep { since: Timestamp::from_unix_ms(0), count_max: u64::MAX } };
+}
+
+/// Reads the audit log.
+pub trait EventReader: Send {
+    /// The last events that a query is about, in the order in which they have happened.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], or [`StoreError::Invalid`] for the first that breaks a rule.
+    fn read(&mut self, query: &EventQuery) -> Result<Vec<Event>, StoreError>;
+}
+
+/// Which events somebody looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Those from this moment on.
+    pub from: Timestamp,
+    /// Those before this moment.
+    pub to: Timestamp,
+    /// Those that an organization may read; `None`: all.
+    pub organization: Option<OrganizationId>,
+    /// Those of requests with a key.
+    pub key: Option<KeyId>,
+    /// At most so many.
+    pub count_max: usize,
+}
