@@ -17,7 +17,7 @@ use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network
 use crate::names::{Alias, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
 use crate::netlink::{Link, Socket};
 use crate::overlay::{self, Overlay};
-use crate::pins::{PinnedMaps, Pins};
+use crate::pins::{self, PinnedMaps, Pins};
 use crate::programs::{Devices, Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
@@ -66,8 +66,9 @@ pub struct Datapath {
     pins: Pins,
     pinned: PinnedMaps,
     reading: Option<Reading>,
-    /// The folder of the pins, which is no other agent's meanwhile.
-    _taken: Flock<File>,
+    /// The folder of the pins and the host, which are no other agent's meanwhile.
+    folder: Flock<File>,
+    _host: Flock<File>,
 }
 
 /// What has been read of the kernel, part by part: the devices of all ports, which then wait to be looked at, a
@@ -93,9 +94,9 @@ impl Datapath {
         let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
         let underlay_mtu_bytes = underlay::device(&mut netlink, vtep)?.mtu_bytes;
         let pins = Pins::at(&config.pin_dir, layout);
-        let _other = overlay::take_other_owner(&mut netlink, &pins)?;
+        let host = pins::take_host()?;
         pins.make()?;
-        let taken = pins.take()?;
+        let folder = pins.take()?;
         let mtu_bytes = overlay_mtu_bytes(underlay_mtu_bytes, vtep);
         let overlay = Overlay { vxlan_port: config.vxlan_port, mtu_bytes, is_ipv6: vtep.is_ipv6() };
         let mut programs = Programs::load(&pins, hook, config)?;
@@ -115,7 +116,8 @@ impl Datapath {
             pins,
             pinned,
             reading: None,
-            _taken: taken,
+            folder,
+            _host: host,
         };
         datapath.tables.counters.add(layout::OVERLAY_ROW)?;
         let overlay = datapath.set_up_overlay()?;
@@ -135,7 +137,6 @@ impl Datapath {
     /// which program: one that judges by other maps goes on until ours hold as much.
     fn set_up_overlay(&mut self) -> Result<Version, KernelError> {
         let device = self.overlay.make(&mut self.netlink)?;
-        overlay::set_owner(&mut self.netlink, &device, &self.pins)?;
         self.devices.overlay = device.index;
         self.programs.set_devices(self.devices)?;
         let mut version = self.programs.on(&mut self.netlink, Which::FromOverlay, &device)?;
@@ -298,6 +299,10 @@ impl Datapath {
 
     /// Repairs what belongs to no network, and finds the ports' devices.
     fn begin_to_read(&mut self) -> Result<Reading, KernelError> {
+        if !self.pins.are_taken_by(&self.folder) {
+            self.pins.make()?;
+            self.folder = self.pins.take()?;
+        }
         if self.pinned.repair()? {
             warn!("somebody else had removed pins of eBPF maps; repaired");
         }

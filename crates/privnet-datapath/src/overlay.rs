@@ -1,22 +1,14 @@
 //! The one device by which frames reach and leave other hosts.
 
 use std::error::Error;
-use std::fs::File;
-use std::path::Path;
 
 use nix::Error as Errno;
-use nix::fcntl::Flock;
 use tracing::warn;
 
 use crate::KernelError;
 use crate::error::Step;
-use crate::layout::LAYOUT_VERSION;
 use crate::names::OVERLAY_DEVICE;
 use crate::netlink::{Link, NetlinkError, Socket, Vxlan};
-use crate::pins::Pins;
-
-/// How the device's alias begins; the folder of its agent's pins follows.
-const OWNER: &str = "privnet pins=";
 
 /// The dynamic ports, as RFC 7348 section 5 recommends: the programs' fast lane chooses from the same ones
 /// (bpf/fast_lane.h). The kernel never takes the last.
@@ -105,22 +97,4 @@ impl Overlay {
 /// The overlay device, if it is there.
 pub(crate) fn find(netlink: &mut Socket) -> Result<Option<Link>, KernelError> {
     netlink.link(OVERLAY_DEVICE).step(format_args!("look for device {OVERLAY_DEVICE}"))
-}
-
-/// Says whose the device is, and with it all of a host's devices: the agent's with these pins.
-pub(crate) fn set_owner(netlink: &mut Socket, device: &Link, pins: &Pins) -> Result<(), KernelError> {
-    let owner = format!("{OWNER}{}", pins.dir().display());
-    if device.alias == owner {
-        return Ok(());
-    }
-    netlink.set_alias(device.index, &owner).step(format_args!("set the alias of device {OVERLAY_DEVICE}"))
-}
-
-/// Keeps the agent away that has this host with other pins, if there is one, for as long as the result
-/// lives: each would remove what the other has plugged in. One that is running is not kept away.
-pub(crate) fn take_other_owner(netlink: &mut Socket, pins: &Pins) -> Result<Option<Flock<File>>, KernelError> {
-    let device = find(netlink)?;
-    let owner = device.as_ref().and_then(|device| device.alias.strip_prefix(OWNER)).map(Path::new);
-    let other = owner.filter(|owner| *owner != pins.dir() && owner.exists());
-    other.map(|owner| Pins::at(owner, LAYOUT_VERSION).take()).transpose()
 }

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapError, MapInfo};
@@ -52,20 +53,23 @@ impl Pins {
         Ok(())
     }
 
-    /// The folder itself.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// Keeps other agents away from the folder, which must be there, for as long as the result lives.
+    pub(crate) fn take(&self) -> Result<Flock<File>, KernelError> {
+        loop {
+            let taken = lock(&self.dir).step(format_args!("take the folder {}", self.dir.display()))?;
+            // Somebody may have removed it after it was opened.
+            if self.are_taken_by(&taken) {
+                return Ok(taken);
+            }
+        }
     }
 
-    /// Keeps other agents away from the folder, which must be there, for as long as the result lives.
-    /// Agents with different state folders would each remove what the other has plugged in.
-    pub(crate) fn take(&self) -> Result<Flock<File>, KernelError> {
-        let folder = File::open(&self.dir).step(format_args!("open the folder {}", self.dir.display()))?;
-        let taken = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-            Errno::EWOULDBLOCK => "another agent is running with it; stop that one first".into(),
-            error => Box::<dyn Error + Send + Sync>::from(error),
-        });
-        taken.step(format_args!("take the folder {}", self.dir.display()))
+    /// Whether the folder is still the one that was taken. If it was removed, anybody may take what is made in its
+    /// place.
+    pub(crate) fn are_taken_by(&self, taken: &Flock<File>) -> bool {
+        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let [now, then] = [fs::metadata(&self.dir), taken.metadata()].map(|found| found.ok().map(identity));
+        now.is_some() && now == then
     }
 
     /// The folder of the maps.
@@ -162,6 +166,19 @@ impl Pins {
         let names = names(&self.dir).step(format_args!("read the folder {}", self.dir.display()))?;
         Ok(names.into_iter().filter(is_ours).map(|name| self.dir.join(name)).collect())
     }
+}
+
+/// Keeps other agents away from this host, which is the thread's network namespace, for as long as the result lives.
+/// Agents with different folders would each remove what the other has plugged in.
+pub(crate) fn take_host() -> Result<Flock<File>, KernelError> {
+    lock(Path::new("/proc/thread-self/ns/net")).step(format_args!("take this host's network namespace"))
+}
+
+fn lock(path: &Path) -> Result<Flock<File>, Box<dyn Error + Send + Sync>> {
+    Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => "another agent is running with it; stop that one first".into(),
+        error => error.into(),
+    })
 }
 
 /// The maps in use, so that one whose pin somebody removes does not go with the agent.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
+use std::sync::Barrier;
 
 use futures::{FutureExt, StreamExt};
 use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
@@ -532,29 +533,67 @@ fn purging_removes_all_of_ours_and_nothing_else() {
     }
 }
 
+const HOST_IS_TAKEN: &str = "cannot take this host's network namespace";
+
+/// Why an agent with these pins cannot start in a namespace.
+fn refused(namespace: &Namespace, vtep: IpAddr, pins: &PinDir) -> String {
+    let config = config(vtep, &pins.0);
+    namespace.within(|| Datapath::open(&config).err()).expect("refused").to_string()
+}
+
 #[test]
 fn an_agent_s_data_plane_is_neither_taken_over_nor_purged_under_its_feet() {
     let mut scene = Scene::new(Hook::Tcx);
-    let pin_dir = scene.one.pins.0.clone();
-    let why = format!("cannot take the folder {}", pin_dir.display());
-    let config = config(scene.one.vtep, &pin_dir);
-    let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
-    assert_eq!(refusal.to_string(), why);
-    let refusal = scene.one.namespace.within(|| purge(&pin_dir).err()).expect("refused");
-    assert_eq!(refusal.to_string(), why);
+    let Scene { one, .. } = &scene;
+    assert_eq!(refused(&one.namespace, one.vtep, &one.pins), HOST_IS_TAKEN);
+    let refusal = one.namespace.within(|| purge(&one.pins.0).err()).expect("refused");
+    assert_eq!(refusal.to_string(), HOST_IS_TAKEN);
     assert_eq!(scene.one.dump().networks[&vni()].ports.len(), 2);
+}
+
+#[test]
+fn a_folder_for_pins_is_one_agent_s_also_when_it_was_removed_and_made_again() {
+    let mut scene = Scene::new(Hook::Tcx);
+    scene.two.close();
+    let why = format!("cannot take the folder {}", scene.one.pins.0.display());
+    assert_eq!(refused(&scene.two.namespace, scene.two.vtep, &scene.one.pins), why);
+    fs::remove_dir_all(&scene.one.pins.0).expect("removed");
+    scene.one.dump();
+    assert_eq!(refused(&scene.two.namespace, scene.two.vtep, &scene.one.pins), why);
+}
+
+#[test]
+fn of_agents_that_start_together_one_has_the_host() {
+    let mut scene = Scene::new(Hook::Tcx);
+    scene.one.close();
+    let (namespace, vtep) = (&scene.one.namespace, scene.one.vtep);
+    let pins: Vec<_> = (0..4).map(|_| PinDir::new()).collect();
+    let (started, ended) = (Barrier::new(pins.len()), Barrier::new(pins.len()));
+    let is_refused = |pins: &PinDir| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _guard = runtime.enter();
+        let config = config(vtep, &pins.0);
+        started.wait();
+        let opened = Datapath::open(&config);
+        ended.wait();
+        opened.err().map(|error| error.to_string()).inspect(|why| assert_eq!(why, HOST_IS_TAKEN)).is_some()
+    };
+    let is_refused = &is_refused;
+    let refusals = std::thread::scope(|scope| {
+        let agents: Vec<_> =
+            pins.iter().map(|pins| scope.spawn(move || namespace.within(|| is_refused(pins)))).collect();
+        agents.into_iter().map(|agent| agent.join().expect("no panic")).filter(|refused| *refused).count()
+    });
+    assert_eq!(refusals, pins.len() - 1);
 }
 
 #[test]
 fn a_second_agent_with_pins_of_its_own_is_refused_while_the_first_runs() {
     let mut scene = Scene::new(Hook::Tcx);
     let other = PinDir::new();
-    let config = config(scene.one.vtep, &other.0);
-    let why = format!("cannot take the folder {}", scene.one.pins.0.display());
-    let refusal = scene.one.namespace.within(|| Datapath::open(&config).err()).expect("refused");
-    assert_eq!(refusal.to_string(), why);
+    assert_eq!(refused(&scene.one.namespace, scene.one.vtep, &other), HOST_IS_TAKEN);
     let refusal = scene.one.namespace.within(|| purge(&other.0).err()).expect("refused");
-    assert_eq!(refusal.to_string(), why);
+    assert_eq!(refusal.to_string(), HOST_IS_TAKEN);
     assert!(!other.0.exists() && scene.is_as_wanted());
     // It may have the host when the first is gone.
     scene.one.close();
