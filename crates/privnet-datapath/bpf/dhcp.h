@@ -9,6 +9,7 @@
 
 #include "count.h"
 #include "limits.h"
+#include "octets.h"
 
 #define DHCP_SERVER_PORT 67
 #define IP_FRAGMENT_OFFSET 0x1fff
@@ -24,11 +25,11 @@ static __always_inline enum dhcp_side dhcp_side(struct __sk_buff *skb)
 	__be16 udp_ports[2];
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if (!load(skb, ETH_HLEN, &ip, sizeof(ip)))
 		return NOT_DHCP;
 	if (ip.protocol != IPPROTO_UDP || ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
 		return NOT_DHCP;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + ip.ihl * 4, udp_ports, sizeof(udp_ports)))
+	if (!load(skb, ETH_HLEN + ip.ihl * 4, udp_ports, sizeof(udp_ports)))
 		return NOT_DHCP;
 	if (udp_ports[1] == bpf_htons(DHCP_SERVER_PORT))
 		return DHCP_TO_SERVER;

@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Addresses as octets. */
+/* Octets of frames and of addresses. */
 #pragma once
 
-#include <linux/types.h>
+#include <linux/bpf.h>
 #include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+
+/* Copies octets of a frame that has them: from where they are, unless that is in several pieces. */
+static __always_inline bool load(struct __sk_buff *skb, __u32 at, void *to, __u32 octets)
+{
+	const void *from = (void *)(long)skb->data + at;
+
+	if (from + octets <= (void *)(long)skb->data_end) {
+		__builtin_memcpy(to, from, octets);
+		return true;
+	}
+	return !bpf_skb_load_bytes(skb, at, to, octets);
+}
 
 static __always_inline bool same(const __u8 *a, const __u8 *b, int octets)
 {

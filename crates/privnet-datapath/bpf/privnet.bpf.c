@@ -56,7 +56,7 @@ int from_port(struct __sk_buff *skb)
 	if (!network)
 		return drop(row, DROP_CLOSED);
 
-	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
+	if (!load(skb, 0, &ethernet, sizeof(ethernet)))
 		return drop(row, DROP_TOO_SHORT);
 	if (!same(ethernet.h_source, port->mac, ETH_ALEN))
 		return drop(row, DROP_SPOOFED_MAC);
@@ -180,7 +180,7 @@ int from_overlay(struct __sk_buff *skb)
 		return drop_from(OVERLAY_ROW, DROP_NO_TUNNEL);
 	if (!is_vtep(&source))
 		return TC_ACT_SHOT;
-	if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
+	if (!load(skb, 0, &ethernet, sizeof(ethernet)))
 		return drop_from(OVERLAY_ROW, DROP_TOO_SHORT);
 	if (!is_behind(&source, ethernet.h_source))
 		return drop_from(OVERLAY_ROW, DROP_SPOOFED_MAC);
