@@ -78,8 +78,9 @@ static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 v
 	count_received(ifindex, skb);
 	if (port->kind == PORT_TAP)
 		return bpf_redirect(ifindex, 0);
-	/* The frame was not addressed to the device that it came in by, and its new owner would drop it for that. */
-	bpf_skb_change_type(skb, PACKET_HOST);
+	/* A frame that was not addressed to the device that it came in by would be dropped for that by its new owner. */
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
 	return bpf_redirect_peer(ifindex, 0);
 }
 
