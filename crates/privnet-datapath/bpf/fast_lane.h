@@ -211,8 +211,9 @@ static __always_inline struct path *find_path(struct __sk_buff *skb, const struc
 static __noinline int send_by_fast_lane(struct __sk_buff *skb, const struct ethhdr *ethernet, __u32 vni,
 					const __u8 *vtep)
 {
+	/* That it is Ethernet in UDP is for devices that know what to do with a tunnel's frames. */
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
-			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
 	const __u16 octets = skb->len + offsetof(struct envelope, ethernet);
 	struct envelope envelope = {};
 	__u32 hash, port;

@@ -132,8 +132,9 @@ impl Tap {
         frame
     }
 
-    /// The next frame, and whether its checksum is left to a device to fill in.
-    pub(super) fn next_with_status(&self) -> (Vec<u8>, bool) {
+    /// The next frame, and what the kernel says of its checksum: TP_STATUS_CSUMNOTREADY if that is left to a device
+    /// to fill in, TP_STATUS_CSUM_VALID if a device has verified it.
+    pub(super) fn next_with_status(&self) -> (Vec<u8>, u32) {
         const CONTROL_OCTETS: usize = 64;
         set(&self.0, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32);
         let mut frame = vec![0; 65536];
@@ -153,7 +154,7 @@ impl Tap {
             assert!(!first.is_null() && (*first).cmsg_type == libc::PACKET_AUXDATA);
             libc::CMSG_DATA(first).cast::<libc::tpacket_auxdata>().read_unaligned().tp_status
         };
-        (frame, status & libc::TP_STATUS_CSUMNOTREADY != 0)
+        (frame, status)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod dice;
 mod fast_lane;
+mod flows;
 mod generator;
 mod input;
 mod invariants;

@@ -89,17 +89,27 @@ impl Namespace {
         })
     }
 
-    /// Has a device leave checksums to the kernel (ETHTOOL_STXCSUM in the kernel's ethtool.h).
+    /// Has a device leave checksums to the kernel.
     pub(super) fn without_tx_checksum(&self, device: &str) {
-        const SIOCETHTOOL: libc::Ioctl = 0x8946;
         const ETHTOOL_STXCSUM: u32 = 0x17;
-        let mut off = [ETHTOOL_STXCSUM, 0];
+        self.set_up_offload(device, [ETHTOOL_STXCSUM, 0]);
+    }
+
+    /// Has a device look for frames to merge, for which it verifies their checksums.
+    pub(super) fn with_gro(&self, device: &str) {
+        const ETHTOOL_SGRO: u32 = 0x2c;
+        self.set_up_offload(device, [ETHTOOL_SGRO, 1]);
+    }
+
+    /// A command of the kernel's ethtool.h, and its value.
+    fn set_up_offload(&self, device: &str, mut command: [u32; 2]) {
+        const SIOCETHTOOL: libc::Ioctl = 0x8946;
         // SAFETY: a struct of numbers and pointers, all of which may be zero.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
             *to = from as libc::c_char;
         }
-        request.ifr_ifru.ifru_data = off.as_mut_ptr().cast();
+        request.ifr_ifru.ifru_data = command.as_mut_ptr().cast();
         let socket = self.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a socket");
         // SAFETY: the kernel reads the name, which ends in a NUL, and the two numbers.
         let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };

@@ -1,12 +1,15 @@
 //! Both lanes (design §7): what they write is the same, what they take from each other's hands is safe,
 //! and whoever is missing something for the fast one takes the other.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use privnet_model::{MacAddr, Vni};
 use privnet_plan::NetOp;
 
-use super::frames::{ARP, Arp, EXPERIMENTAL, IPV4, Tap, VLAN, ethernet, saying, udp, with_ip_checksum};
+use super::frames::{
+    ARP, Arp, EXPERIMENTAL, IPV4, PATIENCE, Tap, VLAN, checksum, ethernet, saying, udp, with_ip_checksum,
+};
 use super::lab::{Host, Instance, MTU_BYTES, Namespace, VXLAN_PORT, network, until_the_next_tick};
 use crate::names::OVERLAY_DEVICE;
 use crate::programs::{Devices, Hook, Which};
@@ -418,6 +421,28 @@ mod from_underlay {
         assert_eq!(verdict.expect("the checksum is right"), REDIRECT);
     }
 
+    /// A device that has verified the outermost checksum only, or the next one as well, has said nothing of the
+    /// inner packet's, or all.
+    #[test]
+    fn what_a_device_has_verified_holds_for_no_more_than_that() {
+        let scene = Scene::new(Hook::Tcx);
+        scene.host.namespace.with_gro("under0");
+        // Frames for which the sender would do more are not looked at.
+        scene.wire.without_tx_checksum("under0");
+        let (b, wire) = (Tap::on(&scene.b.namespace, "net0"), Tap::on(&scene.wire, "under0"));
+        let mut packet = ipv4(0, 40);
+        let pseudo_header = [&packet[12..20], &[0, 17], &packet[24..26]].concat();
+        let right = checksum(&[&pseudo_header, &packet[20..]].concat());
+        for (sum, is_verified) in [(right, true), (right ^ 1, false)] {
+            packet[26..28].copy_from_slice(&sum.to_be_bytes());
+            let inner = ethernet(scene.b.mac, scene.c.mac, IPV4, &packet);
+            wire.send(&scene.sent_by_c(50000, &inner));
+            let (frame, status) = b.next_with_status();
+            assert_eq!((frame, status & libc::TP_STATUS_CSUM_VALID != 0), (inner, is_verified));
+        }
+        assert_eq!(scene.host.namespace.passed(OVERLAY_DEVICE)[1], 0, "by the fast lane");
+    }
+
     /// The same reasons in the same order as in the other lane (design §7).
     #[test]
     fn what_nobody_may_send_or_nobody_wants_is_dropped() {
@@ -710,6 +735,22 @@ mod underlay {
             let (one, two) = Host::pair(hook);
             Pair::on(one, two).ping_by_the_fast_lane();
         }
+    }
+
+    /// However small it is: what will be cut into segments takes the offload lane.
+    #[test]
+    fn a_stream_of_small_segments() {
+        let (one, two) = Host::pair(Hook::Tcx);
+        let pair = Pair::on(one, two);
+        pair.c.namespace.ip("route change 10.0.0.0/24 dev net0 advmss 100");
+        let listener = pair.c.namespace.within(|| TcpListener::bind((pair.c.address, 5000))).expect("bound");
+        let mut stream = pair.a.namespace.within(|| TcpStream::connect((pair.c.address, 5000))).expect("connected");
+        let before = pair.one.namespace.passed(OVERLAY_DEVICE);
+        stream.write_all(&[7; 1000]).expect("sent");
+        let (mut receiver, _) = listener.accept().expect("accepted");
+        receiver.set_read_timeout(Some(PATIENCE)).expect("set");
+        receiver.read_exact(&mut [0; 1000]).expect("received");
+        assert!(pair.one.namespace.passed(OVERLAY_DEVICE)[0] > before[0]);
     }
 
     /// The VTEP's address is not on the device that has the wire, as with bonds, VLANs and bridges.

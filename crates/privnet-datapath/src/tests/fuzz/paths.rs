@@ -64,7 +64,7 @@ fn an_answer_holds_for_its_tick_its_flow_its_host_and_no_larger_packet() {
             rig.set(&world);
             assert!(is_direct(&rig.run(&first)));
             rig.set(&World { route: Route::Unreachable, ..world.clone() });
-            assert_eq!(is_direct(&rig.run_in_same_tick(frame)), holds, "{what}");
+            assert_eq!(is_direct(&rig.run_after(0, frame)), holds, "{what}");
             assert!(!is_direct(&rig.run(&first)), "in the next tick");
         }
     });
@@ -78,7 +78,7 @@ fn packets_of_one_flow_have_numbers_of_their_own() {
     with_rig(|rig, world| {
         rig.set(&world);
         let first = rig.run(&frame);
-        let second = rig.run_in_same_tick(&frame);
+        let second = rig.run_after(0, &frame);
         assert!(is_direct(&first) && is_direct(&second));
         assert_ne!(first.frame[ID], second.frame[ID]);
     });

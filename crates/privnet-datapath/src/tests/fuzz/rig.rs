@@ -247,9 +247,9 @@ impl Rig {
         seen
     }
 
-    /// As [`run`](Self::run), before the clock has gone on since the frame before.
-    pub(super) fn run_in_same_tick(&mut self, input: &Input) -> Seen {
-        self.witness().now_ticks -= TICKS;
+    /// As [`run`](Self::run), so many ticks of the clock after the frame before.
+    pub(super) fn run_after(&mut self, ticks: u64, input: &Input) -> Seen {
+        self.witness().now_ticks -= TICKS - ticks;
         self.run(input)
     }
 
