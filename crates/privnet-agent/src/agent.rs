@@ -6,14 +6,15 @@ use std::time::Duration;
 use privnet_datapath::{DumpError, Kernel, KernelDump};
 use privnet_model::{HostFacts, HostName, MacAddr, NetworkDelta, NetworkId, NetworkState, Vni};
 use privnet_plan::{KernelNetwork, NetOp, plan};
-use privnet_sync::{FromAgent, FromServer, Hello, PROTOCOL_VERSION};
+use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, PROTOCOL_VERSION};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::carried::{Carried, CopyState};
 use crate::client::Event;
-use crate::copies::{Copies, Found, Saved};
+use crate::copies::{Copies, Found, Kept, Saved};
+use crate::instances::Instances;
 use crate::leases::Leases;
 use crate::pass::{Outcome, carry_out};
 
@@ -30,6 +31,7 @@ pub(crate) struct Agent<K> {
     copies: Copies,
     leases: Arc<Leases>,
     networks: BTreeMap<NetworkId, Carried>,
+    instances: Instances,
     not_held: BTreeMap<NetworkId, NotHeld>,
     /// What the kernel has of networks that nobody has told this agent about.
     unknown: BTreeMap<Vni, KernelNetwork>,
@@ -49,6 +51,8 @@ pub(crate) struct Agent<K> {
     news: BTreeSet<NetworkId>,
     /// Whether the server has yet to be told of another MTU of the underlay.
     has_other_mtu: bool,
+    /// The version that the server speaks.
+    server_protocol: u32,
     outbox: Option<mpsc::Sender<FromAgent>>,
 }
 
@@ -75,6 +79,7 @@ impl<K: Kernel> Agent<K> {
             copies,
             leases,
             networks: BTreeMap::new(),
+            instances: Instances::restored(found.instances),
             not_held: BTreeMap::new(),
             unknown: BTreeMap::new(),
             knows_all: found.is_complete,
@@ -87,6 +92,7 @@ impl<K: Kernel> Agent<K> {
             retries: BTreeMap::new(),
             news: BTreeSet::new(),
             has_other_mtu: false,
+            server_protocol: 0,
             outbox: None,
         };
         for state in found.states {
@@ -116,6 +122,7 @@ impl<K: Kernel> Agent<K> {
             host: self.identity.host.clone(),
             facts: self.identity.facts.clone(),
             held: held.collect(),
+            instances: self.instances.held(),
         };
         if outbox.try_send(FromAgent::Hello(hello)).is_err() {
             debug!("the connection was gone before the Hello");
@@ -125,16 +132,49 @@ impl<K: Kernel> Agent<K> {
         self.has_other_mtu = false;
         self.not_held.clear();
         self.networks.values_mut().for_each(Carried::forget_what_was_told);
+        self.instances.forget_what_was_told();
         self.news = self.networks.keys().copied().collect();
     }
 
     async fn on_message(&mut self, message: FromServer) {
         match message {
-            FromServer::Welcome { protocol, host } => info!(%host, protocol, "welcomed by the server"),
+            FromServer::Welcome { protocol, host } => {
+                info!(%host, protocol, "welcomed by the server");
+                self.server_protocol = protocol;
+            }
             FromServer::Full(state) => self.on_full(state),
             FromServer::Delta(delta) => self.on_delta(delta),
             FromServer::Remove { network, removal } => self.on_remove(network, removal),
             FromServer::Current => self.on_current().await,
+            FromServer::Instance { state, serial } => {
+                self.instances.want(state, serial);
+                self.bring_instances_about().await;
+            }
+            FromServer::RemoveInstance { instance, serial } => {
+                self.instances.unwant(instance, serial);
+                self.bring_instances_about().await;
+            }
+        }
+    }
+
+    /// Makes and removes instances. What could not be plugged in without them is tried again at once.
+    async fn bring_instances_about(&mut self) {
+        let networks = &self.networks;
+        let has_ports = |instance| networks.values().any(|carried| carried.has_port_of(instance));
+        if self.instances.bring_about(&mut self.kernel, has_ports).await {
+            self.queue_retries_of_arrivals();
+        }
+        self.instances.save(&mut self.copies);
+    }
+
+    fn queue_retries_of_arrivals(&mut self) {
+        let awaits = |id: &NetworkId| {
+            self.networks.get(id).and_then(Carried::last_outcome).is_some_and(Outcome::awaits_arrivals)
+        };
+        let due: Vec<_> = self.retries.keys().copied().filter(awaits).collect();
+        for id in due {
+            self.retries.remove(&id);
+            self.queue(id);
         }
     }
 
@@ -204,6 +244,10 @@ impl<K: Kernel> Agent<K> {
 
     async fn on_current(&mut self) {
         self.knows_all = true;
+        if self.server_protocol >= INSTANCES_SINCE {
+            self.instances.know_all();
+        }
+        self.bring_instances_about().await;
         self.networks.values_mut().for_each(Carried::rule_out_older);
         self.complete_copy();
         info!(networks = self.networks.len(), "everything that this host shall carry is known");
@@ -232,7 +276,8 @@ impl<K: Kernel> Agent<K> {
     /// Notes in the own copy that it is complete, as soon as it is.
     fn complete_copy(&mut self) {
         let is_durable = |carried: &Carried| carried.copy == CopyState::Durable;
-        if self.knows_all && !self.is_copy_complete && self.networks.values().all(is_durable) {
+        let is_durable = self.instances.is_copy_durable() && self.networks.values().all(is_durable);
+        if self.knows_all && !self.is_copy_complete && is_durable {
             self.is_copy_complete = true;
             self.copies.complete();
         }
@@ -256,8 +301,12 @@ impl<K: Kernel> Agent<K> {
     }
 
     pub(crate) fn on_saved(&mut self, saved: Saved) {
-        let Saved { network, change, outcome } = saved;
+        let Saved { what, change, outcome } = saved;
         self.is_copy_complete &= outcome.is_ok();
+        let Kept::Network(network) = what else {
+            self.instances.saved(change, outcome);
+            return self.complete_copy();
+        };
         // Another change is on its way when something else is wanted by now.
         let Some(carried) = self.networks.get_mut(&network).filter(|carried| carried.awaits(change)) else { return };
         match outcome {
@@ -322,6 +371,9 @@ impl<K: Kernel> Agent<K> {
             self.verify_at = Instant::now();
         }
         self.note_change(vni);
+        if self.instances.has_removals() {
+            self.bring_instances_about().await;
+        }
         self.retries.remove(&id);
         if !is_success {
             self.retry_later(id);
@@ -384,6 +436,9 @@ impl<K: Kernel> Agent<K> {
         if changed.is_empty() {
             self.unplug(strays).await;
         }
+        let instances = self.kernel.instances().await?;
+        self.instances.compare(instances);
+        self.bring_instances_about().await;
         // A network that has taken over another one's VNI comes before that one, which is unwanted.
         let compared = self.networks.iter().filter(|(_, carried)| !changed.contains(&carried.vni()));
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
@@ -464,7 +519,10 @@ impl<K: Kernel> Agent<K> {
     /// version's programs have a say in it.
     pub(crate) fn outbox(&self) -> Option<mpsc::Sender<FromAgent>> {
         let is_removed = |not_held: &NotHeld| matches!(not_held, NotHeld::Needed) || self.unknown.is_empty();
-        let has_news = self.has_other_mtu || !self.news.is_empty() || self.not_held.values().any(is_removed);
+        let has_news = self.has_other_mtu
+            || !self.news.is_empty()
+            || self.instances.has_news()
+            || self.not_held.values().any(is_removed);
         self.outbox.clone().filter(|_| has_news && !self.is_outdated)
     }
 
@@ -472,6 +530,9 @@ impl<K: Kernel> Agent<K> {
     pub(crate) fn tell(&mut self) -> Option<FromAgent> {
         if std::mem::take(&mut self.has_other_mtu) {
             return Some(FromAgent::UnderlayMtu { bytes: self.identity.facts.underlay_mtu_bytes });
+        }
+        if let Some(message) = self.instances.tell() {
+            return Some(message);
         }
         while let Some(id) = self.news.first().copied() {
             let Some(carried) = self.networks.get_mut(&id) else {

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use privnet_model::{Generation, NetworkDelta, NetworkId, NetworkState, Vni};
+use privnet_model::{Generation, InstanceId, NetworkDelta, NetworkId, NetworkState, Vni};
 use privnet_plan::{KernelNetwork, wanted_kernel_network};
 use privnet_sync::{FromAgent, PortFailure};
 use tracing::info;
@@ -111,6 +111,13 @@ impl Carried {
 
     pub(crate) fn wanted_generation(&self) -> Option<Generation> {
         self.wanted.as_ref().map(|state| state.generation)
+    }
+
+    /// Whether a port of the instance is here, or shall be.
+    pub(crate) fn has_port_of(&self, instance: InstanceId) -> bool {
+        let mut wanted = self.wanted.iter().flat_map(NetworkState::local_ports);
+        let mut actual = self.actual.ports.values();
+        wanted.any(|(_, port)| port.instance == instance) || actual.any(|port| port.spec.instance == instance)
     }
 
     /// What the server is told to be held. A state of an older server's lacks what this one may say: it is asked
@@ -305,9 +312,16 @@ impl Carried {
     ///
     /// A removal is different, see [`is_gone`](Self::is_gone): the VNI may be another network's soon.
     fn is_safe_to_acknowledge(&self) -> bool {
-        match self.copy {
-            CopyState::Outdated | CopyState::Writing(_) => false,
-            CopyState::Written(_) | CopyState::Durable | CopyState::Failed => true,
+        self.copy.survives_a_kill()
+    }
+}
+
+impl CopyState {
+    /// Whether an agent that is killed finds what is wanted again, or a disk that fails is not waited for.
+    pub(crate) fn survives_a_kill(self) -> bool {
+        match self {
+            Self::Outdated | Self::Writing(_) => false,
+            Self::Written(_) | Self::Durable | Self::Failed => true,
         }
     }
 }

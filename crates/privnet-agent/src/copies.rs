@@ -1,6 +1,7 @@
 //! The agent's own copy of what it was told, from which it starts when the server is away.
 //!
-//! One file per network under `networks/`, replaced as a whole in two steps. At first the new content
+//! One file per network under `networks/`, and one called `instances` beside them for all instances that the host
+//! shall make. Each is replaced as a whole in two steps. At first the new content
 //! stands complete in a temporary file: from here on it outlives the agent, for a start takes a complete
 //! temporary file for the copy and drops a torn one. Then come fsync, rename and fsync of the directory:
 //! from here on it outlives the host's power. Beside the files one called `complete` tells, once the server
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use privnet_model::{NetworkId, NetworkState};
-use privnet_sync::{MessageError, decode_network_state, encode_network_state};
+use privnet_model::{InstanceState, NetworkId, NetworkState};
+use privnet_sync::{MessageError, decode_instances, decode_network_state, encode_instances, encode_network_state};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -27,6 +28,7 @@ use tracing::{debug, info, warn};
 const MAGIC: &[u8; 8] = b"pnstate1";
 /// There once all networks have been kept, until one cannot be written or is found damaged.
 const COMPLETE: &str = "complete";
+const INSTANCES: &str = "instances";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "corrupt";
@@ -45,17 +47,27 @@ pub(crate) struct Copies {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChangeNumber(pub(crate) u64);
 
+/// What a file keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// One network.
+    Network(NetworkId),
+    /// All instances.
+    Instances,
+}
+
 /// What was found at the start.
 pub(crate) struct Found {
     pub(crate) states: Vec<NetworkState>,
-    /// Whether `states` is all that the host shall carry, as far as it was told.
+    pub(crate) instances: Vec<InstanceState>,
+    /// Whether that is all that the host shall carry, as far as it was told.
     pub(crate) is_complete: bool,
 }
 
-/// How far a change of a network's copy is.
+/// How far a change of a copy is.
 #[derive(Debug)]
 pub(crate) struct Saved {
-    pub(crate) network: NetworkId,
+    pub(crate) what: Kept,
     pub(crate) change: ChangeNumber,
     pub(crate) outcome: io::Result<Survives>,
 }
@@ -87,16 +99,16 @@ pub enum StateDirError {
     },
 }
 
-/// A file under `networks/` is not a copy of a network's state.
+/// A file under `networks/` is not a copy of what it should be.
 #[derive(Debug, thiserror::Error)]
 enum CorruptError {
     #[error("it has {0} octets, less than a header")]
     Short(usize),
-    #[error("it does not start as a copy of a network's state does")]
+    #[error("it does not start as a copy does")]
     Magic,
     #[error("its checksum does not hold")]
     Checksum,
-    #[error("it holds something else than a network's state")]
+    #[error("it holds something else")]
     Message(#[source] MessageError),
     #[error("it holds another network, {0}")]
     OtherNetwork(NetworkId),
@@ -126,18 +138,23 @@ impl Copies {
 
     /// Keeps this state instead of whatever is kept of the network.
     pub(crate) fn save(&mut self, state: &NetworkState) -> ChangeNumber {
-        self.push(state.id, Some(encode_file(state)))
+        self.push(Kept::Network(state.id), Some(encode_file(state)))
+    }
+
+    /// Keeps these instances instead of whatever is kept of any.
+    pub(crate) fn save_instances<'a>(&mut self, states: impl Iterator<Item = &'a InstanceState>) -> ChangeNumber {
+        self.push(Kept::Instances, Some(with_header(&encode_instances(states))))
     }
 
     /// Keeps nothing of the network.
     pub(crate) fn remove(&mut self, network: NetworkId) -> ChangeNumber {
-        self.push(network, None)
+        self.push(Kept::Network(network), None)
     }
 
-    fn push(&mut self, network: NetworkId, content: Option<Vec<u8>>) -> ChangeNumber {
+    fn push(&mut self, what: Kept, content: Option<Vec<u8>>) -> ChangeNumber {
         self.last = ChangeNumber(self.last.0 + 1);
         let change = Change { number: self.last, content };
-        self.queue.change(|waiting| drop(waiting.changes.insert(network, change)));
+        self.queue.change(|waiting| drop(waiting.changes.insert(what, change)));
         self.last
     }
 
@@ -194,7 +211,12 @@ fn remove_own_files(state_dir: &Path) -> io::Result<usize> {
                 fs::remove_file(path)?;
             }
         }
-        remove_if_there(&folder.join(COMPLETE))?;
+        for name in [COMPLETE, INSTANCES] {
+            let path = folder.join(name);
+            remove_if_there(&path)?;
+            remove_if_there(&path.with_extension(TEMPORARY))?;
+            remove_if_there(&path.with_extension(DAMAGED))?;
+        }
         remove_if_empty(&folder)?;
     }
     remove_if_there(&state_dir.join(LOCK))?;
@@ -209,7 +231,7 @@ fn remove_if_empty(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// What waits to be written: one change per network.
+/// What waits to be written: one change per file.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -218,7 +240,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    changes: BTreeMap<NetworkId, Change>,
+    changes: BTreeMap<Kept, Change>,
     is_complete: bool,
     is_closed: bool,
 }
@@ -272,18 +294,18 @@ impl Writer {
     fn carry_out(&self, waiting: Waiting) {
         let Waiting { mut changes, is_complete, .. } = waiting;
         let all = changes.len();
-        changes.retain(|network, change| {
-            let outcome = write(&self.folder, *network, change.content.as_deref());
-            self.tell(*network, change, outcome.map(|()| Survives::Kill))
+        changes.retain(|what, change| {
+            let outcome = write(&self.folder, *what, change.content.as_deref());
+            self.tell(*what, change, outcome.map(|()| Survives::Kill))
         });
-        changes.retain(|network, change| match finish(&self.folder, *network, change.content.is_some()) {
+        changes.retain(|what, change| match finish(&self.folder, *what, change.content.is_some()) {
             Ok(()) => true,
-            Err(error) => self.tell(*network, change, Err(error)),
+            Err(error) => self.tell(*what, change, Err(error)),
         });
         let synced = sync_folder(&self.folder);
-        for (network, change) in &changes {
+        for (what, change) in &changes {
             let outcome = synced.as_ref().map_err(copy_of).map(|()| Survives::PowerCut);
-            self.tell(*network, change, outcome);
+            self.tell(*what, change, outcome);
         }
         if is_complete && synced.is_ok() && changes.len() == all {
             mark_complete(&self.folder);
@@ -291,13 +313,13 @@ impl Writer {
     }
 
     /// Tells the agent, which does not listen any more when it is stopping. Returns whether it is good news.
-    fn tell(&self, network: NetworkId, change: &Change, outcome: io::Result<Survives>) -> bool {
+    fn tell(&self, what: Kept, change: &Change, outcome: io::Result<Survives>) -> bool {
         let is_good = outcome.is_ok();
         if !is_good {
             // Before the agent goes on without it: from here on what has no file may be wanted.
             mark_incomplete(&self.folder);
         }
-        let _ = self.saved.send(Saved { network, change: change.number, outcome });
+        let _ = self.saved.send(Saved { what, change: change.number, outcome });
         is_good
     }
 }
@@ -323,8 +345,8 @@ fn copy_of(error: &io::Error) -> io::Error {
 }
 
 /// The first step: leaves the old copy or the whole new one, whenever the agent is killed.
-fn write(folder: &Path, network: NetworkId, content: Option<&[u8]>) -> io::Result<()> {
-    let path = file_of(folder, network);
+fn write(folder: &Path, what: Kept, content: Option<&[u8]>) -> io::Result<()> {
+    let path = file_of(folder, what);
     match content {
         Some(content) => fs::write(path.with_extension(TEMPORARY), content),
         None => remove_if_there(&path.with_extension(TEMPORARY)).and_then(|()| remove_if_there(&path)),
@@ -333,11 +355,11 @@ fn write(folder: &Path, network: NetworkId, content: Option<&[u8]>) -> io::Resul
 
 /// The second step, durable with the folder's fsync: leaves the old copy or the whole new one, whenever
 /// the power fails.
-fn finish(folder: &Path, network: NetworkId, has_content: bool) -> io::Result<()> {
+fn finish(folder: &Path, what: Kept, has_content: bool) -> io::Result<()> {
     if !has_content {
         return Ok(());
     }
-    let path = file_of(folder, network);
+    let path = file_of(folder, what);
     let temporary = path.with_extension(TEMPORARY);
     File::open(&temporary)?.sync_data()?;
     fs::rename(&temporary, &path)
@@ -354,8 +376,11 @@ fn networks_in(state_dir: &Path) -> PathBuf {
     state_dir.join("networks")
 }
 
-fn file_of(folder: &Path, network: NetworkId) -> PathBuf {
-    folder.join(network.to_string())
+fn file_of(folder: &Path, what: Kept) -> PathBuf {
+    match what {
+        Kept::Network(network) => folder.join(network.to_string()),
+        Kept::Instances => folder.join(INSTANCES),
+    }
 }
 
 /// The network whose copy this is, whole, temporary or damaged.
@@ -376,36 +401,70 @@ fn lock(state_dir: &Path) -> Result<File, StateDirError> {
 
 fn load(folder: &Path) -> io::Result<Found> {
     finish_what_was_begun(folder)?;
-    let complete = folder.join(COMPLETE);
-    let mut found = Found { states: Vec::new(), is_complete: complete.exists() };
+    let is_complete = folder.join(COMPLETE).exists();
+    let mut found = Found { states: Vec::new(), instances: Vec::new(), is_complete };
     for (network, path) in files_with_extension(folder, None)? {
         match decode_file(network, &fs::read(&path)?) {
             Ok(state) => found.states.push(state),
-            Err(error) => {
-                if std::mem::take(&mut found.is_complete) {
-                    fs::remove_file(&complete)?;
-                    sync_folder(folder)?;
-                }
-                set_aside(&path, &error)?;
-            }
+            Err(error) => found.set_aside(folder, &path, &error)?,
         }
     }
-    info!(networks = found.states.len(), complete = found.is_complete, "own copy read");
+    let path = file_of(folder, Kept::Instances);
+    match read_if_there(&path)?.map(|content| decode_instances_file(&content)) {
+        Some(Ok(instances)) => found.instances = instances,
+        Some(Err(error)) => found.set_aside(folder, &path, &error)?,
+        None => {}
+    }
+    info!(
+        networks = found.states.len(),
+        instances = found.instances.len(),
+        complete = found.is_complete,
+        "own copy read"
+    );
     Ok(found)
+}
+
+impl Found {
+    fn set_aside(&mut self, folder: &Path, path: &Path, error: &CorruptError) -> io::Result<()> {
+        if std::mem::take(&mut self.is_complete) {
+            fs::remove_file(folder.join(COMPLETE))?;
+            sync_folder(folder)?;
+        }
+        let aside = path.with_extension(DAMAGED);
+        warn!(file = %path.display(), aside = %aside.display(), error = error as &dyn Error,
+            "an own copy is damaged and set aside; the server will send again what it was of");
+        fs::rename(path, aside)
+    }
 }
 
 /// An agent that was killed between the two steps leaves a complete temporary file, or a torn one.
 fn finish_what_was_begun(folder: &Path) -> io::Result<()> {
     for (network, path) in files_with_extension(folder, Some(TEMPORARY))? {
-        match decode_file(network, &fs::read(&path)?) {
-            Ok(_) => finish(folder, network, true)?,
-            Err(error) => {
-                debug!(%network, error = &error as &dyn Error, "what was being written is dropped");
-                fs::remove_file(&path)?;
-            }
-        }
+        let whole = decode_file(network, &fs::read(&path)?).map(drop);
+        finish_or_drop(folder, Kept::Network(network), &path, whole)?;
+    }
+    let path = file_of(folder, Kept::Instances).with_extension(TEMPORARY);
+    if let Some(content) = read_if_there(&path)? {
+        finish_or_drop(folder, Kept::Instances, &path, decode_instances_file(&content).map(drop))?;
     }
     sync_folder(folder)
+}
+
+fn finish_or_drop(folder: &Path, what: Kept, temporary: &Path, whole: Result<(), CorruptError>) -> io::Result<()> {
+    match whole {
+        Ok(()) => finish(folder, what, true),
+        Err(error) => {
+            debug!(?what, error = &error as &dyn Error, "what was being written is dropped");
+            fs::remove_file(temporary)
+        }
+    }
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        content => content.map(Some),
+    }
 }
 
 fn files_with_extension(folder: &Path, extension: Option<&str>) -> io::Result<Vec<(NetworkId, PathBuf)>> {
@@ -414,27 +473,27 @@ fn files_with_extension(folder: &Path, extension: Option<&str>) -> io::Result<Ve
     Ok(wanted.filter_map(|path| Some((network_of(&path)?, path))).collect())
 }
 
-fn set_aside(path: &Path, error: &CorruptError) -> io::Result<()> {
-    let aside = path.with_extension(DAMAGED);
-    warn!(file = %path.display(), aside = %aside.display(), error = error as &dyn Error,
-        "a network's own copy is damaged and set aside; the server will send the network again");
-    fs::rename(path, aside)
+fn encode_file(state: &NetworkState) -> Vec<u8> {
+    with_header(&encode_network_state(state))
 }
 
-fn encode_file(state: &NetworkState) -> Vec<u8> {
-    let message = encode_network_state(state);
-    let checksum = crc32fast::hash(&message).to_le_bytes();
-    [&MAGIC[..], &checksum, &message].concat()
+fn with_header(message: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &crc32fast::hash(message).to_le_bytes(), message].concat()
 }
 
 fn decode_file(network: NetworkId, content: &[u8]) -> Result<NetworkState, CorruptError> {
+    let state = decode_network_state(without_header(content)?).map_err(CorruptError::Message)?;
+    if state.id == network { Ok(state) } else { Err(CorruptError::OtherNetwork(state.id)) }
+}
+
+fn decode_instances_file(content: &[u8]) -> Result<Vec<InstanceState>, CorruptError> {
+    decode_instances(without_header(content)?).map_err(CorruptError::Message)
+}
+
+fn without_header(content: &[u8]) -> Result<&[u8], CorruptError> {
     let (header, message) = content.split_at_checked(HEADER_OCTETS).ok_or(CorruptError::Short(content.len()))?;
     let checksum = header.strip_prefix(MAGIC).ok_or(CorruptError::Magic)?;
-    if checksum != crc32fast::hash(message).to_le_bytes() {
-        return Err(CorruptError::Checksum);
-    }
-    let state = decode_network_state(message).map_err(CorruptError::Message)?;
-    if state.id == network { Ok(state) } else { Err(CorruptError::OtherNetwork(state.id)) }
+    if checksum == crc32fast::hash(message).to_le_bytes() { Ok(message) } else { Err(CorruptError::Checksum) }
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> StateDirError {
@@ -443,7 +502,7 @@ fn failed(doing: &'static str, path: &Path, source: io::Error) -> StateDirError 
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{Generation, Vni};
+    use privnet_model::{Generation, HostName, InstanceId, Netns, Vni};
 
     use super::*;
 
@@ -476,7 +535,7 @@ mod tests {
         let change = copies.save(&state(1, 1));
         for survives in [Survives::Kill, Survives::PowerCut] {
             let saved = saved.blocking_recv().expect("saved");
-            assert_eq!((saved.network, saved.change), (state(1, 1).id, change));
+            assert_eq!((saved.what, saved.change), (Kept::Network(state(1, 1).id), change));
             assert_eq!(saved.outcome.expect("written"), survives);
         }
         copies.save(&state(1, 2));
@@ -492,6 +551,32 @@ mod tests {
         found.states.sort_by_key(|s| s.id);
         assert!(found.is_complete);
         assert_eq!(found.states, [state(1, 2), state(3, 1)]);
+    }
+
+    fn instance(number: u8) -> InstanceState {
+        let host = HostName::try_from("h1").expect("valid");
+        let id = InstanceId::from_bytes([number; 16]);
+        InstanceState { id, netns: Netns::of_instance(&host, id) }
+    }
+
+    #[test]
+    fn instances_are_kept_together() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let (mut copies, ..) = open(dir.path());
+        copies.save_instances([instance(1), instance(2)].iter());
+        drop(copies);
+        assert_eq!(open(dir.path()).1.instances, [instance(1), instance(2)]);
+        let (folder, three) = (networks_in(dir.path()), with_header(&encode_instances([instance(3)].iter())));
+        write(&folder, Kept::Instances, Some(&three[..three.len() - 1])).expect("torn");
+        assert_eq!(open(dir.path()).1.instances, [instance(1), instance(2)]);
+        write(&folder, Kept::Instances, Some(&three)).expect("whole");
+        assert_eq!(open(dir.path()).1.instances, [instance(3)]);
+        fs::write(folder.join(INSTANCES), b"nonsense").expect("file");
+        open(dir.path()).0.complete();
+        assert!(open(dir.path()).1.instances.is_empty());
+        assert_eq!(fs::read(folder.join("instances.corrupt")).expect("set aside"), b"nonsense");
+        IdleStateDir::take(dir.path()).and_then(IdleStateDir::remove).expect("removed");
+        assert!(!folder.exists());
     }
 
     #[test]
@@ -527,12 +612,12 @@ mod tests {
         let folder = networks_in(dir.path());
         open(dir.path()).0.save(&state(1, 1));
         for new in [state(1, 2), state(2, 1)] {
-            write(&folder, new.id, Some(&encode_file(&new))).expect("written");
+            write(&folder, Kept::Network(new.id), Some(&encode_file(&new))).expect("written");
         }
         for time in ["first", "second"] {
             assert_eq!(states_in(dir.path()), [state(1, 2), state(2, 1)], "{time} start");
         }
-        write(&folder, state(2, 1).id, None).expect("removed");
+        write(&folder, Kept::Network(state(2, 1).id), None).expect("removed");
         assert_eq!(states_in(dir.path()), [state(1, 2)]);
     }
 
@@ -544,7 +629,7 @@ mod tests {
         copies.complete();
         drop(copies);
         let content = encode_file(&state(1, 2));
-        let temporary = file_of(&networks_in(dir.path()), state(1, 2).id).with_extension(TEMPORARY);
+        let temporary = file_of(&networks_in(dir.path()), Kept::Network(state(1, 2).id)).with_extension(TEMPORARY);
         for length in 0..content.len() {
             fs::write(&temporary, &content[..length]).expect("file");
             let (_copies, found, _) = open(dir.path());

@@ -61,7 +61,7 @@ mod tests {
     use privnet_dhcp::ReplyKind;
     use privnet_model::{
         AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, InstanceId, LocalPort, Location, Member, Name,
-        Netns, NetworkId, NetworkState, Placement,
+        Netns, NetworkId, NetworkState, Placement, Power,
     };
 
     use super::*;
@@ -118,6 +118,8 @@ mod tests {
                 instance_name: Name::try_from("web").expect("valid"),
                 placement: Placement::Netns(Netns::try_from("web").expect("valid")),
                 device: DeviceName::of_port(0),
+                power: Power::Running,
+                reboots: 0,
             })
         };
         let remote = Location::Remote { vtep: [192, 0, 2, 2].into() };

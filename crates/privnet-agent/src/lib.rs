@@ -2,7 +2,7 @@
 //!
 //! [`run`] starts it. `follow` is the loop: it waits for whatever there is to do and has `agent` do it, one
 //! short step at a time. `carried` is what the agent knows of one network: what is wanted of it, what the kernel
-//! has, what the server was told. `pass` carries out a plan; `copies` keeps what is wanted on disk; `client`
+//! has, what the server was told; `instances` is that of what the host makes itself. `pass` carries out a plan; `copies` keeps what is wanted on disk; `client`
 //! keeps the connection to the server. `dhcp` runs beside all that and reads `leases` alone.
 
 mod agent;
@@ -13,6 +13,7 @@ mod config;
 mod copies;
 mod dhcp;
 mod follow;
+mod instances;
 mod leases;
 mod pass;
 mod run;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use privnet_datapath::Simulated;
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, HostFacts, HostName, InstanceId, LocalPort,
-    Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement, Reason, Vni,
+    Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement, Power, Reason, Vni,
 };
 use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, wanted_kernel_network};
 use privnet_sync::{FromAgent, FromServer, PortFailure};
@@ -692,6 +692,8 @@ fn local(number: u8) -> Member {
         instance_name: Name::try_from("web").expect("valid"),
         placement: Placement::Netns(Netns::try_from(format!("i{number}").as_str()).expect("valid")),
         device: DeviceName::of_port(0),
+        power: Power::Running,
+        reboots: 0,
     };
     member(number, Location::Local(port))
 }

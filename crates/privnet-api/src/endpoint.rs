@@ -4,7 +4,8 @@ use privnet_model::zone::Access;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
-    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, MoveInstance, UpdateIp, UpdatePrivateNetwork,
+    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, LaunchInstance, MoveInstance, UpdateInstance,
+    UpdateIp, UpdatePrivateNetwork,
 };
 use crate::reply::{
     Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, Operation, PlacedInstance, PlacedInstances,
@@ -55,7 +56,16 @@ pub enum Call {
     GetOperation,
     ListZones,
     ListInstances,
+    LaunchInstance,
     GetInstance,
+    UpdateInstance,
+    DestroyInstance,
+    ResetInstanceField,
+    StartInstance,
+    StopInstance,
+    RebootInstance,
+    AddInstanceProtection,
+    RemoveInstanceProtection,
     ListInstanceTypes,
     GetInstanceType,
     ListTemplates,
@@ -107,7 +117,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 30] = [
+pub static ENDPOINTS: [Endpoint; 39] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -172,10 +182,44 @@ pub static ENDPOINTS: [Endpoint; 30] = [
     get(Call::ListInstances, "list-instances", "/v2/instance")
         .says("List instances")
         .answers(SchemaGenerator::subschema_for::<Instances<'static>>),
+    mutation(Call::LaunchInstance, "create-instance", Method::Post, "/v2/instance")
+        .says("Create an instance on the host with the fewest, or on the one that its label privnet/host names")
+        .reads(SchemaGenerator::subschema_for::<LaunchInstance>)
+        .refuses(&[400, 404, 409, 413, 503]),
     get(Call::GetInstance, "get-instance", "/v2/instance/{id}")
         .says("Show an instance")
         .answers(SchemaGenerator::subschema_for::<Instance<'static>>)
         .refuses(&[400, 404]),
+    mutation(Call::UpdateInstance, "update-instance", Method::Put, "/v2/instance/{id}")
+        .says("Change the properties of an instance that are given; labels are replaced whole")
+        .reads(SchemaGenerator::subschema_for::<UpdateInstance>)
+        .refuses(&[400, 404, 413, 503]),
+    mutation(Call::DestroyInstance, "delete-instance", Method::Delete, "/v2/instance/{id}")
+        .says("Detach an instance from all private networks and delete it, unless it is protected")
+        .refuses(&[400, 404, 409, 503]),
+    mutation(Call::ResetInstanceField, "reset-instance-field", Method::Delete, "/v2/instance/{id}/{field}")
+        .says("Empty a property of an instance")
+        .refuses(&[400, 404, 503]),
+    mutation(Call::StartInstance, "start-instance", Method::Put, "/v2/instance/{id}:start")
+        .says("Plug the instance's ports in")
+        .refuses(&[400, 404, 503]),
+    mutation(Call::StopInstance, "stop-instance", Method::Put, "/v2/instance/{id}:stop")
+        .says("Unplug the instance's ports; its MAC addresses and leases stay")
+        .refuses(&[400, 404, 503]),
+    mutation(Call::RebootInstance, "reboot-instance", Method::Put, "/v2/instance/{id}:reboot")
+        .says("Unplug the instance's ports and plug them in anew")
+        .refuses(&[400, 404, 409, 503]),
+    mutation(Call::AddInstanceProtection, "add-instance-protection", Method::Put, "/v2/instance/{id}:add-protection")
+        .says("Keep an instance from being deleted")
+        .refuses(&[400, 404, 503]),
+    mutation(
+        Call::RemoveInstanceProtection,
+        "remove-instance-protection",
+        Method::Put,
+        "/v2/instance/{id}:remove-protection",
+    )
+    .says("Let an instance be deleted")
+    .refuses(&[400, 404, 503]),
     get(Call::ListInstanceTypes, "list-instance-types", "/v2/instance-type")
         .says("List instance types")
         .answers(SchemaGenerator::subschema_for::<InstanceTypes>),

@@ -3,7 +3,7 @@ use std::fmt;
 use privnet_model::zone::{self, Command, RangeFields, Refusal};
 use privnet_model::{
     AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, Netns, NetnsError, NetworkId,
-    OperationId, Placement, TemplateId,
+    OperationId, Placement, Power, TemplateId,
 };
 use serde_json::{Map, Value};
 
@@ -12,6 +12,7 @@ use crate::{Call, Route};
 
 pub mod body;
 mod fields;
+mod instance;
 
 /// What a request asks for. Its values have passed their own rules; whether they fit what there is
 /// only the zone knows.
@@ -135,7 +136,16 @@ impl Reader<'_> {
             Call::GetOperation => Request::GetOperation(self.path_id()?),
             Call::ListZones => Request::ListZones,
             Call::ListInstances => Request::ListInstances,
+            Call::LaunchInstance => Request::Change(self.launch_instance()?),
             Call::GetInstance => Request::GetInstance(self.path_id()?),
+            Call::UpdateInstance => Request::Change(self.update_instance()?),
+            Call::DestroyInstance => Request::Change(Command::DestroyInstance(self.path_id()?)),
+            Call::ResetInstanceField => Request::Change(self.reset_instance_field()?),
+            Call::StartInstance => Request::Change(Command::SetPower(self.path_id()?, Power::Running)),
+            Call::StopInstance => Request::Change(Command::SetPower(self.path_id()?, Power::Stopped)),
+            Call::RebootInstance => Request::Change(Command::RebootInstance(self.path_id()?)),
+            Call::AddInstanceProtection => Request::Change(Command::ProtectInstance(self.path_id()?, true)),
+            Call::RemoveInstanceProtection => Request::Change(Command::ProtectInstance(self.path_id()?, false)),
             Call::ListInstanceTypes => Request::ListInstanceTypes,
             Call::GetInstanceType => Request::GetInstanceType(self.path_id()?),
             Call::ListTemplates => Request::ListTemplates,
@@ -195,6 +205,12 @@ impl Reader<'_> {
 
     fn reset_field(&mut self) -> Option<Command> {
         let id = self.path_id();
+        self.expect_labels();
+        Some(Command::ResetLabels(id?))
+    }
+
+    /// The only field that can be reset is the labels.
+    fn expect_labels(&mut self) {
         match self.params.get(1).map(String::as_str) {
             Some("labels") => {}
             other => {
@@ -202,7 +218,6 @@ impl Reader<'_> {
                 self.faults.note(format!("field: \"{field}\" cannot be reset; labels is the only field that can"));
             }
         }
-        Some(Command::ResetLabels(id?))
     }
 
     fn attach(&mut self) -> Option<Command> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use nix::fcntl::Flock;
-use privnet_model::{MacAddr, Placement, Vni, overlay_mtu_bytes};
+use privnet_model::{InstanceState, MacAddr, Placement, Vni, overlay_mtu_bytes};
 use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
 use tracing::{info, warn};
 
@@ -15,6 +15,7 @@ use crate::events::LinkEvents;
 use crate::fast_lane::{self, FastLane};
 use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_address, vtep_octets};
 use crate::names::{Alias, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
+use crate::namespaces::Namespaces;
 use crate::netlink::{Link, Socket};
 use crate::overlay::{self, Overlay};
 use crate::pins::{self, PinnedMaps, Pins};
@@ -65,6 +66,7 @@ pub struct Datapath {
     pub(crate) devices: Devices,
     pins: Pins,
     pinned: PinnedMaps,
+    namespaces: Namespaces,
     reading: Option<Reading>,
     /// The folder of the pins and the host, which are no other agent's meanwhile.
     folder: Flock<File>,
@@ -115,6 +117,7 @@ impl Datapath {
             devices,
             pins,
             pinned,
+            namespaces: Namespaces::of(&config.pin_dir),
             reading: None,
             folder,
             _host: host,
@@ -421,6 +424,18 @@ impl Kernel for Datapath {
             NetOp::Open { mac, .. } => Ok(self.until_instance_can_send(*mac).await?),
             _ => Ok(()),
         }
+    }
+
+    async fn make_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.namespaces.make(state)
+    }
+
+    async fn remove_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.namespaces.remove(state)
+    }
+
+    async fn instances(&mut self) -> Result<Vec<InstanceState>, DumpError> {
+        Ok(self.namespaces.all()?)
     }
 
     async fn upgrade(&mut self) -> Result<(), ApplyError> {

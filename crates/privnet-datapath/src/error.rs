@@ -52,6 +52,9 @@ pub enum ApplyError {
     /// The instance's network namespace is this agent's.
     #[error("network namespace {0} is the host's own, where no instance is")]
     OwnNetns(Netns),
+    /// Somebody else has a network namespace of that name.
+    #[error("network namespace {0} exists on this host and is not one that this agent has made for the instance")]
+    NetnsTaken(Netns),
     /// The instance has another device of that name.
     #[error("network namespace {netns} has another device named {device}")]
     DeviceTaken {

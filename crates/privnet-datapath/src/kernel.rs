@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
-use privnet_model::MacAddr;
+use privnet_model::{InstanceState, MacAddr};
 use privnet_plan::{KernelNetworks, NetOp};
 
 use crate::{ApplyError, DumpError};
@@ -35,6 +35,24 @@ pub trait Kernel: Send + 'static {
     /// # Errors
     /// What the operation needs is not there, or the kernel refuses a step; the message says which.
     fn apply(&mut self, op: &NetOp) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Makes an instance. One that is there, and the agent's, is left as it is.
+    ///
+    /// # Errors
+    /// Something else has its name, or the kernel refuses a step; the message says which.
+    fn make_instance(&mut self, state: &InstanceState) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Removes an instance that the agent has made. One that is not there, or not the agent's, is left as it is.
+    ///
+    /// # Errors
+    /// The kernel refuses a step; the message says which.
+    fn remove_instance(&mut self, state: &InstanceState) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// The instances that the agent has made, or an earlier agent in its place.
+    ///
+    /// # Errors
+    /// They cannot be read; the message says which.
+    fn instances(&mut self) -> impl Future<Output = Result<Vec<InstanceState>, DumpError>> + Send;
 
     /// Puts what judges the frames of all networks together in the place of another version's, which is
     /// forgotten. What the maps do not hold then does not pass any more.

@@ -18,6 +18,7 @@ mod kernel;
 mod layout;
 mod members;
 mod names;
+mod namespaces;
 mod netlink;
 mod netns;
 mod overlay;

@@ -60,10 +60,14 @@ impl Alias {
     /// What a restarted agent needs, in words for an operator.
     pub(crate) fn write(&self) -> Result<String, AliasTooLong> {
         let Self { vni, spec, netns_inode } = self;
-        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes } = spec;
-        let alias = format!(
+        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes, reboots } = spec;
+        let mut alias = format!(
             "privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device} mtu={mtu_bytes}"
         );
+        // An earlier version reads what it has written itself.
+        if *reboots > 0 {
+            alias.push_str(&format!(" reboots={reboots}"));
+        }
         match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
             None | Some(0) => Ok(alias),
             Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
@@ -83,6 +87,10 @@ impl Alias {
         let (netns_inode, rest) = rest.split_once(" netns=")?;
         // A namespace's path may have spaces; a device's name has none.
         let (netns, device) = rest.rsplit_once(" device=")?;
+        let (device, reboots) = match device.split_once(" reboots=") {
+            Some((device, reboots)) => (device, reboots.parse().ok()?),
+            None => (device, 0),
+        };
         let (device, mtu_bytes) = match device.split_once(" mtu=") {
             Some((device, mtu_bytes)) => (device, mtu_bytes.parse().ok()?),
             None => (device, NOT_NOTED),
@@ -92,6 +100,7 @@ impl Alias {
             placement: Placement::Netns(Netns::try_from(netns).ok()?),
             device: DeviceName::try_from(device).ok()?,
             mtu_bytes,
+            reboots,
         };
         let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
         Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
@@ -121,12 +130,16 @@ mod tests {
             placement: Placement::Netns(Netns::try_from("/run/my netns=/x device=y").expect("valid")),
             device: DeviceName::of_port(0),
             mtu_bytes: 1450,
+            reboots: 0,
         };
         let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
         let written = alias.write().expect("short");
         assert_eq!(Alias::read(&written), Some(alias.clone()));
         let earlier = Alias { spec: PortSpec { mtu_bytes: NOT_NOTED, ..alias.spec.clone() }, ..alias.clone() };
         assert_eq!(Alias::read(written.strip_suffix(" mtu=1450").expect("last")), Some(earlier));
+        let rebooted = Alias { spec: PortSpec { reboots: 3, ..alias.spec.clone() }, ..alias.clone() };
+        assert_eq!(rebooted.write().expect("short"), format!("{written} reboots=3"));
+        assert_eq!(Alias::read(&format!("{written} reboots=3")), Some(rebooted));
         let path = format!("/{}", "x".repeat(300));
         let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
         let refusal = Alias { spec: PortSpec { placement, ..alias.spec }, ..alias }.write().expect_err("too long");

@@ -6,7 +6,7 @@ use crate::layout::LAYOUT_VERSION;
 use crate::names::is_ours;
 use crate::netlink::Socket;
 use crate::pins::{self, Pins};
-use crate::programs;
+use crate::{namespaces, programs};
 
 /// Removes from the thread's network namespace all that [`Datapath`](crate::Datapath) has made, and
 /// its pins in this folder, and says what that was. Where nothing is, nothing is removed.
@@ -28,6 +28,8 @@ pub fn purge(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
         netlink.delete_link(link.index).step(format_args!("remove device {}", link.name))?;
         removed.push(format!("device {}", link.name));
     }
+    let namespaces = namespaces::remove_all(pin_dir)?;
+    removed.extend(namespaces.into_iter().map(|netns| format!("network namespace {netns}")));
     if pins.remove_all()? {
         removed.push(format!("eBPF pins in {}", pin_dir.display()));
     }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use privnet_model::{MacAddr, Netns, Vni};
+use privnet_model::{InstanceId, InstanceState, MacAddr, Netns, Vni};
 use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage};
 use tokio::sync::watch;
 
@@ -22,6 +22,9 @@ struct State {
     missing: BTreeMap<MacAddr, Netns>,
     refused: BTreeSet<String>,
     applied: Vec<NetOp>,
+    instances: BTreeMap<InstanceId, Netns>,
+    /// Names of namespaces that somebody else has.
+    taken: BTreeSet<Netns>,
 }
 
 impl Simulated {
@@ -104,7 +107,35 @@ impl Simulated {
 
     /// Loses all that it holds.
     pub fn reboot(&self) {
-        self.change(|state| state.held = KernelDump::default());
+        self.change(|state| {
+            state.held = KernelDump::default();
+            state.instances.clear();
+        });
+    }
+
+    /// The instances that were made and not removed.
+    pub fn held_instances(&self) -> BTreeMap<InstanceId, Netns> {
+        self.state.borrow().instances.clone()
+    }
+
+    /// Waits until it holds exactly these instances.
+    pub async fn until_instances(&self, expected: &[InstanceId]) {
+        let mut states = self.state.subscribe();
+        let is_so = |state: &State| state.instances.keys().eq(expected);
+        states.wait_for(is_so).await.expect("the sender is here");
+    }
+
+    /// Somebody removes an instance, or makes one in the agent's name.
+    pub fn instances_by_hand(&self, change: impl FnOnce(&mut BTreeMap<InstanceId, Netns>)) {
+        self.change(|state| change(&mut state.instances));
+    }
+
+    /// From now on somebody else has a namespace of this name; `false` takes it away again.
+    pub fn take_name(&self, netns: Netns, is_taken: bool) {
+        self.change(|state| match is_taken {
+            true => state.taken.insert(netns),
+            false => state.taken.remove(&netns),
+        });
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -126,6 +157,26 @@ impl Kernel for Simulated {
 
     async fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
         self.change(|state| state.apply(op))
+    }
+
+    async fn make_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.change(|held| match held.taken.contains(&state.netns) {
+            true => Err(ApplyError::NetnsTaken(state.netns.clone())),
+            false => {
+                held.instances.insert(state.id, state.netns.clone());
+                Ok(())
+            }
+        })
+    }
+
+    async fn remove_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.change(|held| drop(held.instances.remove(&state.id)));
+        Ok(())
+    }
+
+    async fn instances(&mut self) -> Result<Vec<InstanceState>, DumpError> {
+        let instances = self.held_instances().into_iter();
+        Ok(instances.map(|(id, netns)| InstanceState { id, netns }).collect())
     }
 
     async fn upgrade(&mut self) -> Result<(), ApplyError> {
@@ -215,7 +266,7 @@ fn vni_of(op: &NetOp) -> Option<Vni> {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{DeviceName, InstanceId, Placement};
+    use privnet_model::{DeviceName, Placement};
     use privnet_plan::{NetworkSettings, PortSpec};
 
     use super::*;
@@ -241,6 +292,7 @@ mod tests {
             placement,
             device: DeviceName::of_port(0),
             mtu_bytes: 1450,
+            reboots: 0,
         };
         NetOp::Plug { vni: vni(), mac: MAC, spec }
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use ureq::http::Method;
 
-use crate::api::{Api, text};
+use crate::api::{Api, succeeded, text};
 use crate::capture::Capture;
 use crate::dhcp::{DhcpClient, DhcpClientKind};
 use crate::interrupt::wait_for;
@@ -400,6 +400,38 @@ impl Lab {
         let body = json!({"name": name, "host": self.host(host).name, "kind": "netns", "netns": namespace.name()});
         let created = self.api.request(Method::POST, "/privnet/v1/instances", Some(&body))?.ok()?;
         Ok(Instance { id: text(&created, "id")?, name: name.to_owned(), host, namespace })
+    }
+
+    /// Has an instance made on host `host`, from 1, or on the one that the server chooses.
+    ///
+    /// # Errors
+    /// The API refuses, or the operation does not succeed.
+    pub fn launch_instance(&self, name: &str, host: Option<usize>) -> Result<Instance> {
+        let catalogue = |path: &str, list: &str| text(&self.api.get(path)?[list][0], "id");
+        let mut body = json!({
+            "name": name,
+            "instance-type": {"id": catalogue("/v2/instance-type", "instance-types")?},
+            "template": {"id": catalogue("/v2/template", "templates")?},
+            "disk-size": 10,
+        });
+        if let Some(host) = host {
+            body["labels"] = json!({"privnet/host": self.host(host).name});
+        }
+        let operation = succeeded(self.api.operate(Method::POST, "/v2/instance", Some(&body))?)?;
+        self.made_instance(&text(&operation["reference"], "id")?)
+    }
+
+    /// An instance that a host has made, as it is now.
+    ///
+    /// # Errors
+    /// There is none, or its namespace is not there.
+    pub fn made_instance(&self, id: &str) -> Result<Instance> {
+        let all = self.api.get("/privnet/v1/instances")?;
+        let placed = all["instances"].as_array().into_iter().flatten().find(|one| one["id"] == id);
+        let placed = placed.with_context(|| format!("instance {id} is not there"))?;
+        let host = self.hosts.iter().position(|host| placed["host"] == *host.name).context("its host is there")?;
+        let namespace = Namespace::made(self.id(), &text(placed, "netns")?)?;
+        Ok(Instance { id: id.to_owned(), name: text(placed, "name")?, host: host + 1, namespace })
     }
 
     /// Starts a DHCP client on an instance's device.

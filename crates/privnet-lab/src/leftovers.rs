@@ -121,13 +121,20 @@ fn wait_uninterrupted(mut ask: impl FnMut() -> Result<Option<()>>) -> Result<()>
 
 fn remove_namespaces(lab: &str) -> Result<()> {
     let prefix = format!("pnlab-{lab}-");
-    for name in names(Path::new(NETNS_DIR))?.iter().filter(|name| name.starts_with(&prefix)) {
+    for name in names(Path::new(NETNS_DIR))?.iter().filter(|name| name.starts_with(&prefix) || is_made_by(lab, name)) {
         // Not through the lab's own commands, which an interrupt ends.
         let mut command = process::command("", "ip");
         let status = command.args(["netns", "delete", name]).status().context("cannot run ip")?;
         anyhow::ensure!(status.success(), "cannot delete namespace {name}");
     }
     Ok(())
+}
+
+/// Whether an agent of the lab has made this namespace for an instance: its loopback device says so.
+fn is_made_by(lab: &str, name: &str) -> bool {
+    let pins = format!(" pins={BPF_DIR}/{PINS_PREFIX}{lab}-");
+    let shown = || process::command("", "ip").args(["-n", name, "link", "show", "lo"]).output().ok();
+    name.starts_with("privnet-") && shown().is_some_and(|shown| String::from_utf8_lossy(&shown.stdout).contains(&pins))
 }
 
 fn remove_pins(lab: &str) -> Result<()> {

@@ -42,6 +42,13 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// One that an agent of the lab has made. It goes with its instance, or with the lab.
+    pub(crate) fn made(lab: &str, name: &str) -> Result<Self> {
+        let path = format!("{NETNS_DIR}/{name}");
+        let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        Ok(Self { lab: lab.to_owned(), name: name.to_owned(), file: Arc::new(file) })
+    }
+
     /// What [`create`](Self::create) calls it.
     pub(crate) fn name_of(lab: &str, label: &str) -> String {
         format!("pnlab-{lab}-{label}")

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{HostId, InstanceId, Name, OrganizationId, Timestamp};
+use crate::{HostId, HostName, InstanceId, InstanceTypeId, Labels, Name, OrganizationId, TemplateId, Timestamp};
 
 /// A workload on a host: what ports are attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,170 @@ pub struct Instance {
     pub host: HostId,
     /// How its ports are plugged in there.
     pub placement: Placement,
+    /// Who makes the workload there, and takes it away again.
+    pub driver: Driver,
+    /// Whether its ports shall be plugged in.
+    pub power: Power,
+    /// How often it was rebooted. A port that was plugged in before the last time is plugged in anew.
+    pub reboots: u32,
+    /// Whether it must not be deleted.
+    pub is_protected: bool,
+    /// What it is said to be.
+    pub properties: InstanceProperties,
     /// When it was registered.
     pub created_at: Timestamp,
+}
+
+/// Who makes an instance on its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Driver {
+    /// Somebody else: it exists, or is to arrive, where its placement says.
+    External,
+    /// The host's agent: a network namespace, with its loopback device up.
+    Netns,
+}
+
+impl Driver {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::External, Self::Netns];
+
+    /// The driver's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::Netns => "netns",
+        }
+    }
+
+    /// The driver whose [`as_str`](Self::as_str) is `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|driver| driver.as_str() == text)
+    }
+}
+
+/// Whether an instance's ports shall be plugged in. Running -> Stopped by stop, and back by start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Power {
+    /// They are.
+    Running,
+    /// They are not: MAC addresses and leases stay theirs.
+    Stopped,
+}
+
+impl Power {
+    /// The API's word for an instance's state.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The state whose [`as_str`](Self::as_str) is `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Running, Self::Stopped].into_iter().find(|power| power.as_str() == text)
+    }
+}
+
+/// What a client has said about an instance. It is kept and shown, and changes nothing on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceProperties {
+    /// How large it is said to be.
+    pub instance_type: InstanceTypeId,
+    /// What it is said to be made of.
+    pub template: TemplateId,
+    /// In GiB, 10 to 51200.
+    pub disk_size_gib: u32,
+    /// What it is connected to besides private networks.
+    pub public_ip: PublicIp,
+    /// The names of SSH keys.
+    pub ssh_keys: Vec<Name>,
+    /// As it was given: base64, of whatever.
+    pub user_data: Option<Box<str>>,
+    /// The user's own.
+    pub labels: Labels,
+    /// Whether it is said to boot only what is signed.
+    pub has_secure_boot: bool,
+    /// Whether it is said to have a Trusted Platform Module.
+    pub has_tpm: bool,
+}
+
+/// Which public addresses an instance is said to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PublicIp {
+    /// None.
+    None,
+    /// One of IPv4.
+    Inet4,
+    /// One of IPv4 and one of IPv6.
+    Dual,
+}
+
+impl PublicIp {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Inet4, Self::Dual];
+
+    /// The API's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Inet4 => "inet4",
+            Self::Dual => "dual",
+        }
+    }
+
+    /// The one whose [`as_str`](Self::as_str) is `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|public_ip| public_ip.as_str() == text)
+    }
+}
+
+impl InstanceProperties {
+    /// The least that an instance may have, in GiB.
+    pub const DISK_SIZE_GIB_MIN: u32 = 10;
+
+    /// The most, in GiB.
+    pub const DISK_SIZE_GIB_MAX: u32 = 51_200;
+
+    /// Those of a workload that privnet has not made and knows nothing of.
+    pub const fn unknown() -> Self {
+        Self {
+            instance_type: InstanceTypeId::UNKNOWN,
+            template: TemplateId::WORKLOAD,
+            disk_size_gib: Self::DISK_SIZE_GIB_MIN,
+            public_ip: PublicIp::None,
+            ssh_keys: Vec::new(),
+            user_data: None,
+            labels: Labels::new(),
+            has_secure_boot: false,
+            has_tpm: false,
+        }
+    }
+}
+
+/// An id of the built-in catalogue: always the same, and none that is ever drawn.
+const fn numbered(number: u128) -> [u8; 16] {
+    (0x7072_6976_6e65_4000_8000_0000_0000_0000 + number).to_be_bytes()
+}
+
+impl InstanceTypeId {
+    /// That of a workload which privnet has not made: nobody knows how large it is.
+    pub const UNKNOWN: Self = Self::built_in(1);
+
+    /// Of the built-in catalogue.
+    pub const fn built_in(number: u8) -> Self {
+        Self::from_bytes(numbered(number as u128))
+    }
+}
+
+impl TemplateId {
+    /// That of a workload which privnet has not made.
+    pub const WORKLOAD: Self = Self::built_in(101);
+
+    /// Of the built-in catalogue.
+    pub const fn built_in(number: u8) -> Self {
+        Self::from_bytes(numbered(number as u128))
+    }
 }
 
 /// How an instance's ports are plugged in on its host: the port kind and what that kind needs to know.
@@ -28,7 +190,7 @@ pub enum Placement {
 }
 
 /// A network namespace of a host, by the name that `ip netns` shows or by the path of its file.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Netns(Box<str>);
 
 /// The text names no network namespace.
@@ -37,6 +199,12 @@ pub struct Netns(Box<str>);
 pub struct NetnsError(pub String);
 
 impl Netns {
+    /// The one that the agent of a host makes for an instance. It has the host in its name so that, where two
+    /// hosts are namespaces of one machine, an instance can be moved from one to the other.
+    pub fn of_instance(host: &HostName, instance: InstanceId) -> Self {
+        Self(format!("privnet-{host}-{instance}").into())
+    }
+
     /// As given: a name or an absolute path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,7 +212,12 @@ impl Netns {
 
     /// The file to open: a name stands for a file under /run/netns, as for `ip netns` (ip-netns(8)).
     pub fn path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&*self.0)
+        Self::path_of_names().join(&*self.0)
+    }
+
+    /// The folder in which names stand.
+    pub fn path_of_names() -> &'static Path {
+        Path::new("/run/netns")
     }
 }
 
@@ -85,6 +258,9 @@ mod tests {
         let path = |text: &str| Netns::try_from(text).map(|n| n.path());
         assert_eq!(path("web1"), Ok(PathBuf::from("/run/netns/web1")));
         assert_eq!(path("/proc/123/ns/net"), Ok(PathBuf::from("/proc/123/ns/net")));
+        let host = HostName::try_from("x".repeat(64).as_str()).expect("valid");
+        let made = Netns::of_instance(&host, InstanceId::MAX);
+        assert_eq!(Netns::try_from(made.as_str()), Ok(made));
         for bad in ["", ".", "..", "a/b", "/run/netns/../x", "a\nb", "./x"] {
             assert_eq!(path(bad), Err(NetnsError(bad.to_owned())));
         }

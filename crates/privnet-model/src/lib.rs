@@ -34,7 +34,7 @@ pub use causes::with_causes;
 pub use event::{EVENT_TEXT_CHARS_MAX, Event, EventText};
 pub use host::{Host, HostFacts, HostName, HostNameError};
 pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId};
-pub use instance::{Instance, Netns, NetnsError, Placement};
+pub use instance::{Driver, Instance, InstanceProperties, Netns, NetnsError, Placement, Power, PublicIp};
 pub use key::{Key, KeyId, ParseKeyIdError, Role, Scope, SealedSecret};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};
@@ -48,6 +48,6 @@ pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};
 pub use time::Timestamp;
 pub use vni::{Vni, VniOutOfRange};
 pub use wanted::{
-    DeltaError, DhcpSettings, LocalPort, Location, Member, NetworkDelta, NetworkState, VXLAN_OVERHEAD_IPV4_BYTES,
-    VXLAN_OVERHEAD_IPV6_BYTES, overlay_mtu_bytes,
+    DeltaError, DhcpSettings, InstanceState, LocalPort, Location, Member, NetworkDelta, NetworkState,
+    VXLAN_OVERHEAD_IPV4_BYTES, VXLAN_OVERHEAD_IPV6_BYTES, overlay_mtu_bytes,
 };

@@ -52,11 +52,29 @@ pub enum OperationKind {
     UpdateIp,
     /// move-placed-instance
     Move,
+    /// create-instance
+    CreateInstance,
+    /// update-instance
+    UpdateInstance,
+    /// delete-instance
+    DeleteInstance,
+    /// reset-instance-field
+    ResetInstanceField,
+    /// start-instance
+    StartInstance,
+    /// stop-instance
+    StopInstance,
+    /// reboot-instance
+    RebootInstance,
+    /// add-instance-protection
+    AddInstanceProtection,
+    /// remove-instance-protection
+    RemoveInstanceProtection,
 }
 
 impl OperationKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 17] = [
         Self::CreateNetwork,
         Self::UpdateNetwork,
         Self::DeleteNetwork,
@@ -65,6 +83,15 @@ impl OperationKind {
         Self::Detach,
         Self::UpdateIp,
         Self::Move,
+        Self::CreateInstance,
+        Self::UpdateInstance,
+        Self::DeleteInstance,
+        Self::ResetInstanceField,
+        Self::StartInstance,
+        Self::StopInstance,
+        Self::RebootInstance,
+        Self::AddInstanceProtection,
+        Self::RemoveInstanceProtection,
     ];
 
     /// The operation's id in the API.
@@ -78,6 +105,15 @@ impl OperationKind {
             Self::Detach => "detach-instance-from-private-network",
             Self::UpdateIp => "update-private-network-instance-ip",
             Self::Move => "move-placed-instance",
+            Self::CreateInstance => "create-instance",
+            Self::UpdateInstance => "update-instance",
+            Self::DeleteInstance => "delete-instance",
+            Self::ResetInstanceField => "reset-instance-field",
+            Self::StartInstance => "start-instance",
+            Self::StopInstance => "stop-instance",
+            Self::RebootInstance => "reboot-instance",
+            Self::AddInstanceProtection => "add-instance-protection",
+            Self::RemoveInstanceProtection => "remove-instance-protection",
         }
     }
 
@@ -121,9 +157,16 @@ pub enum OperationState {
 pub enum Wait {
     /// One generation of one network.
     Applied(Applied),
-    /// Every port of an instance, at the generation of its last change. A workload that has not arrived
-    /// on its host yet is waited for too.
+    /// The instance, if its host makes it, and every port of it, at the generation of its last change. A
+    /// workload that has not arrived on its host yet is waited for too.
     Placed(InstanceId),
+    /// The host has nothing left of an instance that it has lost.
+    Removed {
+        /// The instance.
+        instance: InstanceId,
+        /// The host it was on.
+        host: HostId,
+    },
 }
 
 /// The port's own host (if it is about a port), and every other host that is connected and carries the

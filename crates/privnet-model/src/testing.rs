@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::zone::{
-    Access, Caller, Change, Circumstances, Command, CreateNetwork, Decision, RangeFields, Refusal, Row, UpdateNetwork,
-    Zone,
+    Access, Caller, Change, Circumstances, Command, CreateNetwork, Decision, LaunchInstance, RangeFields, Refusal, Row,
+    UpdateInstance, UpdateNetwork, Zone,
 };
 use crate::{
-    Description, DhcpOptions, DomainName, HostFacts, HostId, HostName, InstanceId, Labels, Name, Netns, NetworkId,
-    OperationId, OperationState, Organization, Placement, Reason, Timestamp, Vni,
+    Description, DhcpOptions, DomainName, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties,
+    InstanceTypeId, Labels, Name, Netns, NetworkId, OperationId, OperationState, Organization, Placement, Power,
+    PublicIp, Reason, TemplateId, Timestamp, Vni,
 };
 
 /// What makes a zone of an empty one: the organization `default`.
@@ -43,7 +44,7 @@ impl Life {
 
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
-        match self.below(35) {
+        match self.below(43) {
             0..2 => self.register_host(zone),
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
@@ -67,6 +68,13 @@ impl Life {
             26 => Command::RemoveHost { host: self.host(zone), with_instances: self.below(2) == 0 },
             27..29 => self.confirm_absent(zone),
             29..32 => self.move_instance(zone),
+            32..34 => Command::LaunchInstance(self.launch_instance(zone)),
+            34 => Command::UpdateInstance(self.instance(zone), self.update_instance()),
+            35 => Command::SetPower(self.instance(zone), self.power()),
+            36 => Command::RebootInstance(self.instance(zone)),
+            37 => Command::ProtectInstance(self.instance(zone), self.below(4) == 0),
+            38 => Command::DestroyInstance(self.instance(zone)),
+            39 => Command::ResetInstanceLabels(self.instance(zone)),
             _ => Command::FinishOperation(self.operation(zone), self.final_state()),
         }
     }
@@ -79,7 +87,9 @@ impl Life {
         self.now = self.now.plus(Duration::from_millis(self.below(20)));
         let (now, operation_timeout) = (self.now, Duration::from_secs(60));
         let caller = if command.access() == Access::Server { Caller::Server } else { Caller::OPERATOR };
-        zone.decide(command, &mut Circumstances { caller, now, operation_timeout, random: &mut || self.few_vnis() })
+        let random = &mut || self.few_vnis();
+        let mut world = Circumstances { caller, now, operation_timeout, random, makes_instances: &|_| true };
+        zone.decide(command, &mut world)
     }
 
     /// A uniform number below `bound`.
@@ -158,6 +168,47 @@ impl Life {
             host: host.unwrap_or_else(|| self.host_name()),
             placement: self.maybe(Self::placement),
         }
+    }
+
+    fn launch_instance(&mut self, zone: &Zone) -> LaunchInstance {
+        let host = self.maybe(|life| life.pick(zone.hosts()).map(|host| host.name.clone())).flatten();
+        LaunchInstance {
+            name: self.maybe(Self::name),
+            host,
+            driver: if self.below(4) == 0 { Driver::External } else { Driver::Netns },
+            power: self.power(),
+            properties: self.properties(),
+        }
+    }
+
+    fn update_instance(&mut self) -> UpdateInstance {
+        UpdateInstance {
+            name: self.maybe(Self::name),
+            user_data: self.maybe(Self::user_data),
+            labels: self.maybe(Self::labels),
+        }
+    }
+
+    fn properties(&mut self) -> InstanceProperties {
+        InstanceProperties {
+            instance_type: InstanceTypeId::built_in(self.below(8) as u8),
+            template: TemplateId::built_in(self.below(8) as u8),
+            disk_size_gib: 10 + self.below(90) as u32,
+            public_ip: PublicIp::ALL[self.below(3) as usize],
+            ssh_keys: (0..self.below(3)).map(|_| self.name()).collect(),
+            user_data: self.maybe(Self::user_data),
+            labels: self.labels(),
+            has_secure_boot: self.below(2) == 0,
+            has_tpm: self.below(2) == 0,
+        }
+    }
+
+    fn user_data(&mut self) -> Box<str> {
+        format!("user data é {}", self.below(10)).into()
+    }
+
+    fn power(&mut self) -> Power {
+        if self.below(2) == 0 { Power::Stopped } else { Power::Running }
     }
 
     fn placement(&mut self) -> Placement {

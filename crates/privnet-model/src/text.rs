@@ -38,6 +38,13 @@ impl Name {
     }
 }
 
+impl Name {
+    /// That of an instance which was given none.
+    pub fn of_instance(id: crate::InstanceId) -> Self {
+        Self(format!("instance-{id}").into())
+    }
+}
+
 impl TryFrom<&str> for Name {
     type Error = TextError;
 

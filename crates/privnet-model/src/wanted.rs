@@ -1,7 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{AddressRange, DeviceName, DhcpOptions, Generation, InstanceId, MacAddr, Name, NetworkId, Placement, Vni};
+use crate::{
+    AddressRange, DeviceName, DhcpOptions, Generation, InstanceId, MacAddr, Name, Netns, NetworkId, Placement, Power,
+    Vni,
+};
 
 /// What VXLAN over IPv4 adds to a frame: outer IPv4, UDP and VXLAN headers, and the inner Ethernet header (RFC 7348 §5).
 pub const VXLAN_OVERHEAD_IPV4_BYTES: u32 = 20 + 8 + 8 + 14;
@@ -78,6 +81,19 @@ pub struct LocalPort {
     pub placement: Placement,
     /// The name of the device in the instance.
     pub device: DeviceName,
+    /// Whether to plug it in.
+    pub power: Power,
+    /// A port that was plugged in when this was another number is plugged in anew.
+    pub reboots: u32,
+}
+
+/// An instance that a host shall make itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceState {
+    /// The instance.
+    pub id: InstanceId,
+    /// The network namespace to make. It never changes on one host.
+    pub netns: Netns,
 }
 
 /// What changes a [`NetworkState`] at one generation into the same network's state at a later one.

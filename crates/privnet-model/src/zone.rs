@@ -8,6 +8,7 @@ mod caller;
 mod change;
 mod command;
 mod decide;
+mod instances;
 mod refusal;
 mod seen;
 mod state;
@@ -17,8 +18,11 @@ mod view;
 
 pub use caller::{Access, Caller};
 pub use change::{Change, Row, Snapshot};
-pub use command::{Command, CreateNetwork, RangeFields, UpdateNetwork};
+pub use command::{Command, CreateNetwork, LaunchInstance, RangeFields, UpdateInstance, UpdateNetwork};
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
 pub use refusal::{Refusal, RefusalKind};
 pub use seen::Seen;
 pub use state::Zone;
+
+/// The label of a new instance that names its host.
+pub const HOST_LABEL: &str = "privnet/host";

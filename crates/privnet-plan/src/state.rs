@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use privnet_model::{DeviceName, InstanceId, Location, MacAddr, NetworkState, Placement, SERVER_MAC, Vni};
+use privnet_model::{
+    DeviceName, InstanceId, LocalPort, Location, MacAddr, NetworkState, Placement, Power, SERVER_MAC, Vni,
+};
 
 /// What a host's kernel holds of one network: devices and eBPF map entries. The same type says what
 /// is wanted ([`wanted_kernel_network`]) and what is there.
@@ -49,6 +51,8 @@ pub struct PortSpec {
     pub device: DeviceName,
     /// The device's MTU, in octets.
     pub mtu_bytes: u32,
+    /// How often the instance had been rebooted when it was plugged in.
+    pub reboots: u32,
 }
 
 impl PortSpec {
@@ -89,18 +93,21 @@ pub enum FdbTarget {
 /// What the kernel shall hold of a network in this state, where the host's own overlay has this MTU.
 pub fn wanted_kernel_network(state: &NetworkState, overlay_mtu_bytes: u32) -> KernelNetwork {
     let mtu_bytes = state.mtu_on(overlay_mtu_bytes);
-    let ports = state.local_ports().map(|(member, port)| {
+    let is_plugged = |port: &LocalPort| port.power == Power::Running;
+    let ports = state.local_ports().filter(|(_, port)| is_plugged(port)).map(|(member, port)| {
         let spec = PortSpec {
             instance: port.instance,
             placement: port.placement.clone(),
             device: port.device.clone(),
             mtu_bytes,
+            reboots: port.reboots,
         };
         (member.mac, KernelPort { spec, stage: PortStage::Open })
     });
-    let fdb = state.members.values().map(|member| match member.location {
-        Location::Local(_) => (member.mac, FdbTarget::Local),
-        Location::Remote { vtep } => (member.mac, FdbTarget::Remote(vtep)),
+    // Frames to an instance that is stopped here are for nobody.
+    let fdb = state.members.values().filter_map(|member| match &member.location {
+        Location::Local(port) => is_plugged(port).then_some((member.mac, FdbTarget::Local)),
+        Location::Remote { vtep } => Some((member.mac, FdbTarget::Remote(*vtep))),
     });
     let leases = state.members.values().filter_map(|member| Some((member.address?, member.mac)));
     let server = state.dhcp.as_ref().map(|dhcp| (dhcp.range.subnet().server(), SERVER_MAC));

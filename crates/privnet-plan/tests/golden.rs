@@ -219,6 +219,7 @@ fn port(number: u8, netns: &str, stage: PortStage) -> (MacAddr, KernelPort) {
         placement: Placement::Netns(Netns::try_from(netns).expect("valid")),
         device: DeviceName::of_port(0),
         mtu_bytes: 1450,
+        reboots: 0,
     };
     (mac(number), KernelPort { spec, stage })
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, InstanceId, LocalPort, Location, MacAddr, Member,
-    Name, Netns, NetworkId, NetworkState, Placement, Vni,
+    Name, Netns, NetworkId, NetworkState, Placement, Power, Vni,
 };
 use privnet_plan::{
     FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan, wanted_kernel_network,
@@ -154,6 +154,8 @@ fn location() -> impl Strategy<Value = Location> {
             instance_name: Name::try_from("web").expect("valid"),
             placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
             device: DeviceName::of_port(0),
+            power: Power::Running,
+            reboots: 0,
         })
     });
     prop_oneof![local, vtep().prop_map(|vtep| Location::Remote { vtep })]
@@ -190,6 +192,7 @@ fn port() -> impl Strategy<Value = KernelPort> {
             placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
             device: DeviceName::of_port(0),
             mtu_bytes,
+            reboots: 0,
         };
         KernelPort { spec, stage }
     })

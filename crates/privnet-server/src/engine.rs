@@ -16,17 +16,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use privnet_model::zone::{Caller, Change, Command, Outcome, Refusal, Row, Zone};
 use privnet_model::{
-    Carriage, HostId, HostName, Network, NetworkId, Operation, OperationId, OperationState, Organization,
-    OrganizationId, Timestamp,
+    Carriage, Driver, HostId, HostName, Instance, InstanceId, Network, NetworkId, Operation, OperationId,
+    OperationState, Organization, OrganizationId, Timestamp,
 };
 use privnet_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use self::hosts::Hosts;
-pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link};
+pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
 pub(crate) use self::pages::Page;
 use self::pages::Pages;
-use self::tracker::Tracker;
+use self::tracker::{Topic, Tracker};
 use self::writer::Submission;
 
 /// How often deadlines are looked at.
@@ -183,8 +183,8 @@ impl Engine {
     }
 
     fn settle_all(&self) {
-        let networks = lock(&self.shared.tracker).networks();
-        networks.into_iter().for_each(|network| self.settle(network));
+        let topics = lock(&self.shared.tracker).topics();
+        topics.into_iter().for_each(|topic| self.settle(topic));
     }
 
     /// Lets nobody else be the agent of the host with this name until the claim, and the link that it
@@ -194,8 +194,27 @@ impl Engine {
     }
 
     /// Takes a host's agent as connected until the link is dropped.
-    pub(crate) fn connect(&self, host: HostId, claim: Claim) -> Link {
-        lock(&self.shared.hosts).connect(host, claim)
+    ///
+    /// `instances` is what the agent says it shall make, if it makes any.
+    pub(crate) fn connect(&self, host: HostId, instances: Option<&BTreeSet<InstanceId>>, claim: Claim) -> Link {
+        let mut hosts = lock(&self.shared.hosts);
+        let link = hosts.connect(host, instances, claim);
+        drop(hosts);
+        // Whose removal it has not confirmed on an earlier connection.
+        let lost = self.view().lost_instances(host);
+        lost.into_iter().for_each(|instance| lock(&self.shared.hosts).mark_instance(host, instance));
+        link
+    }
+
+    /// Whether a host's agent is connected and makes instances.
+    pub(crate) fn makes_instances(&self, host: HostId) -> bool {
+        lock(&self.shared.hosts).makes_instances(host)
+    }
+
+    /// A host has said how far it is with an instance; `None`: nothing is left of it.
+    pub(crate) fn note_progress(&self, host: HostId, instance: InstanceId, progress: Option<Progress>) {
+        lock(&self.shared.hosts).note_progress(host, instance, progress);
+        self.settle(Topic::Instance(instance));
     }
 
     /// A host has reported how far it is with a network. A generation that the network has not is one that
@@ -204,21 +223,28 @@ impl Engine {
         let has_been = |present: &Arc<Network>| acknowledgement.generation <= present.generation;
         if self.view().network(network).is_some_and(has_been) {
             lock(&self.shared.hosts).acknowledge(host, network, acknowledgement);
-            self.settle(network);
+            self.settle(Topic::Network(network));
         }
     }
 
     /// The link of a host is gone: nobody waits for it any more but operations on its own ports.
     fn disconnected(&self, host: HostId) {
         let networks: Vec<_> = self.view().carried_by(host).collect();
-        networks.into_iter().for_each(|network| self.settle(network));
+        networks.into_iter().for_each(|network| self.settle(Topic::Network(network)));
     }
 
     /// Tells the hosts concerned about committed changes, and finishes what needs no host.
     fn published(&self, changes: &[Change]) {
-        let mut networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
+        let networks: BTreeSet<_> = changes.iter().filter_map(network_of).collect();
         lock(&self.shared.pages).outdate(changes);
         self.mark_carriers(&networks);
+        let mut topics: BTreeSet<_> = networks.into_iter().map(Topic::Network).collect();
+        for change in changes {
+            if let Change::Instance(row) = change {
+                topics.extend(row.after.as_ref().or(row.before.as_ref()).map(|instance| Topic::Instance(instance.id)));
+                self.mark_hosts_of(row);
+            }
+        }
         for change in changes {
             if let Change::Carriage(Row { before: Some(gone), after: None }) = change {
                 self.carriage_is_gone(gone);
@@ -230,11 +256,29 @@ impl Engine {
                     self.shared.wake_waiters(operation.id);
                 } else {
                     let zone = self.view();
-                    networks.extend(lock(&self.shared.tracker).add(operation, &zone, Moment::now()));
+                    topics.extend(lock(&self.shared.tracker).add(operation, &zone, Moment::now()));
                 }
             }
         }
-        networks.into_iter().for_each(|network| self.settle(network));
+        topics.into_iter().for_each(|topic| self.settle(topic));
+    }
+
+    /// Wakes the host that loses an instance, and the one that shall make it.
+    fn mark_hosts_of(&self, row: &Row<Instance>) {
+        let place = |record: &Option<Arc<Instance>>| {
+            record.as_ref().map(|instance| (instance.id, instance.host, instance.placement.clone(), instance.driver))
+        };
+        let (before, after) = (place(&row.before), place(&row.after));
+        if before == after {
+            return;
+        }
+        let mut hosts = lock(&self.shared.hosts);
+        if let Some((id, host, ..)) = before {
+            hosts.mark_instance(host, id);
+        }
+        if let Some((id, host, _, Driver::Netns)) = after {
+            hosts.mark_instance(host, id);
+        }
     }
 
     /// A host that was removed is woken, so that its agent, if there is one, learns of it now.
@@ -255,13 +299,13 @@ impl Engine {
         }
     }
 
-    /// Submits the final state of each operation on the network that has reached one.
-    fn settle(&self, network: NetworkId) {
+    /// Submits the final state of each operation on the network or instance that has reached one.
+    fn settle(&self, topic: Topic) {
         let verdicts = {
             let zone = self.view();
             let hosts = lock(&self.shared.hosts);
             let mut tracker = lock(&self.shared.tracker);
-            tracker.settle(network, &zone, &hosts)
+            tracker.settle(topic, &zone, &hosts)
         };
         self.finish(verdicts);
     }

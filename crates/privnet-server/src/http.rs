@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
-use privnet_model::zone::{Caller, Command, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::zone::{Caller, Command, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, error, info};
@@ -182,7 +182,12 @@ impl Api {
                 return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, message));
             }
             Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
-            Request::Change(command) => self.change(caller, command).await?,
+            Request::Change(command) => {
+                if let Command::LaunchInstance(wish) = &command {
+                    expect_in_catalogue(wish)?;
+                }
+                self.change(caller, command).await?
+            }
         })
     }
 
@@ -217,6 +222,14 @@ impl Api {
     fn host<'a>(&self, host: &'a privnet_model::Host, zone: &Zone) -> reply::Host<'a> {
         reply::Host::new(host, self.engine.is_connected(host.id), zone.instances_on(host.id).count())
     }
+}
+
+/// An instance that names what no list has would break clients that look it up.
+fn expect_in_catalogue(wish: &LaunchInstance) -> Result<(), Refused> {
+    let (instance_type, template) = (wish.properties.instance_type, wish.properties.template);
+    reply::InstanceType::with_id(instance_type).ok_or_else(|| not_found("instance type", instance_type))?;
+    reply::Template::with_id(template).ok_or_else(|| not_found("template", template))?;
+    Ok(())
 }
 
 /// What the built-in lists have not.

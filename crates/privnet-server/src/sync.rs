@@ -5,7 +5,7 @@
 //! on the links concerned, so a lagging agent costs no queue; a periodic look at all of a host's
 //! networks finds whatever a mark has missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use privnet_model::zone::{Caller, Command, Outcome};
-use privnet_model::{Generation, HostFacts, HostId, NetworkId};
+use privnet_model::{Generation, HostFacts, HostId, InstanceId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
-use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION};
+use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, MESSAGE_BYTES_MAX, PROTOCOL_VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -26,7 +26,7 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use crate::engine::{Acknowledgement, Engine, HostBusy, Link, SubmitError};
+use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Progress, SubmitError};
 
 /// How often all of a host's networks are compared, whether marked or not.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
@@ -133,10 +133,17 @@ impl Sync for Service {
             ))
         })?;
         let host = register(&self.engine, &hello).await?;
-        let link = self.engine.connect(host, claim);
+        let makes_instances = hello.protocol >= INSTANCES_SINCE;
+        let link = self.engine.connect(host, makes_instances.then_some(&hello.instances), claim);
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
-        let conversation =
-            Conversation { engine: self.engine.clone(), link, sent: Mutex::new(self.held(&hello)), outgoing };
+        let conversation = Conversation {
+            engine: self.engine.clone(),
+            link,
+            sent: Mutex::new(self.held(&hello)),
+            sent_instances: Mutex::new(hello.instances.iter().map(|id| (*id, SentInstance::HELD)).collect()),
+            makes_instances,
+            outgoing,
+        };
         let span = info_span!("agent", host = %hello.host);
         tokio::spawn(conversation.run(hello, incoming, stopped).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok))))
@@ -177,6 +184,9 @@ struct Conversation {
     engine: Engine,
     link: Link,
     sent: Mutex<HashMap<NetworkId, Sent>>,
+    sent_instances: Mutex<HashMap<InstanceId, SentInstance>>,
+    /// Whether the agent knows what an instance is.
+    makes_instances: bool,
     outgoing: mpsc::Sender<proto::FromServer>,
 }
 
@@ -187,6 +197,26 @@ enum Sent {
     State(Generation),
     /// That it shall carry nothing of it, with this number.
     Removal(u64),
+}
+
+/// What the agent was last told of an instance, or said that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SentInstance {
+    serial: u64,
+    is_wanted: bool,
+}
+
+impl SentInstance {
+    const HELD: Self = Self { serial: 0, is_wanted: true };
+}
+
+/// Why an instance is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It has come to this host or left it, perhaps both since it was last looked at.
+    Changed,
+    /// In case something was missed.
+    Again,
 }
 
 /// The agent's stream or ours has ended.
@@ -207,7 +237,10 @@ impl Conversation {
     /// Tells the agent what it lacks, then what changes.
     async fn tell(&self, hello: &Hello) -> Result<(), Gone> {
         self.send(FromServer::Welcome { protocol: PROTOCOL_VERSION, host: self.link.host() }).await?;
-        let mut removals = 0;
+        let (mut removals, mut serial) = (0, 0);
+        for instance in self.all_instances().into_iter() {
+            self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
+        }
         for network in self.all_networks().into_iter().chain(hello.held.keys().copied()) {
             self.bring_up_to_date(network, &mut removals).await?;
         }
@@ -215,15 +248,21 @@ impl Conversation {
         let mut comparison = tokio::time::interval(COMPARISON_INTERVAL);
         loop {
             tokio::select! {
-                networks = self.link.changed() => {
+                marked = self.link.changed() => {
                     self.expect_registered()?;
-                    for network in networks {
+                    for instance in marked.instances {
+                        self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
+                    }
+                    for network in marked.networks {
                         self.bring_up_to_date(network, &mut removals).await?;
                     }
                 }
                 _ = comparison.tick() => {
                     self.expect_registered()?;
                     self.link.mark(self.all_networks());
+                    for instance in self.all_instances() {
+                        self.bring_instance_up_to_date(instance, &mut serial, Look::Again).await?;
+                    }
                 }
             }
         }
@@ -242,6 +281,46 @@ impl Conversation {
 
     fn all_networks(&self) -> Vec<NetworkId> {
         self.engine.view().carried_by(self.link.host()).collect()
+    }
+
+    /// The instances that the agent shall make, or was told to.
+    fn all_instances(&self) -> BTreeSet<InstanceId> {
+        if !self.makes_instances {
+            return BTreeSet::new();
+        }
+        let here: BTreeSet<_> = self.engine.view().instances_on(self.link.host()).map(|instance| instance.id).collect();
+        let told = self.sent_instances();
+        here.into_iter().chain(told.iter().filter(|(_, sent)| sent.is_wanted).map(|(id, _)| *id)).collect()
+    }
+
+    /// Tells the agent whether it shall make an instance, if it was last told otherwise, or has to answer anew.
+    async fn bring_instance_up_to_date(
+        &self,
+        instance: InstanceId,
+        last_serial: &mut u64,
+        look: Look,
+    ) -> Result<(), Gone> {
+        let message = {
+            let zone = self.engine.view();
+            let wanted = zone.wanted_instance(instance, self.link.host());
+            let is_here = zone.instance(instance).is_some_and(|record| record.host == self.link.host());
+            let mut sent = self.sent_instances();
+            let last = sent.get(&instance).map(|sent| sent.is_wanted);
+            // Of one that somebody else makes there is nothing to tell as long as it is here.
+            let is_told = last == Some(wanted.is_some()) || (last.is_none() && wanted.is_none() && is_here);
+            let has_to_answer = look == Look::Changed && wanted.is_some();
+            if is_told && !has_to_answer {
+                return Ok(());
+            }
+            *last_serial += 1;
+            let serial = *last_serial;
+            sent.insert(instance, SentInstance { serial, is_wanted: wanted.is_some() });
+            match wanted {
+                Some(state) => FromServer::Instance { state, serial },
+                None => FromServer::RemoveInstance { instance, serial },
+            }
+        };
+        self.send(message).await
     }
 
     /// Sends what leads from what the agent was last told of a network to what is wanted now, if
@@ -324,8 +403,33 @@ impl Conversation {
                 warn!(%network, what = what.join("; "), "the host repaired drift");
             }
             FromAgent::UnderlayMtu { bytes } => self.change_underlay_mtu(bytes).await?,
+            FromAgent::InstanceMade { instance, serial } => {
+                self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Made));
+            }
+            FromAgent::InstanceFailed { instance, serial, failure } => {
+                let (reason, message) = (failure.reason.as_str(), &failure.message);
+                warn!(%instance, reason, message, "the host cannot make an instance");
+                self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
+            }
+            FromAgent::InstanceRemoved { instance, serial } => {
+                self.note_progress(instance, SentInstance { serial, is_wanted: false }, None);
+            }
         }
         Ok(())
+    }
+
+    /// What answers an earlier message about the instance says nothing of the last.
+    fn note_progress(&self, instance: InstanceId, answers: SentInstance, progress: Option<Progress>) {
+        {
+            let mut sent = self.sent_instances();
+            if sent.get(&instance) != Some(&answers) {
+                return;
+            }
+            if progress.is_none() {
+                sent.remove(&instance);
+            }
+        }
+        self.engine.note_progress(self.link.host(), instance, progress);
     }
 
     async fn change_underlay_mtu(&self, bytes: u32) -> Result<(), Gone> {
@@ -362,6 +466,10 @@ impl Conversation {
 
     async fn send(&self, message: FromServer) -> Result<(), Gone> {
         self.outgoing.send(message.into()).await.map_err(|_| Gone)
+    }
+
+    fn sent_instances(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, SentInstance>> {
+        self.sent_instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkId, Sent>> {

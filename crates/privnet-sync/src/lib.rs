@@ -6,21 +6,27 @@
 //!
 //! A conversation: the agent says [`Hello`] with the generations it holds; the server answers
 //! [`FromServer::Welcome`], sends a full state, a delta or a removal for each network in which the
-//! agent differs from what is wanted, then [`FromServer::Current`]; from then on it sends changes as
+//! agent differs from what is wanted, the instances that it shall make or has to lose, then
+//! [`FromServer::Current`]; from then on it sends changes as
 //! they come. The agent confirms with [`FromAgent::Applied`] and [`FromAgent::Removed`].
 
 mod copy;
 mod error;
 mod field;
+mod instance;
 mod message;
 mod network;
 
-pub use copy::{decode_network_state, encode_network_state};
+pub use copy::{decode_instances, decode_network_state, encode_instances, encode_network_state};
 pub use error::MessageError;
-pub use message::{FromAgent, FromServer, Hello, PortFailure};
+pub use message::{FromAgent, FromServer, Hello, InstanceFailure, PortFailure};
 
-/// The version of the protocol that this crate speaks; both sides tell theirs.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// The version of the protocol that this crate speaks; both sides tell theirs. From 2 on an agent makes
+/// instances, and a server says which.
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The first version in which instances are spoken of.
+pub const INSTANCES_SINCE: u32 = 2;
 
 /// The largest message that either side accepts, in octets: a full state of some 500,000 ports.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use privnet_model::{Generation, HostFacts, HostId, HostName, MacAddr, NetworkDelta, NetworkId, NetworkState, Reason};
+use privnet_model::{
+    Generation, HostFacts, HostId, HostName, InstanceId, InstanceState, MacAddr, NetworkDelta, NetworkId, NetworkState,
+    Reason,
+};
 
 use crate::proto::{self, from_agent, from_server};
-use crate::{MessageError, field};
+use crate::{MessageError, field, instance};
 
 /// What an agent tells the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,29 @@ pub enum FromAgent {
         /// From now on, in octets.
         bytes: u32,
     },
+    /// The host has made the instance.
+    InstanceMade {
+        /// The instance.
+        instance: InstanceId,
+        /// The `serial` of the [`FromServer::Instance`] that this answers; 0 for what the Hello said.
+        serial: u64,
+    },
+    /// The host cannot make the instance, and goes on trying.
+    InstanceFailed {
+        /// The instance.
+        instance: InstanceId,
+        /// As in `InstanceMade`.
+        serial: u64,
+        /// Why not.
+        failure: InstanceFailure,
+    },
+    /// Nothing is left of the instance on this host: neither what the host made, nor a port.
+    InstanceRemoved {
+        /// The instance.
+        instance: InstanceId,
+        /// The `serial` of the [`FromServer::RemoveInstance`] that this answers.
+        serial: u64,
+    },
 }
 
 /// What the server tells an agent.
@@ -70,6 +96,20 @@ pub enum FromServer {
     },
     /// Everything that the agent lacked when it connected has been sent.
     Current,
+    /// The host shall make the instance, if it has not.
+    Instance {
+        /// What to make.
+        state: InstanceState,
+        /// Tells this message from earlier ones about the instance on this stream.
+        serial: u64,
+    },
+    /// The host shall have nothing of the instance any more.
+    RemoveInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// As in `Instance`.
+        serial: u64,
+    },
 }
 
 /// Who the agent is and what it already has.
@@ -83,6 +123,17 @@ pub struct Hello {
     pub facts: HostFacts,
     /// The networks it holds, and their generations.
     pub held: BTreeMap<NetworkId, Generation>,
+    /// The instances that it shall make, as far as it knows.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+/// Why a host cannot make an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceFailure {
+    /// One word for programs, as in [`PortFailure`].
+    pub reason: Reason,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// A port of this host that is not as wanted.
@@ -118,6 +169,17 @@ impl FromAgent {
                 Self::Repaired { network: field::network(&repaired.network)?, what: repaired.what }
             }
             from_agent::Kind::UnderlayMtu(mtu) => Self::UnderlayMtu { bytes: mtu.bytes },
+            from_agent::Kind::InstanceMade(made) => {
+                Self::InstanceMade { instance: field::instance(&made.instance)?, serial: made.serial }
+            }
+            from_agent::Kind::InstanceFailed(failed) => Self::InstanceFailed {
+                instance: field::instance(&failed.instance)?,
+                serial: failed.serial,
+                failure: InstanceFailure { reason: reason(&failed.reason), message: failed.message },
+            },
+            from_agent::Kind::InstanceRemoved(removed) => {
+                Self::InstanceRemoved { instance: field::instance(&removed.instance)?, serial: removed.serial }
+            }
         }))
     }
 }
@@ -141,6 +203,18 @@ impl From<FromAgent> for proto::FromAgent {
                 from_agent::Kind::Repaired(proto::Repaired { network: network.as_bytes().to_vec(), what })
             }
             FromAgent::UnderlayMtu { bytes } => from_agent::Kind::UnderlayMtu(proto::UnderlayMtu { bytes }),
+            FromAgent::InstanceMade { instance, serial } => {
+                let instance = instance.as_bytes().to_vec();
+                from_agent::Kind::InstanceMade(proto::InstanceMade { instance, serial })
+            }
+            FromAgent::InstanceFailed { instance, serial, failure: InstanceFailure { reason, message } } => {
+                let (instance, reason) = (instance.as_bytes().to_vec(), reason.as_str().to_owned());
+                from_agent::Kind::InstanceFailed(proto::InstanceFailed { instance, serial, reason, message })
+            }
+            FromAgent::InstanceRemoved { instance, serial } => {
+                let instance = instance.as_bytes().to_vec();
+                from_agent::Kind::InstanceRemoved(proto::InstanceRemoved { instance, serial })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -164,6 +238,12 @@ impl FromServer {
                 Self::Remove { network: field::network(&remove.network)?, removal: remove.removal }
             }
             from_server::Kind::Current(proto::Current {}) => Self::Current,
+            from_server::Kind::Instance(instance) => {
+                Self::Instance { state: (&instance).try_into()?, serial: instance.serial }
+            }
+            from_server::Kind::RemoveInstance(remove) => {
+                Self::RemoveInstance { instance: field::instance(&remove.instance)?, serial: remove.serial }
+            }
         }))
     }
 }
@@ -180,6 +260,11 @@ impl From<FromServer> for proto::FromServer {
                 from_server::Kind::Remove(proto::Remove { network: network.as_bytes().to_vec(), removal })
             }
             FromServer::Current => from_server::Kind::Current(proto::Current {}),
+            FromServer::Instance { state, serial } => from_server::Kind::Instance(instance::message(&state, serial)),
+            FromServer::RemoveInstance { instance, serial } => {
+                let instance = instance.as_bytes().to_vec();
+                from_server::Kind::RemoveInstance(proto::RemoveInstance { instance, serial })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -199,6 +284,7 @@ impl TryFrom<proto::Hello> for Hello {
                 version: hello.version,
             },
             held: held.collect::<Result<_, MessageError>>()?,
+            instances: hello.instances.iter().map(|id| field::instance(id)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -218,6 +304,7 @@ impl From<Hello> for proto::Hello {
                     generation: generation.0,
                 })
                 .collect(),
+            instances: hello.instances.iter().map(|id| id.as_bytes().to_vec()).collect(),
         }
     }
 }
@@ -226,11 +313,7 @@ impl TryFrom<proto::PortFailure> for PortFailure {
     type Error = MessageError;
 
     fn try_from(failure: proto::PortFailure) -> Result<Self, MessageError> {
-        Ok(Self {
-            mac: field::mac(&failure.mac)?,
-            reason: Reason::parse(&failure.reason).unwrap_or(Reason::Fault),
-            message: failure.message,
-        })
+        Ok(Self { mac: field::mac(&failure.mac)?, reason: reason(&failure.reason), message: failure.message })
     }
 }
 
@@ -242,4 +325,8 @@ impl From<PortFailure> for proto::PortFailure {
             message: failure.message,
         }
     }
+}
+
+fn reason(word: &str) -> Reason {
+    Reason::parse(word).unwrap_or(Reason::Fault)
 }

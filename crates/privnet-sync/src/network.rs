@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, LocalPort, Location, MacAddr, Member,
-    Name, Netns, NetworkDelta, NetworkState, Placement, Vni,
+    Name, Netns, NetworkDelta, NetworkState, Placement, Power, Vni,
 };
 
 use crate::proto::{self, local_port, member};
@@ -116,6 +116,8 @@ impl TryFrom<proto::LocalPort> for LocalPort {
             instance_name: field::rule("instance_name", Name::try_from(port.instance_name.as_str()))?,
             placement: Placement::Netns(field::rule("netns", Netns::try_from(netns.as_str()))?),
             device: field::rule("device", DeviceName::try_from(port.device.as_str()))?,
+            power: if port.is_stopped { Power::Stopped } else { Power::Running },
+            reboots: port.reboots,
         })
     }
 }
@@ -128,6 +130,8 @@ impl From<&LocalPort> for proto::LocalPort {
             instance_name: port.instance_name.as_str().to_owned(),
             device: port.device.as_str().to_owned(),
             placement: Some(local_port::Placement::Netns(netns.as_str().to_owned())),
+            is_stopped: port.power == Power::Stopped,
+            reboots: port.reboots,
         }
     }
 }

@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, HostFacts, HostId, HostName,
-    InstanceId, LocalPort, Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement,
-    Reason, Vni,
+    InstanceId, InstanceState, LocalPort, Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId,
+    NetworkState, Placement, Power, Reason, Vni,
 };
-use privnet_sync::{FromAgent, FromServer, Hello, PortFailure, decode_network_state, encode_network_state, proto};
+use privnet_sync::{
+    FromAgent, FromServer, Hello, InstanceFailure, PortFailure, decode_instances, decode_network_state,
+    encode_instances, encode_network_state, proto,
+};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use prost::Message;
@@ -31,6 +34,11 @@ proptest! {
     #[test]
     fn a_kept_copy_is_what_was_kept(state in state()) {
         prop_assert_eq!(decode_network_state(&encode_network_state(&state)).expect("valid"), state);
+    }
+
+    #[test]
+    fn kept_instances_are_those_that_were_kept(states in vec(instance_state(), 0..4)) {
+        prop_assert_eq!(decode_instances(&encode_instances(states.iter())).expect("valid"), states);
     }
 
     #[test]
@@ -100,12 +108,18 @@ fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
 
 fn from_agent() -> impl Strategy<Value = FromAgent> {
     let held = btree_map(network(), generation(), 0..4);
-    let hello = (any::<u32>(), "[a-z0-9._-]{1,64}", any::<IpAddr>(), any::<u32>(), ".*", held).prop_map(
-        |(protocol, host, vtep, underlay_mtu_bytes, version, held)| {
+    let instances = btree_set(instance(), 0..4);
+    let hello = (any::<u32>(), "[a-z0-9._-]{1,64}", any::<IpAddr>(), any::<u32>(), ".*", held, instances).prop_map(
+        |(protocol, host, vtep, underlay_mtu_bytes, version, held, instances)| {
             let host = HostName::try_from(host.as_str()).expect("valid");
-            FromAgent::Hello(Hello { protocol, host, facts: HostFacts { vtep, underlay_mtu_bytes, version }, held })
+            let facts = HostFacts { vtep, underlay_mtu_bytes, version };
+            FromAgent::Hello(Hello { protocol, host, facts, held, instances })
         },
     );
+    let reason = || prop::sample::select(&Reason::ALL[..]);
+    let instance_failed = (instance(), any::<u64>(), reason(), ".*").prop_map(|(instance, serial, reason, message)| {
+        FromAgent::InstanceFailed { instance, serial, failure: InstanceFailure { reason, message } }
+    });
     let failure = (mac(), prop::sample::select(&Reason::ALL[..]), ".*")
         .prop_map(|(mac, reason, message)| PortFailure { mac, reason, message });
     let applied = (network(), generation(), vec(failure, 0..3))
@@ -117,6 +131,9 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         network().prop_map(|network| FromAgent::NeedFull { network }),
         (network(), vec(".*", 0..3)).prop_map(|(network, what)| FromAgent::Repaired { network, what }),
         any::<u32>().prop_map(|bytes| FromAgent::UnderlayMtu { bytes }),
+        (instance(), any::<u64>()).prop_map(|(instance, serial)| FromAgent::InstanceMade { instance, serial }),
+        instance_failed,
+        (instance(), any::<u64>()).prop_map(|(instance, serial)| FromAgent::InstanceRemoved { instance, serial }),
     ]
 }
 
@@ -129,7 +146,14 @@ fn from_server() -> impl Strategy<Value = FromServer> {
         delta().prop_map(FromServer::Delta),
         (network(), any::<u64>()).prop_map(|(network, removal)| FromServer::Remove { network, removal }),
         Just(FromServer::Current),
+        (instance_state(), any::<u64>()).prop_map(|(state, serial)| FromServer::Instance { state, serial }),
+        (instance(), any::<u64>()).prop_map(|(instance, serial)| FromServer::RemoveInstance { instance, serial }),
     ]
+}
+
+fn instance_state() -> impl Strategy<Value = InstanceState> {
+    (instance(), "[a-z0-9]{1,20}")
+        .prop_map(|(id, netns)| InstanceState { id, netns: Netns::try_from(netns.as_str()).expect("valid") })
 }
 
 fn state() -> impl Strategy<Value = NetworkState> {
@@ -164,13 +188,16 @@ fn delta() -> impl Strategy<Value = NetworkDelta> {
 }
 
 fn member() -> impl Strategy<Value = Member> {
-    let local = (any::<[u8; 16]>(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}").prop_map(
-        |(instance, name, device, netns)| {
+    let power = prop::sample::select(&[Power::Running, Power::Stopped][..]);
+    let local = (instance(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}", power, any::<u32>()).prop_map(
+        |(instance, name, device, netns, power, reboots)| {
             Location::Local(LocalPort {
-                instance: InstanceId::from_bytes(instance),
+                instance,
                 instance_name: Name::try_from(name.as_str()).expect("valid"),
                 placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
                 device: DeviceName::try_from(device.as_str()).expect("valid"),
+                power,
+                reboots,
             })
         },
     );
@@ -190,6 +217,10 @@ fn dhcp() -> impl Strategy<Value = DhcpSettings> {
             }
         },
     )
+}
+
+fn instance() -> impl Strategy<Value = InstanceId> {
+    any::<[u8; 16]>().prop_map(InstanceId::from_bytes)
 }
 
 fn network() -> impl Strategy<Value = NetworkId> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use privnet_datapath::{ApplyError, DumpError, Kernel, KernelDump, Simulated};
-use privnet_model::{Generation, MacAddr, Member, Netns, NetworkDelta, NetworkId, NetworkState};
+use privnet_model::{Generation, InstanceState, MacAddr, Member, Netns, NetworkDelta, NetworkId, NetworkState};
 use privnet_plan::{FdbTarget, NetOp, PortStage};
 use privnet_sync::{FromAgent, FromServer};
 use proptest::collection::vec;
@@ -200,6 +200,18 @@ impl Kernel for Guarded {
             assert!(network.ports[mac].stage >= PortStage::Filtered, "{op} before its filter");
         }
         self.kernel.apply(op).await
+    }
+
+    async fn make_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.kernel.make_instance(state).await
+    }
+
+    async fn remove_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
+        self.kernel.remove_instance(state).await
+    }
+
+    async fn instances(&mut self) -> Result<Vec<InstanceState>, DumpError> {
+        self.kernel.instances().await
     }
 
     async fn upgrade(&mut self) -> Result<(), ApplyError> {
@@ -409,6 +421,9 @@ impl Zone {
                 }
             }
             FromAgent::Repaired { .. } | FromAgent::UnderlayMtu { .. } => {}
+            FromAgent::InstanceMade { .. } | FromAgent::InstanceFailed { .. } | FromAgent::InstanceRemoved { .. } => {
+                panic!("no instance is to be made")
+            }
         }
     }
 

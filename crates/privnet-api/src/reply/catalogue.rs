@@ -19,16 +19,11 @@ static INSTANCE_TYPES: [InstanceType; 7] = [
 
 /// What an instance can be made of.
 static TEMPLATES: [Template; 1] = [Template {
-    id: TemplateId::from_bytes(numbered(101)),
+    id: TemplateId::WORKLOAD,
     name: "workload",
     description: "A workload that exists on its host, which privnet has not made",
     visibility: "public",
 }];
-
-/// An id of the catalogue: always the same, and none that is ever drawn.
-const fn numbered(number: u128) -> [u8; 16] {
-    (0x7072_6976_6e65_4000_8000_0000_0000_0000 + number).to_be_bytes()
-}
 
 /// All instance types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -86,7 +81,7 @@ pub struct Template {
 pub struct InstanceTypeRef {
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "String", extend("format" = "uuid"))]
-    id: InstanceTypeId,
+    pub(super) id: InstanceTypeId,
 }
 
 /// An instance's template. Clients look it up by its id, and cannot do without one.
@@ -95,7 +90,7 @@ pub struct InstanceTypeRef {
 pub struct TemplateRef {
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "String", extend("format" = "uuid"))]
-    id: TemplateId,
+    pub(super) id: TemplateId,
 }
 
 impl InstanceTypes {
@@ -106,8 +101,8 @@ impl InstanceTypes {
 }
 
 impl InstanceType {
-    const fn standard(number: u128, size: &'static str, cpus: u32, memory: u64) -> Self {
-        let id = InstanceTypeId::from_bytes(numbered(number));
+    const fn standard(number: u8, size: &'static str, cpus: u32, memory: u64) -> Self {
+        let id = InstanceTypeId::built_in(number);
         Self { id, size, family: "standard", cpus, memory, authorized: true }
     }
 
@@ -115,11 +110,6 @@ impl InstanceType {
     pub fn with_id(id: InstanceTypeId) -> Option<&'static Self> {
         INSTANCE_TYPES.iter().find(|one| one.id == id)
     }
-}
-
-impl InstanceTypeRef {
-    /// That of a workload which privnet has not made: nobody knows how large it is, so the smallest.
-    pub const UNKNOWN: Self = Self { id: InstanceTypeId::from_bytes(numbered(1)) };
 }
 
 impl Templates {
@@ -134,11 +124,6 @@ impl Template {
     pub fn with_id(id: TemplateId) -> Option<&'static Self> {
         TEMPLATES.iter().find(|one| one.id == id)
     }
-}
-
-impl TemplateRef {
-    /// That of a workload which privnet has not made.
-    pub const WORKLOAD: Self = Self { id: TemplateId::from_bytes(numbered(101)) };
 }
 
 #[cfg(test)]
@@ -167,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn what_every_instance_refers_to_is_in_the_catalogue() {
-        assert!(InstanceType::with_id(InstanceTypeRef::UNKNOWN.id).is_some());
-        assert!(Template::with_id(TemplateRef::WORKLOAD.id).is_some());
+    fn what_a_registered_workload_refers_to_is_in_the_catalogue() {
+        assert!(InstanceType::with_id(InstanceTypeId::UNKNOWN).is_some());
+        assert!(Template::with_id(TemplateId::WORKLOAD).is_some());
     }
 }

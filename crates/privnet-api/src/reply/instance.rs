@@ -1,9 +1,9 @@
-use privnet_model::{InstanceId, MacAddr, NetworkId, Placement, Port, Timestamp};
+use privnet_model::{InstanceId, Labels, MacAddr, NetworkId, Placement, Port, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{InstanceTypeRef, TemplateRef};
-use super::network::as_text;
+use super::network::{as_text, label_texts, labels_is_empty};
 
 /// All instances.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -23,8 +23,8 @@ pub struct Instance<'a> {
     id: InstanceId,
     #[schemars(length(min = 1, max = 255))]
     name: &'a str,
-    /// Always `running`: whether it is, only its host knows.
-    #[schemars(extend("enum" = ["running"]))]
+    /// Whether its ports are plugged in, or shall be.
+    #[schemars(extend("enum" = ["running", "stopped"]))]
     state: &'static str,
     /// When it was registered.
     #[serde(serialize_with = "super::rfc3339")]
@@ -32,19 +32,40 @@ pub struct Instance<'a> {
     created_at: Timestamp,
     instance_type: InstanceTypeRef,
     template: TemplateRef,
-    /// In GiB. Always 10, the least there is: how large its disk is, only its host knows.
+    /// In GiB, as it was created.
     #[schemars(range(min = 10, max = 51200))]
     disk_size: u32,
-    /// Always `none`: what it is connected to besides private networks, only its host knows.
-    #[schemars(extend("enum" = ["none"]))]
+    /// As it was created: nothing connects it to anything but private networks.
+    #[schemars(extend("enum" = ["none", "inet4", "dual"]))]
     public_ip_assignment: &'static str,
+    /// The user's own; absent when there are none.
+    #[serde(skip_serializing_if = "labels_is_empty", serialize_with = "label_texts")]
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
+    labels: &'a Labels,
+    /// The first of `ssh-keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_key: Option<SshKeyRef<'a>>,
+    /// As it was created; absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ssh_keys: Vec<SshKeyRef<'a>>,
+    /// As it was given; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_data: Option<&'a str>,
     /// What it is attached to; absent when that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     private_networks: Vec<InstanceNetwork>,
-    /// Always false. The exo client reads it.
+    /// As it was created. The exo client reads it.
     secureboot_enabled: bool,
-    /// Always false. The exo client reads it.
+    /// As it was created. The exo client reads it.
     tpm_enabled: bool,
+}
+
+/// An SSH key that an instance was created with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ssh-key-ref")]
+pub struct SshKeyRef<'a> {
+    #[schemars(length(min = 1, max = 255))]
+    name: &'a str,
 }
 
 /// One attachment of an instance.
@@ -85,8 +106,14 @@ pub struct PlacedInstance<'a> {
     /// The port kind.
     #[schemars(extend("enum" = ["netns"]))]
     kind: &'static str,
-    /// The network namespace, as it was given.
+    /// The network namespace: as it was given, or as the host's agent makes it.
     netns: &'a str,
+    /// `external`: somebody else makes it. `netns`: the host's agent does.
+    #[schemars(extend("enum" = ["external", "netns"]))]
+    driver: &'static str,
+    /// Whether its ports are plugged in, or shall be.
+    #[schemars(extend("enum" = ["running", "stopped"]))]
+    state: &'static str,
     /// When it was registered.
     #[serde(serialize_with = "super::rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
@@ -99,18 +126,24 @@ impl<'a> Instance<'a> {
         instance: &'a privnet_model::Instance,
         ports: impl IntoIterator<Item = P>,
     ) -> Self {
+        let properties = &instance.properties;
+        let ssh_keys: Vec<_> = properties.ssh_keys.iter().map(|name| SshKeyRef { name: name.as_str() }).collect();
         Self {
             id: instance.id,
             name: instance.name.as_str(),
-            state: "running",
+            state: instance.power.as_str(),
             created_at: instance.created_at,
-            instance_type: InstanceTypeRef::UNKNOWN,
-            template: TemplateRef::WORKLOAD,
-            disk_size: 10,
-            public_ip_assignment: "none",
+            instance_type: InstanceTypeRef { id: properties.instance_type },
+            template: TemplateRef { id: properties.template },
+            disk_size: properties.disk_size_gib,
+            public_ip_assignment: properties.public_ip.as_str(),
+            labels: &properties.labels,
+            ssh_key: ssh_keys.first().copied(),
+            ssh_keys,
+            user_data: properties.user_data.as_deref(),
             private_networks: ports.into_iter().map(|port| InstanceNetwork::of(port.borrow())).collect(),
-            secureboot_enabled: false,
-            tpm_enabled: false,
+            secureboot_enabled: properties.has_secure_boot,
+            tpm_enabled: properties.has_tpm,
         }
     }
 }
@@ -127,13 +160,24 @@ impl<'a> PlacedInstance<'a> {
         let (kind, netns) = match &instance.placement {
             Placement::Netns(netns) => ("netns", netns.as_str()),
         };
-        Self { id: instance.id, name: instance.name.as_str(), host, kind, netns, created_at: instance.created_at }
+        Self {
+            id: instance.id,
+            name: instance.name.as_str(),
+            host,
+            kind,
+            netns,
+            driver: instance.driver.as_str(),
+            state: instance.power.as_str(),
+            created_at: instance.created_at,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{DeviceName, Generation, HostId, Name, Netns, OrganizationId};
+    use privnet_model::{
+        DeviceName, Driver, Generation, HostId, InstanceProperties, Name, Netns, OrganizationId, Power,
+    };
 
     use super::*;
 
@@ -144,6 +188,11 @@ mod tests {
             name: Name::try_from("web1").expect("name"),
             host: HostId::from_bytes([0; 16]),
             placement: Placement::Netns(Netns::try_from("web1").expect("netns")),
+            driver: Driver::External,
+            power: Power::Running,
+            reboots: 0,
+            is_protected: false,
+            properties: InstanceProperties::unknown(),
             created_at: Timestamp::from_unix_ms(1_790_000_000_999),
         }
     }
@@ -184,7 +233,7 @@ mod tests {
             serde_json::to_string(&PlacedInstance::new(&instance(), "host1")).expect("serializes"),
             concat!(
                 r#"{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","name":"web1","host":"host1","#,
-                r#""kind":"netns","netns":"web1","created-at":"2026-09-21T14:13:20Z"}"#
+                r#""kind":"netns","netns":"web1","driver":"external","state":"running","created-at":"2026-09-21T14:13:20Z"}"#
             )
         );
     }

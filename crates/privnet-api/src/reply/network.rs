@@ -129,11 +129,11 @@ fn domain_names<S: Serializer>(names: &&[DomainName], serializer: S) -> Result<S
     serializer.collect_seq(names.iter().map(DomainName::as_str))
 }
 
-fn label_texts<S: Serializer>(labels: &&Labels, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn label_texts<S: Serializer>(labels: &&Labels, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(labels.iter())
 }
 
-fn labels_is_empty(labels: &&Labels) -> bool {
+pub(super) fn labels_is_empty(labels: &&Labels) -> bool {
     labels.is_empty()
 }
 

@@ -131,6 +131,86 @@ pub struct UpdateIp {
     pub ip: Option<Ipv4Addr>,
 }
 
+/// An instance to create. Properties of the real service that are not here are ignored.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "create-instance-request")]
+pub struct LaunchInstance {
+    /// Not unique; no control characters. One with the id in it if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+    /// How large it is said to be: one of the list of instance types.
+    pub instance_type: Ref,
+    /// What it is said to be made of: one of the list of templates.
+    pub template: Ref,
+    /// In GiB; kept and shown.
+    #[schemars(range(min = 10, max = 51200))]
+    pub disk_size: u32,
+    /// Whether it runs from the start; it does if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_start: Option<bool>,
+    /// Kept and shown; `none` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["none", "inet4", "dual"]))]
+    pub public_ip_assignment: Option<String>,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<Named>,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_keys: Option<Vec<Named>>,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub user_data: Option<String>,
+    /// The user's own; no control characters. `privnet/host` names the host that it is created on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Kept and shown; false if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secureboot_enabled: Option<bool>,
+    /// Kept and shown; false if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm_enabled: Option<bool>,
+}
+
+/// The properties of an instance to change; those that are absent stay.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "update-instance-request")]
+pub struct UpdateInstance {
+    /// A new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+    /// Other user data; empty ones clear it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub user_data: Option<String>,
+    /// Replace all labels. The host stays, whatever `privnet/host` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Something of the catalogue, by its id. Other properties of it are ignored.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ref")]
+pub struct Ref {
+    /// Its id.
+    #[schemars(extend("format" = "uuid"))]
+    pub id: String,
+}
+
+/// Something by its name. Other properties of it are ignored.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "named")]
+pub struct Named {
+    /// Its name.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+}
+
 /// An instance that exists on a host.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(rename = "create-placed-instance-request")]

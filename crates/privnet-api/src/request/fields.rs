@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         self.faults.note(sentence);
     }
 
-    fn fault(&mut self, property: &str, problem: impl Display) {
+    pub(super) fn fault(&mut self, property: &str, problem: impl Display) {
         let prefix = self.prefix;
         self.faults.note(format!("{prefix}{property}: {problem}"));
     }
@@ -101,9 +101,79 @@ impl<'a> Fields<'a> {
 
     /// The `id` of the object `instance`; both must be there.
     pub(super) fn instance_id(&mut self) -> Option<InstanceId> {
-        let object = self.object("instance").required(self, "instance")?;
-        let mut instance = Fields { object, prefix: "instance.", faults: self.faults };
-        instance.parsed("id", parse_id).required(&mut instance, "id")
+        self.id_of("instance", "instance.")
+    }
+
+    /// The `id` of an object; both must be there. `prefix`: the object's name and a dot.
+    pub(super) fn id_of<T: FromStr<Err = ParseIdError>>(&mut self, property: &str, prefix: &'static str) -> Option<T> {
+        let object = self.object(property).required(self, property)?;
+        let mut object = Fields { object, prefix, faults: self.faults };
+        object.parsed("id", parse_id).required(&mut object, "id")
+    }
+
+    /// The `name` of an object that may be absent.
+    pub(super) fn name_of(&mut self, property: &str, prefix: &'static str) -> Given<Name> {
+        match self.object(property) {
+            Given::Good(object) => Fields { object, prefix, faults: self.faults }.named(),
+            Given::Absent => Given::Absent,
+            Given::Bad => Given::Bad,
+        }
+    }
+
+    /// The `name`s of a list of objects; empty where there is none.
+    pub(super) fn names_in(&mut self, property: &str) -> Vec<Name> {
+        let items = match self.object.get(property) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.fault(property, format_args!("must be an array of objects, not {}", description_of(other)));
+                return Vec::new();
+            }
+        };
+        let name = |item: &'a Value| match item {
+            Value::Object(object) => Fields { object, prefix: "", faults: self.faults }.named().good(),
+            other => {
+                self.faults.note(format!("{property}: has {} where an object must be", description_of(other)));
+                None
+            }
+        };
+        items.iter().filter_map(name).collect()
+    }
+
+    fn named(&mut self) -> Given<Name> {
+        match self.name() {
+            Given::Absent => {
+                self.fault("name", "is required");
+                Given::Bad
+            }
+            name => name,
+        }
+    }
+
+    /// A whole number that lies between these two.
+    pub(super) fn number(&mut self, property: &str, least: u32, most: u32) -> Given<u32> {
+        let Some(value) = self.object.get(property) else { return Given::Absent };
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        match number.filter(|number| (least..=most).contains(number)) {
+            Some(number) => Given::Good(number),
+            None => {
+                let given = description_of(value);
+                self.fault(property, format_args!("must be a whole number from {least} to {most}, not {given}"));
+                Given::Bad
+            }
+        }
+    }
+
+    /// True or false.
+    pub(super) fn truth(&mut self, property: &str) -> Given<bool> {
+        match self.object.get(property) {
+            None => Given::Absent,
+            Some(Value::Bool(truth)) => Given::Good(*truth),
+            Some(other) => {
+                self.fault(property, format_args!("must be a boolean, not {}", description_of(other)));
+                Given::Bad
+            }
+        }
     }
 
     pub(super) fn labels(&mut self) -> Given<Labels> {

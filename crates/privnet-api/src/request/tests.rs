@@ -415,7 +415,11 @@ fn bodies_are_read_as_the_document_says() {
 #[test]
 fn the_table_asks_for_the_access_that_the_commands_need() {
     let instance = json!({"id": INSTANCE});
-    let body = json!({"name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance}).to_string();
+    let body = json!({
+        "name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance,
+        "instance-type": instance, "template": instance, "disk-size": 10,
+    });
+    let body = body.to_string();
     for endpoint in &ENDPOINTS {
         let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels");
         let request = ask(endpoint.method.as_str(), &path, body.as_bytes()).expect(endpoint.id);

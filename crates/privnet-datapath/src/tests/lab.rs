@@ -442,6 +442,7 @@ impl Instance {
             placement: Placement::Netns(self.namespace.netns()),
             device: DeviceName::of_port(0),
             mtu_bytes: MTU_BYTES,
+            reboots: 0,
         };
         KernelPort { spec, stage: PortStage::Open }
     }

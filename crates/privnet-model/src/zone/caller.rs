@@ -67,7 +67,14 @@ impl Command {
             | Self::ResetLabels(_)
             | Self::Attach { .. }
             | Self::Detach { .. }
-            | Self::UpdateIp { .. } => Access::Admin,
+            | Self::UpdateIp { .. }
+            | Self::LaunchInstance(_)
+            | Self::UpdateInstance(..)
+            | Self::ResetInstanceLabels(_)
+            | Self::SetPower(..)
+            | Self::RebootInstance(_)
+            | Self::ProtectInstance(..)
+            | Self::DestroyInstance(_) => Access::Admin,
             Self::CreateInstance { .. }
             | Self::MoveInstance { .. }
             | Self::DeleteInstance(_)

@@ -1,8 +1,8 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    Description, DhcpOptions, HostFacts, HostId, HostName, InstanceId, Labels, Name, NetworkId, OperationId,
-    OperationState, Placement,
+    Description, DhcpOptions, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties, Labels, Name,
+    NetworkId, OperationId, OperationState, Placement, Power,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -51,6 +51,20 @@ pub enum Command {
         /// How its ports are plugged in.
         placement: Placement,
     },
+    /// create-instance: an instance is made on one of the hosts.
+    LaunchInstance(LaunchInstance),
+    /// update-instance
+    UpdateInstance(InstanceId, UpdateInstance),
+    /// reset-instance-field, whose only field is `labels`
+    ResetInstanceLabels(InstanceId),
+    /// start-instance and stop-instance
+    SetPower(InstanceId, Power),
+    /// reboot-instance
+    RebootInstance(InstanceId),
+    /// add-instance-protection and remove-instance-protection
+    ProtectInstance(InstanceId, bool),
+    /// delete-instance: it is detached from all networks and taken away.
+    DestroyInstance(InstanceId),
     /// The workload is on this host from now on, with all its ports.
     MoveInstance {
         /// The instance.
@@ -85,6 +99,32 @@ pub enum Command {
     },
     /// Give a pending operation its final state.
     FinishOperation(OperationId, OperationState),
+}
+
+/// What an instance shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchInstance {
+    /// Not unique; `None`: one with its id in it.
+    pub name: Option<Name>,
+    /// The host to make it on, by name; `None` leaves the choice to the zone.
+    pub host: Option<HostName>,
+    /// Who makes it there.
+    pub driver: Driver,
+    /// Whether it is running from the start.
+    pub power: Power,
+    /// What it is said to be.
+    pub properties: InstanceProperties,
+}
+
+/// The properties of an instance to change; `None` keeps one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateInstance {
+    /// A new name.
+    pub name: Option<Name>,
+    /// Other user data; an empty text clears it.
+    pub user_data: Option<Box<str>>,
+    /// Replace all labels.
+    pub labels: Option<Labels>,
 }
 
 /// The properties of a new network.

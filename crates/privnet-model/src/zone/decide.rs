@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::state::Segment;
 use super::{Caller, Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
-    AddressRange, Applied, Carriage, DeviceName, Generation, Host, HostFacts, HostId, HostName, Instance, InstanceId,
-    Labels, Lease, LeaseKind, MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
-    OrganizationId, Placement, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
+    AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostFacts, HostId, HostName, Instance,
+    InstanceId, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation, OperationId, OperationKind,
+    OperationState, OrganizationId, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
@@ -24,6 +24,8 @@ pub struct Circumstances<'a> {
     pub operation_timeout: Duration,
     /// Uniform random numbers.
     pub random: &'a mut dyn FnMut() -> u64,
+    /// Whether a host's agent is connected, and makes instances.
+    pub makes_instances: &'a dyn Fn(HostId) -> bool,
 }
 
 /// What a command comes to.
@@ -69,6 +71,13 @@ impl Zone {
                 self.move_instance(*instance, host, placement.as_ref(), world)
             }
             Command::DeleteInstance(id) => self.delete_instance(*id),
+            Command::LaunchInstance(wish) => self.launch_instance(wish, world),
+            Command::UpdateInstance(id, wish) => self.update_instance(*id, wish, world),
+            Command::ResetInstanceLabels(id) => self.reset_instance_labels(*id, world),
+            Command::SetPower(id, power) => self.set_power(*id, *power, world),
+            Command::RebootInstance(id) => self.reboot_instance(*id, world),
+            Command::ProtectInstance(id, is_protected) => self.protect_instance(*id, *is_protected, world),
+            Command::DestroyInstance(id) => self.destroy_instance(*id, world),
             Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
             Command::RemoveHost { host, with_instances } => self.remove_host(*host, *with_instances),
             Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),
@@ -247,62 +256,6 @@ impl Zone {
         Ok(self.accept(OperationKind::UpdateIp, world.caller.organization(), changes, wait, world))
     }
 
-    fn create_instance(
-        &self,
-        name: &Name,
-        host: &HostName,
-        placement: &Placement,
-        world: &mut Circumstances<'_>,
-    ) -> Result<Decision, Refusal> {
-        let organization = self.own_organization(world.caller)?;
-        let host = self.host_by_name(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?;
-        let instance = Arc::new(Instance {
-            id: InstanceId::new(world.now.unix_ms, random_octets(world)),
-            organization,
-            name: name.clone(),
-            host: host.id,
-            placement: placement.clone(),
-            created_at: world.now,
-        });
-        let row = Row { before: None, after: Some(Arc::clone(&instance)) };
-        Ok(Decision { changes: vec![Change::Instance(row)], outcome: Outcome::Instance(instance) })
-    }
-
-    /// Raises the generation of every network in which the instance has a port: the host it leaves
-    /// unplugs the port, the new one plugs it in, all others send there. MAC addresses, leases and device
-    /// names go with it. The host it leaves keeps its carriages until it has confirmed.
-    fn move_instance(
-        &self,
-        id: InstanceId,
-        host: &HostName,
-        placement: Option<&Placement>,
-        world: &mut Circumstances<'_>,
-    ) -> Result<Decision, Refusal> {
-        let before = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
-        let host = self.host_by_name(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?.id;
-        let placement = placement.unwrap_or(&before.placement).clone();
-        let after = Instance { host, placement, ..Instance::clone(before) };
-        let mut changes = Vec::new();
-        if after != **before {
-            changes.push(Change::Instance(Row::replace(Arc::clone(before), after)));
-            for port in self.ports_of_instance(id) {
-                let segment = self.segments.get(&port.network).ok_or(Refusal::NetworkNotFound(port.network))?;
-                self.refuse_other_family(segment, before, host)?;
-                changes.extend(touch(segment, [port]));
-                changes.extend(self.carriage_to_make(&segment.network, host));
-            }
-        }
-        Ok(self.accept(OperationKind::Move, before.organization, changes, Wait::Placed(id), world))
-    }
-
-    fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
-        let instance = self.instances.get(&id).ok_or(Refusal::InstanceNotFound(id))?;
-        match self.ports_of_instance(id).count() {
-            0 => Ok(done(vec![Change::Instance(Row::remove(Arc::clone(instance)))])),
-            count => Err(Refusal::InstanceInUse { instance: id, count }),
-        }
-    }
-
     fn register_host(
         &self,
         name: &HostName,
@@ -403,25 +356,36 @@ impl Zone {
 
     /// Adds the operation that tells how far the changes are. Where no host has to do anything, it
     /// is a success from the start.
-    fn accept(
+    pub(super) fn accept(
         &self,
         kind: OperationKind,
         organization: OrganizationId,
-        mut changes: Vec<Change>,
+        changes: Vec<Change>,
         wait: Wait,
         world: &mut Circumstances<'_>,
     ) -> Decision {
-        let (subject, is_final) = match wait {
-            Wait::Applied(Applied { network, port, .. }) => {
-                (Subject::Network(network), port.is_none() && self.carriers(network).next().is_none())
-            }
-            Wait::Placed(instance) => (Subject::Instance(instance), self.ports_of_instance(instance).next().is_none()),
+        let subject = match wait {
+            Wait::Applied(Applied { network, .. }) => Subject::Network(network),
+            Wait::Placed(instance) | Wait::Removed { instance, .. } => Subject::Instance(instance),
         };
-        let state = if is_final {
+        let state = if self.needs_no_host(&wait, &changes) {
             OperationState::Success
         } else {
             OperationState::Pending { wait, deadline: world.now.plus(world.operation_timeout) }
         };
+        self.add_operation(kind, organization, subject, state, changes, world)
+    }
+
+    /// Adds an operation in this state.
+    pub(super) fn add_operation(
+        &self,
+        kind: OperationKind,
+        organization: OrganizationId,
+        subject: Subject,
+        state: OperationState,
+        mut changes: Vec<Change>,
+        world: &mut Circumstances<'_>,
+    ) -> Decision {
         let operation = Arc::new(Operation {
             id: OperationId::new(world.now.unix_ms, random_octets(world)),
             organization,
@@ -431,10 +395,28 @@ impl Zone {
             state,
         });
         changes.push(Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) }));
-        if is_final {
+        if operation.is_final() {
             changes.extend(self.forget_oldest_operation());
         }
         Decision { changes, outcome: Outcome::Operation(operation) }
+    }
+
+    /// Whether the changes are in force as soon as they are durable.
+    fn needs_no_host(&self, wait: &Wait, changes: &[Change]) -> bool {
+        let is_made = |instance: &Instance| instance.driver == Driver::Netns;
+        match *wait {
+            Wait::Applied(Applied { network, port, .. }) => port.is_none() && self.carriers(network).next().is_none(),
+            Wait::Placed(id) => {
+                let is_about = |change: &Change| matches!(change, Change::Instance(row) if row.after.as_ref().is_some_and(|after| after.id == id && is_made(after)));
+                let is_made =
+                    self.instances.get(&id).is_some_and(|instance| is_made(instance)) || changes.iter().any(is_about);
+                !is_made && self.ports_of_instance(id).next().is_none()
+            }
+            Wait::Removed { instance: id, .. } => {
+                let is_made = self.instances.get(&id).is_some_and(|instance| is_made(instance));
+                !is_made && self.ports_of_instance(id).next().is_none()
+            }
+        }
     }
 
     /// Forgets the oldest final operation, where one more would be too many.
@@ -448,7 +430,12 @@ impl Zone {
 
     /// Hosts with VTEPs of IPv4 and of IPv6 reach each other not at all. That the host where an instance is to
     /// have its port fits one other host of the network is enough, since that one fits the rest.
-    fn refuse_other_family(&self, segment: &Segment, instance: &Instance, host: HostId) -> Result<(), Refusal> {
+    pub(super) fn refuse_other_family(
+        &self,
+        segment: &Segment,
+        instance: &Instance,
+        host: HostId,
+    ) -> Result<(), Refusal> {
         let of_instance = |other| usize::from(other == instance.host && segment.ports.contains_key(&instance.id));
         let has_others = |(other, ports): &(&HostId, &usize)| **other != host && **ports > of_instance(**other);
         let other = segment.ports_per_host.iter().find(has_others).map(|(other, _)| other);
@@ -467,7 +454,7 @@ impl Zone {
     }
 
     /// The caller's organization, which may have been deleted since it has proved that it is of it.
-    fn own_organization(&self, caller: Caller) -> Result<OrganizationId, Refusal> {
+    pub(super) fn own_organization(&self, caller: Caller) -> Result<OrganizationId, Refusal> {
         let id = caller.organization();
         self.organization(id).map(|organization| organization.id).ok_or(Refusal::OrganizationNotFound(id))
     }
@@ -480,7 +467,7 @@ impl Zone {
     }
 
     /// An instance of the caller's organization.
-    fn own_instance(&self, id: InstanceId, caller: Caller) -> Result<&Arc<Instance>, Refusal> {
+    pub(super) fn own_instance(&self, id: InstanceId, caller: Caller) -> Result<&Arc<Instance>, Refusal> {
         self.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))
     }
 
@@ -501,7 +488,7 @@ impl Zone {
     }
 
     /// The record that a host may carry a network, unless it is there.
-    fn carriage_to_make(&self, network: &Network, host: HostId) -> Option<Change> {
+    pub(super) fn carriage_to_make(&self, network: &Network, host: HostId) -> Option<Change> {
         let is_there = self.carriage(host, network.id).is_some();
         let carriage = Carriage { host, network: network.id, vni: network.vni };
         (!is_there).then(|| Change::Carriage(Row::insert(carriage)))
@@ -612,7 +599,7 @@ fn wait_for(network: &Network, port: Option<WaitPort>) -> Wait {
 }
 
 /// Raises a network's generation, as a change to some of its ports, if there are any.
-fn touch<'a>(segment: &Segment, ports: impl IntoIterator<Item = &'a Arc<Port>>) -> Vec<Change> {
+pub(super) fn touch<'a>(segment: &Segment, ports: impl IntoIterator<Item = &'a Arc<Port>>) -> Vec<Change> {
     let changed = segment.network.generation.next();
     let after = |port: &Arc<Port>| Port { changed, ..Port::clone(port) };
     let ports: Vec<_> =
@@ -622,7 +609,7 @@ fn touch<'a>(segment: &Segment, ports: impl IntoIterator<Item = &'a Arc<Port>>) 
 }
 
 /// A network as it was, at its next generation.
-fn raise(network: &Arc<Network>) -> Change {
+pub(super) fn raise(network: &Arc<Network>) -> Change {
     replace_network(network, Network { generation: network.generation.next(), ..Network::clone(network) })
 }
 
@@ -644,11 +631,11 @@ fn renamed(decision: Decision, kind: OperationKind) -> Decision {
     Decision { changes, outcome: Outcome::Operation(operation) }
 }
 
-fn done(changes: Vec<Change>) -> Decision {
+pub(super) fn done(changes: Vec<Change>) -> Decision {
     Decision { changes, outcome: Outcome::Done }
 }
 
-fn random_octets(world: &mut Circumstances<'_>) -> [u8; 10] {
+pub(super) fn random_octets(world: &mut Circumstances<'_>) -> [u8; 10] {
     let mut octets = [0; 10];
     octets[..8].copy_from_slice(&(world.random)().to_le_bytes());
     octets[8..].copy_from_slice(&(world.random)().to_le_bytes()[..2]);

@@ -118,6 +118,21 @@ pub enum Refusal {
         /// How many networks.
         count: usize,
     },
+    /// A protected instance is not deleted.
+    #[error("instance {0} is protected; remove its protection first")]
+    InstanceProtected(InstanceId),
+    /// Only what runs is rebooted.
+    #[error("instance {0} is stopped; start it instead")]
+    InstanceStopped(InstanceId),
+    /// The namespace of an instance that its host makes is the host's to name.
+    #[error("instance {0} is a network namespace that its host makes; no other can be given")]
+    NetnsIsMade(InstanceId),
+    /// No host can take a new instance.
+    #[error(
+        "no host can take the instance: none is connected whose agent makes instances; start an agent, or name the host in the label {}",
+        super::HOST_LABEL
+    )]
+    NoHost,
     /// A host with instances is not removed.
     #[error("host {host} has {}; move or delete {them} first, or remove the host with its instances", some_of(instances), them = if instances.len() == 1 { "it" } else { "them" })]
     HostInUse {
@@ -201,6 +216,10 @@ impl Refusal {
             | Self::NetworkInUse { .. }
             | Self::LeaseStranded { .. }
             | Self::InstanceInUse { .. }
+            | Self::InstanceProtected(_)
+            | Self::InstanceStopped(_)
+            | Self::NetnsIsMade(_)
+            | Self::NoHost
             | Self::HostInUse { .. }
             | Self::VnisExhausted
             | Self::VtepFamilies { .. }

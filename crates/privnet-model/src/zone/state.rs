@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Change, Row, Snapshot};
 use crate::{
     Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Network,
-    NetworkId, Operation, OperationId, Organization, OrganizationId, OrganizationName, Port, SortedMap, Vni, Wait,
-    WaitPort,
+    NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId, OrganizationName, Port, SortedMap,
+    Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -203,6 +203,15 @@ impl Zone {
         self.operations.values().filter(|operation| !operation.is_final())
     }
 
+    /// The instances that a host has lost, as far as an operation waits for its word that nothing is left.
+    pub fn lost_instances(&self, host: HostId) -> Vec<InstanceId> {
+        let lost = |operation: &Arc<Operation>| match operation.state {
+            OperationState::Pending { wait: Wait::Removed { instance, host: of }, .. } if of == host => Some(instance),
+            _ => None,
+        };
+        self.pending_operations().filter_map(lost).collect()
+    }
+
     /// What a pending operation waits for, network by network.
     pub fn awaited(&self, wait: &Wait) -> Vec<Applied> {
         match wait {
@@ -217,6 +226,7 @@ impl Zone {
                 };
                 self.ports_of_instance(*id).map(applied).collect()
             }
+            Wait::Removed { .. } => Vec::new(),
         }
     }
 

@@ -49,10 +49,14 @@ impl World {
             *drawn += 1;
             scripted.pop_front().unwrap_or(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         };
-        zone.decide(
-            command,
-            &mut Circumstances { caller: *caller, now: NOW, operation_timeout: OPERATION_TIMEOUT, random },
-        )
+        let mut circumstances = Circumstances {
+            caller: *caller,
+            now: NOW,
+            operation_timeout: OPERATION_TIMEOUT,
+            random,
+            makes_instances: &|_| true,
+        };
+        zone.decide(command, &mut circumstances)
     }
 
     fn submit(&mut self, command: &Command) -> Result<Outcome, Refusal> {

@@ -1,13 +1,21 @@
 use super::Zone;
 use super::state::Segment;
 use crate::{
-    DhcpSettings, Generation, HostId, LocalPort, Location, Member, Network, NetworkDelta, NetworkId, NetworkState, Port,
+    DhcpSettings, Driver, Generation, HostId, InstanceId, InstanceState, LocalPort, Location, Member, Network,
+    NetworkDelta, NetworkId, NetworkState, Placement, Port,
 };
 
 impl Zone {
     /// Whether a host has a port in a network, and so shall carry it.
     pub fn is_wanted(&self, network: NetworkId, host: HostId) -> bool {
         self.segments.get(&network).is_some_and(|segment| segment.ports_per_host.contains_key(&host))
+    }
+
+    /// An instance as a host shall make it; `None` where the host shall not.
+    pub fn wanted_instance(&self, id: InstanceId, host: HostId) -> Option<InstanceState> {
+        let instance = self.instance(id).filter(|instance| instance.host == host)?;
+        let Placement::Netns(netns) = &instance.placement;
+        (instance.driver == Driver::Netns).then(|| InstanceState { id, netns: netns.clone() })
     }
 
     /// A network as a host shall carry it; `None` where the host has no port in it.
@@ -69,6 +77,8 @@ impl Zone {
                     instance_name: instance.name.clone(),
                     placement: instance.placement.clone(),
                     device: port.device.clone(),
+                    power: instance.power,
+                    reboots: instance.reboots,
                 })
             } else {
                 Location::Remote { vtep: self.host(instance.host)?.facts.vtep }

@@ -1,8 +1,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use privnet_model::{Generation, HostId, HostName, NetworkId};
-use privnet_sync::PortFailure;
+use privnet_model::{Generation, HostId, HostName, InstanceId, NetworkId};
+use privnet_sync::{InstanceFailure, PortFailure};
 use tokio::sync::Notify;
 
 use super::{Engine, lock};
@@ -20,15 +20,37 @@ pub(crate) struct Hosts {
 
 struct Session {
     acknowledged: HashMap<NetworkId, Acknowledgement>,
+    /// The instances that it may have something of.
+    instances: HashMap<InstanceId, Progress>,
+    /// Whether the agent makes instances, and says what is left of them.
+    makes_instances: bool,
     changed: Arc<Changed>,
 }
 
-/// The networks of a host that have changed since its agent was last told. Bounded by the number of
-/// its networks, however far the agent lags behind.
+/// How far a host is with what it was last told of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has not said yet.
+    Awaited,
+    /// It has made it.
+    Made,
+    /// It cannot make it, and goes on trying.
+    Failed(InstanceFailure),
+}
+
+/// The networks and instances of a host that have changed since its agent was last told. Bounded by their number,
+/// however far the agent lags behind.
 #[derive(Default)]
 struct Changed {
-    networks: Mutex<BTreeSet<NetworkId>>,
+    what: Mutex<Marked>,
     wake: Notify,
+}
+
+/// What to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Marked {
+    pub(crate) networks: BTreeSet<NetworkId>,
+    pub(crate) instances: BTreeSet<InstanceId>,
 }
 
 /// How far a host is with a network.
@@ -85,9 +107,16 @@ impl Hosts {
         }
     }
 
-    pub(super) fn connect(&mut self, host: HostId, mut claim: Claim) -> Link {
+    /// `instances`: what the agent says it shall make, if it makes any.
+    pub(super) fn connect(&mut self, host: HostId, instances: Option<&BTreeSet<InstanceId>>, mut claim: Claim) -> Link {
         let changed = Arc::<Changed>::default();
-        self.sessions.insert(host, Session { acknowledged: HashMap::new(), changed: Arc::clone(&changed) });
+        let session = Session {
+            acknowledged: HashMap::new(),
+            instances: instances.into_iter().flatten().map(|id| (*id, Progress::Awaited)).collect(),
+            makes_instances: instances.is_some(),
+            changed: Arc::clone(&changed),
+        };
+        self.sessions.insert(host, session);
         self.returning.remove(&host);
         claim.host = Some(host);
         Link { host, changed, _claim: claim }
@@ -120,10 +149,38 @@ impl Hosts {
         }
     }
 
+    /// Whether a host's agent is connected and makes instances.
+    pub(super) fn makes_instances(&self, host: HostId) -> bool {
+        self.sessions.get(&host).is_some_and(|session| session.makes_instances)
+    }
+
+    /// How far a connected host is with an instance; `None` where it has nothing of it.
+    pub(super) fn progress(&self, host: HostId, instance: InstanceId) -> Option<&Progress> {
+        self.sessions.get(&host)?.instances.get(&instance)
+    }
+
+    /// A host has said how far it is with an instance; `None`: nothing is left of it.
+    pub(super) fn note_progress(&mut self, host: HostId, instance: InstanceId, progress: Option<Progress>) {
+        let Some(session) = self.sessions.get_mut(&host) else { return };
+        match progress {
+            Some(progress) => drop(session.instances.insert(instance, progress)),
+            None => drop(session.instances.remove(&instance)),
+        }
+    }
+
     /// Wakes a host's link, if there is one, to look at a network.
     pub(super) fn mark(&self, host: HostId, network: NetworkId) {
         if let Some(session) = self.sessions.get(&host) {
-            lock(&session.changed.networks).insert(network);
+            lock(&session.changed.what).networks.insert(network);
+            session.changed.wake.notify_one();
+        }
+    }
+
+    /// Wakes a host's link, if there is one and its agent makes instances, to look at an instance.
+    pub(super) fn mark_instance(&mut self, host: HostId, instance: InstanceId) {
+        if let Some(session) = self.sessions.get_mut(&host).filter(|session| session.makes_instances) {
+            session.instances.insert(instance, Progress::Awaited);
+            lock(&session.changed.what).instances.insert(instance);
             session.changed.wake.notify_one();
         }
     }
@@ -135,12 +192,12 @@ impl Link {
         self.host
     }
 
-    /// The networks to look at, when there are any. Each is returned once for any number of changes.
-    pub(crate) async fn changed(&self) -> BTreeSet<NetworkId> {
+    /// What to look at, when there is something. Each is returned once for any number of changes.
+    pub(crate) async fn changed(&self) -> Marked {
         loop {
-            let networks = std::mem::take(&mut *lock(&self.changed.networks));
-            if !networks.is_empty() {
-                return networks;
+            let marked = std::mem::take(&mut *lock(&self.changed.what));
+            if !marked.networks.is_empty() || !marked.instances.is_empty() {
+                return marked;
             }
             self.changed.wake.notified().await;
         }
@@ -148,7 +205,7 @@ impl Link {
 
     /// Looks at these networks as well.
     pub(crate) fn mark(&self, networks: impl IntoIterator<Item = NetworkId>) {
-        lock(&self.changed.networks).extend(networks);
+        lock(&self.changed.what).networks.extend(networks);
         self.changed.wake.notify_one();
     }
 }

@@ -2,16 +2,25 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Zone;
-use privnet_model::{Applied, HostId, NetworkId, Operation, OperationId, OperationKind, OperationState, Reason, Wait};
+use privnet_model::{
+    Applied, Driver, HostId, InstanceId, NetworkId, Operation, OperationId, OperationKind, OperationState, Reason, Wait,
+};
 use privnet_sync::PortFailure;
 
 use super::Moment;
-use super::hosts::Hosts;
+use super::hosts::{Hosts, Progress};
 
-/// The pending operations, and which of them wait for each network.
+/// What operations wait for hosts to do something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Topic {
+    Network(NetworkId),
+    Instance(InstanceId),
+}
+
+/// The pending operations, and which of them wait for each network and instance.
 pub(super) struct Tracker {
     pending: HashMap<OperationId, Pending>,
-    waiting: HashMap<NetworkId, BTreeSet<OperationId>>,
+    waiting: HashMap<Topic, BTreeSet<OperationId>>,
     /// All of them by their deadlines, so that looking for late ones costs no more than what they are.
     deadlines: BTreeSet<(Instant, OperationId)>,
     /// How long any may be pending.
@@ -26,15 +35,22 @@ struct Pending {
     wait: Wait,
     /// Those that were concerned when it was accepted; what comes later has operations of its own. After a
     /// restart of the server, those that are concerned then.
-    networks: Vec<NetworkId>,
+    topics: Vec<Topic>,
     deadline: Instant,
+}
+
+/// What a host is to have done with an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Made,
+    Removed,
 }
 
 impl Pending {
     /// What it waits for now: an instance that is moved again is waited for where it is wanted last.
     fn awaited(&self, zone: &Zone) -> Vec<Applied> {
         let mut awaited = zone.awaited(&self.wait);
-        awaited.retain(|one| self.networks.contains(&one.network));
+        awaited.retain(|one| self.topics.contains(&Topic::Network(one.network)));
         awaited
     }
 
@@ -46,6 +62,19 @@ impl Pending {
             }
             Wait::Applied(_) => false,
             Wait::Placed(instance) => zone.instance(instance).is_none(),
+            Wait::Removed { .. } => false,
+        }
+    }
+
+    /// What it needs of the host of an instance, beside its ports.
+    fn instance(&self, zone: &Zone) -> Option<(InstanceId, HostId, Needed)> {
+        match self.wait {
+            Wait::Applied(_) => None,
+            Wait::Placed(id) => {
+                let instance = zone.instance(id).filter(|instance| instance.driver == Driver::Netns)?;
+                Some((id, instance.host, Needed::Made))
+            }
+            Wait::Removed { instance, host } => Some((instance, host, Needed::Removed)),
         }
     }
 
@@ -70,43 +99,39 @@ impl Tracker {
     }
 
     /// Follows an operation if it is pending, or follows it again after its end could not be committed.
-    /// Answers the networks it waits for.
+    /// Answers what it waits for.
     ///
     /// From here on setting the clock moves its deadline no more, and what that did before makes it wait
     /// no longer than any may.
-    pub(super) fn add(&mut self, operation: &Operation, zone: &Zone, now: Moment) -> Vec<NetworkId> {
+    pub(super) fn add(&mut self, operation: &Operation, zone: &Zone, now: Moment) -> Vec<Topic> {
         self.follow(operation, zone, Duration::ZERO, now)
     }
 
-    fn follow(&mut self, operation: &Operation, zone: &Zone, at_least: Duration, now: Moment) -> Vec<NetworkId> {
+    fn follow(&mut self, operation: &Operation, zone: &Zone, at_least: Duration, now: Moment) -> Vec<Topic> {
         let OperationState::Pending { wait, deadline } = operation.state else { return Vec::new() };
-        let networks: Vec<_> = zone.awaited(&wait).iter().map(|awaited| awaited.network).collect();
-        let deadline = match networks.len() {
-            // No network will bring it up again: it has come to its end.
+        let mut topics: Vec<_> = zone.awaited(&wait).iter().map(|awaited| Topic::Network(awaited.network)).collect();
+        topics.extend(instance_of(wait, zone).map(Topic::Instance));
+        let deadline = match topics.len() {
+            // Nothing will bring it up again: it has come to its end.
             0 => now.steady,
             _ => now.steady + deadline.since(now.wall).min(self.timeout).max(at_least),
         };
-        for network in &networks {
-            self.waiting.entry(*network).or_default().insert(operation.id);
+        for topic in &topics {
+            self.waiting.entry(*topic).or_default().insert(operation.id);
         }
-        self.pending.insert(operation.id, Pending { kind: operation.kind, wait, networks: networks.clone(), deadline });
+        self.pending.insert(operation.id, Pending { kind: operation.kind, wait, topics: topics.clone(), deadline });
         self.deadlines.insert((deadline, operation.id));
-        networks
+        topics
     }
 
-    /// The networks that operations wait for.
-    pub(super) fn networks(&self) -> Vec<NetworkId> {
+    /// The networks and instances that operations wait for.
+    pub(super) fn topics(&self) -> Vec<Topic> {
         self.waiting.keys().copied().collect()
     }
 
-    /// The operations on a network that have come to their end; they are followed no more.
-    pub(super) fn settle(
-        &mut self,
-        network: NetworkId,
-        zone: &Zone,
-        hosts: &Hosts,
-    ) -> Vec<(OperationId, OperationState)> {
-        let waiting: Vec<_> = self.waiting.get(&network).into_iter().flatten().copied().collect();
+    /// The operations on a network or instance that have come to their end; they are followed no more.
+    pub(super) fn settle(&mut self, topic: Topic, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
+        let waiting: Vec<_> = self.waiting.get(&topic).into_iter().flatten().copied().collect();
         self.take_out(waiting, |pending| verdict(pending, zone, hosts))
     }
 
@@ -134,26 +159,40 @@ impl Tracker {
     }
 
     fn forget(&mut self, id: OperationId) {
-        let Some(Pending { networks, deadline, .. }) = self.pending.remove(&id) else { return };
+        let Some(Pending { topics, deadline, .. }) = self.pending.remove(&id) else { return };
         self.deadlines.remove(&(deadline, id));
-        for network in networks {
-            if let Some(waiting) = self.waiting.get_mut(&network) {
+        for topic in topics {
+            if let Some(waiting) = self.waiting.get_mut(&topic) {
                 waiting.remove(&id);
                 if waiting.is_empty() {
-                    self.waiting.remove(&network);
+                    self.waiting.remove(&topic);
                 }
             }
         }
     }
 }
 
+/// The instance that an operation waits for, if it is there or is to go.
+fn instance_of(wait: Wait, zone: &Zone) -> Option<InstanceId> {
+    match wait {
+        Wait::Applied(_) => None,
+        Wait::Placed(id) => zone.instance(id).filter(|instance| instance.driver == Driver::Netns).map(|_| id),
+        Wait::Removed { instance, .. } => Some(instance),
+    }
+}
+
 /// How an operation ends, if it does now: when in each network the port's own host and every connected
-/// host that may carry it have applied the generation, when one of them cannot, or when it has no object any more.
+/// host that may carry it have applied the generation, and the instance's host has done its part; when one of them
+/// cannot; or when it has no object any more.
 fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationState> {
     let awaited = pending.awaited(zone);
     if pending.is_void(zone) {
         let message = "the instance was detached or removed before the change was in force".to_owned();
         return Some(OperationState::Failure { reason: Reason::NotFound, message });
+    }
+    let instance = pending.instance(zone).map(|needed| instance_verdict(needed, zone, hosts));
+    if let Some(InstanceVerdict::Failed(failed)) = instance {
+        return Some(failed);
     }
     let failures = || awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
     let may_pass = |failure: &Failure<'_>| pending.is_patient() && failure.port.reason == Reason::NotFound;
@@ -162,7 +201,32 @@ fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationSta
         return Some(OperationState::Failure { reason: failure.port.reason, message });
     }
     let is_applied = |awaited| late_hosts(awaited, zone, hosts).next().is_none();
-    (failures().next().is_none() && awaited.iter().all(is_applied)).then_some(OperationState::Success)
+    let is_done = instance.is_none_or(|verdict| matches!(verdict, InstanceVerdict::Done));
+    (is_done && failures().next().is_none() && awaited.iter().all(is_applied)).then_some(OperationState::Success)
+}
+
+/// How far a host is with an instance.
+enum InstanceVerdict {
+    Done,
+    Open,
+    Failed(OperationState),
+}
+
+fn instance_verdict((id, host, needed): (InstanceId, HostId, Needed), zone: &Zone, hosts: &Hosts) -> InstanceVerdict {
+    match (needed, hosts.progress(host, id)) {
+        (Needed::Made, Some(Progress::Made)) => InstanceVerdict::Done,
+        (Needed::Made, Some(Progress::Failed(failure))) => {
+            let message = format!(
+                "host {}: {}; the instance stays wanted and is made when it can be",
+                name(host, zone),
+                failure.message
+            );
+            InstanceVerdict::Failed(OperationState::Failure { reason: failure.reason, message })
+        }
+        // Where there is no such host any more, there is nothing of the instance.
+        (Needed::Removed, None) if hosts.is_connected(host) || zone.host(host).is_none() => InstanceVerdict::Done,
+        (Needed::Made | Needed::Removed, _) => InstanceVerdict::Open,
+    }
 }
 
 /// What a host could not do for a port.
@@ -208,14 +272,19 @@ fn has_applied(awaited: &Applied, host: HostId, zone: &Zone, hosts: &Hosts) -> b
 fn overdue(pending: &Pending, zone: &Zone, hosts: &Hosts) -> String {
     let awaited = pending.awaited(zone);
     let late = awaited.iter().flat_map(|awaited| late_hosts(awaited, zone, hosts));
-    let absent = late.map(|host| {
-        let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
-        format!("host {} {state}", name(host, zone))
-    });
+    let absent = late.map(|host| lateness(host, zone, hosts));
     let failures = awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
-    let reasons: BTreeSet<_> = absent.chain(failures.map(|failure| failure.told(zone))).collect();
+    let open =
+        pending.instance(zone).filter(|needed| matches!(instance_verdict(*needed, zone, hosts), InstanceVerdict::Open));
+    let open = open.map(|(_, host, _)| lateness(host, zone, hosts));
+    let reasons: BTreeSet<_> = absent.chain(failures.map(|failure| failure.told(zone))).chain(open).collect();
     let reasons: Vec<_> = reasons.into_iter().collect();
     format!("{}; the change stays wanted and is applied when it can be", reasons.join(", "))
+}
+
+fn lateness(host: HostId, zone: &Zone, hosts: &Hosts) -> String {
+    let state = if hosts.is_connected(host) { "has not confirmed" } else { "is not connected" };
+    format!("host {} {state}", name(host, zone))
 }
 
 fn name(host: HostId, zone: &Zone) -> String {

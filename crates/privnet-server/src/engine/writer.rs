@@ -119,6 +119,7 @@ impl Writer {
             now: now(),
             operation_timeout: self.config.operation_timeout,
             random: &mut || rng.random(),
+            makes_instances: &|host| self.engine.upgrade().is_some_and(|engine| engine.makes_instances(host)),
         };
         let decision = self.zone.decide(command, &mut circumstances)?;
         Ok((decision.changes, decision.outcome))

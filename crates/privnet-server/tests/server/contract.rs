@@ -307,6 +307,8 @@ fn instances_are_registered_listed_and_forgotten() {
     for own in ["id", "created-at"] {
         shown.as_object_mut().expect("an object").remove(own).expect("the server's own");
     }
+    let [driver, state] = ["driver", "state"].map(|own| shown.as_object_mut().expect("an object").remove(own));
+    assert_eq!((driver, state), (Some(json!("external")), Some(json!("running"))));
     assert_eq!(shown, wish);
     assert_eq!(server.get("/privnet/v1/instances"), json!({"instances": [reply.body]}));
     let id = reply.body["id"].as_str().expect("an id");

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
-    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts,
-    HostId, HostName, Instance, InstanceId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network,
-    NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, OrganizationName,
-    Placement, Port, Quota, Quotas, Reason, Role as KeyRole, Scope, SealedSecret, Subject, Timestamp, Vni, Wait,
-    WaitPort,
+    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Driver, Generation, Host,
+    HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease,
+    LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
+    Organization, OrganizationId, OrganizationName, Placement, Port, Power, PublicIp, Quota, Quotas, Reason,
+    Role as KeyRole, Scope, SealedSecret, Subject, TemplateId, Timestamp, Vni, Wait, WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -203,10 +203,25 @@ impl Table for Instance {
         Column::new("netns", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
         Column::new("organization", Role::Plain),
+        Column::new("driver", Role::Plain),
+        Column::new("power", Role::Version),
+        Column::new("reboots", Role::Version),
+        Column::new("is_protected", Role::Plain),
+        Column::new("instance_type", Role::Plain),
+        Column::new("template", Role::Plain),
+        Column::new("disk_size_gib", Role::Plain),
+        Column::new("public_ip", Role::Plain),
+        Column::new("ssh_keys", Role::Plain),
+        Column::new("user_data", Role::Plain),
+        Column::new("labels", Role::Plain),
+        Column::new("has_secure_boot", Role::Plain),
+        Column::new("has_tpm", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
         let Placement::Netns(netns) = &self.placement;
+        let properties = &self.properties;
+        let ssh_keys: Vec<_> = properties.ssh_keys.iter().map(Name::as_str).collect();
         vec![
             octets(self.id.as_bytes()),
             text(self.name.as_str()),
@@ -215,6 +230,19 @@ impl Table for Instance {
             text(netns.as_str()),
             number(self.created_at.unix_ms),
             octets(self.organization.as_bytes()),
+            text(self.driver.as_str()),
+            text(self.power.as_str()),
+            Value::from(self.reboots),
+            Value::from(self.is_protected),
+            octets(properties.instance_type.as_bytes()),
+            octets(properties.template.as_bytes()),
+            Value::from(properties.disk_size_gib),
+            text(properties.public_ip.as_str()),
+            list(&ssh_keys),
+            properties.user_data.as_deref().map_or(NULL, text),
+            labels_json(&properties.labels),
+            Value::from(properties.has_secure_boot),
+            Value::from(properties.has_tpm),
         ]
     }
 
@@ -226,6 +254,11 @@ impl Table for Instance {
             placement: placement(fields)?,
             created_at: timestamp(fields)?,
             organization: organization(fields)?,
+            driver: fields.text(|text| Driver::parse(text).ok_or(UNKNOWN_WORD))?,
+            power: fields.text(|text| Power::parse(text).ok_or(UNKNOWN_WORD))?,
+            reboots: fields.get()?,
+            is_protected: fields.get()?,
+            properties: instance_properties(fields)?,
         })
     }
 }
@@ -292,17 +325,20 @@ impl Table for Operation {
             Subject::Network(id) => (octets(id.as_bytes()), NULL),
             Subject::Instance(id) => (NULL, octets(id.as_bytes())),
         };
-        let (wait, deadline) = match &self.state {
-            OperationState::Pending { wait: Wait::Applied(applied), deadline } => (Some(applied), Some(deadline)),
-            OperationState::Pending { wait: Wait::Placed(_), deadline } => (None, Some(deadline)),
-            _ => (None, None),
+        let (applied, host, deadline) = match &self.state {
+            OperationState::Pending { wait, deadline } => match wait {
+                Wait::Applied(applied) => (Some(applied), applied.port.as_ref().map(|port| &port.host), Some(deadline)),
+                Wait::Placed(_) => (None, None, Some(deadline)),
+                Wait::Removed { host, .. } => (None, Some(host), Some(deadline)),
+            },
+            _ => (None, None, None),
         };
         let (reason, message) = match &self.state {
             OperationState::Failure { reason, message } => (Some(reason.as_str()), Some(message.as_str())),
             OperationState::Timeout { message } => (None, Some(message.as_str())),
             OperationState::Pending { .. } | OperationState::Success => (None, None),
         };
-        let port = wait.and_then(|wait| wait.port.as_ref());
+        let port = applied.and_then(|applied| applied.port.as_ref());
         vec![
             octets(self.id.as_bytes()),
             text(self.kind.as_str()),
@@ -310,9 +346,9 @@ impl Table for Operation {
             instance,
             number(self.created_at.unix_ms),
             text(state(&self.state)),
-            wait.map_or(NULL, |wait| octets(wait.network.as_bytes())),
-            wait.map_or(NULL, |wait| number(wait.generation.0)),
-            port.map_or(NULL, |port| octets(port.host.as_bytes())),
+            applied.map_or(NULL, |applied| octets(applied.network.as_bytes())),
+            applied.map_or(NULL, |applied| number(applied.generation.0)),
+            host.map_or(NULL, |host| octets(host.as_bytes())),
             port.map_or(NULL, |port| number(mac_bits(port.mac))),
             deadline.map_or(NULL, |deadline| number(deadline.unix_ms)),
             reason.map_or(NULL, text),
@@ -323,7 +359,7 @@ impl Table for Operation {
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
         let id = OperationId::from_bytes(fields.get()?);
-        let kind = fields.text(|text| OperationKind::parse(text).ok_or("it is none of ours"))?;
+        let kind = fields.text(|text| OperationKind::parse(text).ok_or(UNKNOWN_WORD))?;
         let subject = subject(fields)?;
         let created_at = timestamp(fields)?;
         let state = operation_state(fields, subject)?;
@@ -354,6 +390,8 @@ const NULL: Value<'static> = Value::Borrowed(ValueRef::Null);
 
 /// The role of a key that belongs to no organization.
 const OPERATOR: &str = "operator";
+/// What is wrong with a word that this version does not know.
+const UNKNOWN_WORD: &str = "it is none of ours";
 
 /// The only kind of port there is.
 const NETNS: &str = "netns";
@@ -455,6 +493,26 @@ fn labels(fields: &mut Fields<'_>) -> Result<Labels, StoreError> {
     Ok(labels.into_iter().flatten().collect())
 }
 
+fn instance_properties(fields: &mut Fields<'_>) -> Result<InstanceProperties, StoreError> {
+    Ok(InstanceProperties {
+        instance_type: InstanceTypeId::from_bytes(fields.get()?),
+        template: TemplateId::from_bytes(fields.get()?),
+        disk_size_gib: fields.get()?,
+        public_ip: fields.text(|text| PublicIp::parse(text).ok_or(UNKNOWN_WORD))?,
+        ssh_keys: names(fields)?,
+        user_data: fields.get::<Option<Box<str>>>()?,
+        labels: labels(fields)?,
+        has_secure_boot: fields.get()?,
+        has_tpm: fields.get()?,
+    })
+}
+
+fn names(fields: &mut Fields<'_>) -> Result<Vec<Name>, StoreError> {
+    let names = fields.optional_text(serde_json::from_str::<Vec<String>>)?.unwrap_or_default();
+    let names = names.iter().map(|name| Name::try_from(name.as_str())).collect::<Result<_, _>>();
+    names.map_err(|cause| fields.invalid(cause))
+}
+
 fn addresses(fields: &mut Fields<'_>) -> Result<Vec<Ipv4Addr>, StoreError> {
     Ok(fields.optional_text(serde_json::from_str)?.unwrap_or_default())
 }
@@ -487,7 +545,7 @@ const fn lease_kind(kind: LeaseKind) -> &'static str {
 fn lease(fields: &mut Fields<'_>) -> Result<Option<Lease>, StoreError> {
     let address = address(fields)?;
     let kinds = [LeaseKind::Dynamic, LeaseKind::Static];
-    let parse = |text: &str| kinds.into_iter().find(|kind| lease_kind(*kind) == text).ok_or("it is none of ours");
+    let parse = |text: &str| kinds.into_iter().find(|kind| lease_kind(*kind) == text).ok_or(UNKNOWN_WORD);
     match (address, fields.optional_text(parse)?) {
         (None, None) => Ok(None),
         (Some(address), Some(kind)) => Ok(Some(Lease { address, kind })),
@@ -516,12 +574,9 @@ fn subject(fields: &mut Fields<'_>) -> Result<Subject, StoreError> {
 
 fn operation_state(fields: &mut Fields<'_>, subject: Subject) -> Result<OperationState, StoreError> {
     let state = fields.get::<String>()?;
-    let wait = match (wait(fields)?, subject, state.as_str()) {
-        (None, Subject::Instance(instance), "pending") => Some(Wait::Placed(instance)),
-        (applied, _, _) => applied.map(Wait::Applied),
-    };
+    let wait = wait(fields, subject, &state)?;
     let deadline = optional_timestamp(fields)?;
-    let reason = fields.optional_text(|text| Reason::parse(text).ok_or("it is none of ours"))?;
+    let reason = fields.optional_text(|text| Reason::parse(text).ok_or(UNKNOWN_WORD))?;
     let message = fields.get::<Option<String>>()?;
     match (state.as_str(), wait, deadline, reason, message) {
         ("pending", Some(wait), Some(deadline), None, None) => Ok(OperationState::Pending { wait, deadline }),
@@ -532,18 +587,24 @@ fn operation_state(fields: &mut Fields<'_>, subject: Subject) -> Result<Operatio
     }
 }
 
-fn wait(fields: &mut Fields<'_>) -> Result<Option<Applied>, StoreError> {
+/// What a pending operation waits for: a network at a generation; or, where it is about an instance, that the host
+/// has nothing left of it, or, without a host, that it is where it shall be.
+fn wait(fields: &mut Fields<'_>, subject: Subject, state: &str) -> Result<Option<Wait>, StoreError> {
     let network = fields.get::<Option<[u8; 16]>>()?.map(NetworkId::from_bytes);
     let generation = fields.get::<Option<i64>>()?.map(|number| Generation(number.cast_unsigned()));
     let host = fields.get::<Option<[u8; 16]>>()?.map(HostId::from_bytes);
-    let port = match (host, mac(fields)?) {
-        (None, None) => None,
-        (Some(host), Some(mac)) => Some(WaitPort { host, mac }),
-        _ => return Err(fields.invalid("only one of wait_host and wait_mac is there")),
-    };
-    match (network, generation) {
-        (None, None) if port.is_none() => Ok(None),
-        (Some(network), Some(generation)) => Ok(Some(Applied { network, generation, port })),
+    let mac = mac(fields)?;
+    match (subject, network, generation, host, mac) {
+        (Subject::Network(_), Some(network), Some(generation), None, None) => {
+            Ok(Some(Wait::Applied(Applied { network, generation, port: None })))
+        }
+        (Subject::Network(_), Some(network), Some(generation), Some(host), Some(mac)) => {
+            let port = Some(WaitPort { host, mac });
+            Ok(Some(Wait::Applied(Applied { network, generation, port })))
+        }
+        (Subject::Instance(instance), None, None, Some(host), None) => Ok(Some(Wait::Removed { instance, host })),
+        (Subject::Instance(instance), None, None, None, None) if state == "pending" => Ok(Some(Wait::Placed(instance))),
+        (_, None, None, None, None) => Ok(None),
         _ => Err(fields.invalid("only some of what a pending operation waits for is there")),
     }
 }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::zone::Snapshot;
 use privnet_model::{
-    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Generation, Host, HostFacts, HostId,
-    Instance, InstanceId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Quota, Quotas, Reason,
-    Role, Scope, SealedSecret, Subject, Timestamp, Vni, Wait, WaitPort,
+    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Generation, Host, HostFacts, HostId,
+    Instance, InstanceId, InstanceProperties, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId,
+    Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power, Quota,
+    Quotas, Reason, Role, Scope, SealedSecret, Subject, Timestamp, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -289,6 +289,11 @@ pub fn instance(number: u8, host: &Host) -> Instance {
         name: "instance".try_into().expect("valid"),
         host: host.id,
         placement: netns("web1"),
+        driver: Driver::External,
+        power: Power::Running,
+        reboots: 0,
+        is_protected: false,
+        properties: InstanceProperties::unknown(),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),
     }
 }

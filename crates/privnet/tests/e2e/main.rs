@@ -10,6 +10,7 @@ mod crashes;
 mod dhcp;
 mod hostile;
 mod hosts;
+mod instances;
 mod labs;
 mod lanes;
 mod lossless;

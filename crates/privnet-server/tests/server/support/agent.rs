@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
@@ -32,6 +32,10 @@ pub(crate) fn acknowledge(message: &FromServer) -> Option<FromAgent> {
         FromServer::Full(state) => Some(applied(state.id, state.generation)),
         FromServer::Delta(delta) => Some(applied(delta.id, delta.generation)),
         FromServer::Remove { network, removal } => Some(FromAgent::Removed { network: *network, removal: *removal }),
+        FromServer::Instance { state, serial } => Some(FromAgent::InstanceMade { instance: state.id, serial: *serial }),
+        FromServer::RemoveInstance { instance, serial } => {
+            Some(FromAgent::InstanceRemoved { instance: *instance, serial: *serial })
+        }
         FromServer::Welcome { .. } | FromServer::Current => None,
     }
 }
@@ -162,6 +166,7 @@ pub(crate) fn hello(name: &str, held: Held) -> Hello {
             version: "0.1.0".to_owned(),
         },
         held,
+        instances: BTreeSet::new(),
     }
 }
 
