@@ -214,9 +214,14 @@ impl Lab {
         &self.registration.data_dir
     }
 
+    /// The lab's folder of the registry.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.registration.run_dir
+    }
+
     /// Where the server serves agents. Short, as a Unix socket's path has 107 octets at most (unix(7)).
     pub fn sync_socket(&self) -> PathBuf {
-        self.registration.run_dir.join("sync.sock")
+        self.run_dir().join("sync.sock")
     }
 
     /// From its next start the agent of host `host`, from 1, finds the server at this Unix socket.

@@ -73,7 +73,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     Ok(output.stdout)
 }
 
-fn read_all(file: &mut File) -> Result<String> {
+pub(crate) fn read_all(file: &mut File) -> Result<String> {
     let mut octets = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut octets)?;

@@ -41,7 +41,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::UpdateIp { port, ip, wait } => port::update_ip(&port, ip.as_deref(), wait, &context()?),
         Command::Operation(command) => operation::run(command, &context()?),
         Command::Host(command) => host::run(command, &context()?),
-        Command::Lab(command) => lab::run(command),
+        Command::Lab(command) => lab::run(command, settings),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),
         Command::Completion { shell } => {
             // Printed from memory: written to standard output itself, a closed one would be a panic.

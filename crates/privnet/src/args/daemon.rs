@@ -86,16 +86,51 @@ pub(crate) enum LabCommand {
     /// Show the main job on two hosts, step by step, and leave nothing behind
     #[command(after_help = "Example: sudo privnet lab demo")]
     Demo,
-    /// Start a lab and keep it until Ctrl-C
-    #[command(after_help = "Example: sudo privnet lab up --hosts 3")]
+    /// Start a small cloud on this machine: hosts, and instances on a network that joins them
+    #[command(after_help = "\
+Hosts (h1, h2, ...) and instances (i1, i2, ...) are network namespaces. The instances are on the network
+\"lab\" and have their addresses by DHCP.
+
+Examples:
+  sudo privnet lab up --hosts 3 --instances 6            until Ctrl-C
+  sudo privnet lab up --hosts 3 --instances 6 --detach   until privnet lab down
+  sudo privnet lab exec i1 -- ping 10.0.0.11")]
     Up {
         /// How many hosts
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
         hosts: u8,
+        /// How many instances, one host after the other
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=i64::from(privnet_lab::INSTANCES_MAX)))]
+        instances: u8,
+        /// Return when the lab is up
+        #[arg(long, short)]
+        detach: bool,
     },
-    /// Remove what labs have left whose process is gone
-    #[command(after_help = "Example: sudo privnet lab down")]
-    Down,
+    /// Show the labs that are up, with their hosts and instances
+    #[command(after_help = "Example: privnet lab status --output json")]
+    Status,
+    /// Run a command in an instance or on a host of a lab
+    #[command(after_help = "\
+Examples:
+  sudo privnet lab exec i1 -- ip address
+  sudo privnet lab exec h2 -- tcpdump -ni under0 udp port 4789")]
+    Exec {
+        /// The lab's id, if several labs are up
+        #[arg(long, value_name = "ID")]
+        lab: Option<String>,
+        /// The instance or host
+        name: String,
+        /// The command and its words
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Remove the labs that are up, and what others have left whose process is gone
+    #[command(after_help = "Labs of tests and benchmarks are left alone.\n\nExample: sudo privnet lab down")]
+    Down {
+        /// Only this lab
+        #[arg(value_name = "ID")]
+        lab: Option<String>,
+    },
     /// Wait for a lab's process to end, and remove what it leaves
     #[command(hide = true, after_help = "Started by labs: privnet lab guard ID")]
     Guard {

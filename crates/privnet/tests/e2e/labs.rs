@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::support::{PRIVNET, eventually, wait_for};
 
@@ -113,13 +114,46 @@ fn a_lab_stays_up_until_it_is_interrupted() -> Result<()> {
     let mut lab = LabCommand::start(&["up", "--hosts", "3"])?;
     let id = lab.id()?;
     let printed = lab.printed()?;
-    ensure!(printed.contains("h3, VTEP 192.0.2.3"), "{printed}");
+    ensure!(printed.lines().any(|line| line.starts_with("h3") && line.contains("192.0.2.3")), "{printed}");
     let url = printed.split_once("PRIVNET_API_URL=").context("a URL")?.1.lines().next().context("a line")?;
     let listed = Command::new(PRIVNET).args(["--api-url", url, "host", "list"]).output()?;
     ensure!(String::from_utf8_lossy(&listed.stdout).matches("connected").count() == 3, "{listed:?}");
     lab.signal(Signal::SIGINT)?;
     ensure!(lab.end()?.success(), "{}", lab.printed()?);
     nothing_is_left_of(&id)
+}
+
+#[test]
+fn a_detached_lab_has_instances_that_reach_each_other_and_stays_up_until_it_is_taken_down() -> Result<()> {
+    let printed = lab(&["up", "--hosts", "2", "--instances", "3", "--detach"])?;
+    let id = printed.split_once("lab ").and_then(|(_, rest)| rest.split_once(" is up")).context("an id")?.0;
+    let status: Value = serde_json::from_str(&lab(&["status", "--output", "json"])?)?;
+    let labs = status["labs"].as_array().context("a list")?;
+    let places = &labs.iter().find(|lab| lab["lab"] == id).context("the lab is listed")?["places"];
+    let address = |name: &str| {
+        let place = places.as_array().into_iter().flatten().find(|place| place["name"] == name);
+        place.and_then(|place| place["address"].as_str()).with_context(|| format!("no {name} in {places}"))
+    };
+    let ping = |to: &str| lab(&["exec", "--lab", id, "i1", "--", "ping", "-c", "1", "-W", "5", to]);
+    // Its own host's and the other's.
+    for name in ["i2", "i3"] {
+        ping(address(name)?)?;
+    }
+    let unknown = lab(&["exec", "--lab", id, "i4", "--", "true"]);
+    ensure!(unknown.as_ref().is_err_and(|error| error.to_string().contains("it has h1, h2, i1")), "{unknown:?}");
+    lab(&["down", id])?;
+    nothing_is_left_of(id)?;
+    let gone = lab(&["down", id]);
+    ensure!(gone.as_ref().is_err_and(|error| error.to_string().contains("is up")), "{gone:?}");
+    Ok(())
+}
+
+/// Runs `privnet lab` with these words to its end, and returns what it printed.
+fn lab(words: &[&str]) -> Result<String> {
+    let ended = Command::new(PRIVNET).arg("lab").args(words).stdin(Stdio::null()).output()?;
+    let [stdout, stderr] = [ended.stdout, ended.stderr].map(|octets| String::from_utf8_lossy(&octets).into_owned());
+    ensure!(ended.status.success(), "{words:?}: {}: {stderr}", ended.status);
+    Ok(stdout)
 }
 
 #[test]
