@@ -8,8 +8,8 @@ use crate::body::{
     UpdateIp, UpdatePrivateNetwork,
 };
 use crate::reply::{
-    Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, Operation, PlacedInstance, PlacedInstances,
-    PrivateNetwork, PrivateNetworks, Quota, Quotas, Template, Templates, Zones,
+    Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, LogEntries, Operation,
+    PlacedInstance, PlacedInstances, PrivateNetwork, PrivateNetworks, Quota, Quotas, Template, Templates, Zones,
 };
 
 /// One operation of the API.
@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub access: Option<Access>,
     /// A line for people.
     pub summary: &'static str,
+    /// The arguments of the query that are read.
+    pub query: &'static [&'static str],
     /// The schema of the body; `None` where a body is ignored.
     pub request: Option<SchemaOf>,
     /// The status of success.
@@ -72,6 +74,7 @@ pub enum Call {
     GetTemplate,
     ListQuotas,
     GetQuota,
+    ListEvents,
     ListHosts,
     GetHost,
     RemoveHost,
@@ -80,6 +83,7 @@ pub enum Call {
     CreateInstance,
     MoveInstance,
     DeleteInstance,
+    ListLog,
     Health,
     Readiness,
     Document,
@@ -117,7 +121,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 39] = [
+pub static ENDPOINTS: [Endpoint; 41] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -241,6 +245,11 @@ pub static ENDPOINTS: [Endpoint; 39] = [
         .says("Show how many there are of something, and how many there may be")
         .answers(SchemaGenerator::subschema_for::<Quota>)
         .refuses(&[404]),
+    get(Call::ListEvents, "list-events", "/v2/event")
+        .asks(&["from", "to"])
+        .says("List who has changed what, and was refused to, of the last 24 hours or between two moments; the newest 10,000")
+        .answers(SchemaGenerator::subschema_for::<Vec<Event<'static>>>)
+        .refuses(&[400, 503]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
         .needs(Access::Operator)
         .says("List hosts")
@@ -275,6 +284,12 @@ pub static ENDPOINTS: [Endpoint; 39] = [
         .refuses(&[400, 404, 413, 503]),
     removal(Call::DeleteInstance, "delete-placed-instance", "/privnet/v1/instances/{id}")
         .says("Forget an instance that is attached to no private network"),
+    get(Call::ListLog, "list-audit-log", "/privnet/v1/events")
+        .needs(Access::Operator)
+        .asks(&["from", "to", "organization", "key"])
+        .says("List who has changed what, of all organizations, and whose requests were nobody's; as list-events")
+        .answers(SchemaGenerator::subschema_for::<LogEntries<'static>>)
+        .refuses(&[400, 503]),
     get(Call::Health, "get-health", "/healthz")
         .needs_no_key()
         .says("Whether the process answers")
@@ -298,6 +313,7 @@ const fn get(call: Call, id: &'static str, path: &'static str) -> Endpoint {
         path,
         access: Some(Access::Read),
         summary: "",
+        query: &[],
         request: None,
         status: 200,
         reply: None,
@@ -326,6 +342,10 @@ impl Endpoint {
 
     const fn needs_no_key(self) -> Self {
         Self { access: None, ..self }
+    }
+
+    const fn asks(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
     }
 
     const fn reads(self, schema: SchemaOf) -> Self {

@@ -13,11 +13,12 @@ mod endpoint;
 pub mod exo2;
 mod openapi;
 mod percent;
+mod query;
 pub mod reply;
 mod request;
 mod route;
 
 pub use endpoint::{Call, ENDPOINTS, Endpoint, Method};
 pub use openapi::{OPENAPI_JSON, document};
-pub use request::{BadRequest, Request, body, read};
+pub use request::{BadRequest, EventFilter, Request, body, read};
 pub use route::{Route, RouteError, route};

@@ -80,7 +80,14 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
         "entity" => json!({"type": "string", "enum": ["instance", "private-network"]}),
         _ => json!({"type": "string", "format": "uuid"}),
     };
-    names.map(|name| json!({"in": "path", "name": name, "required": true, "schema": schema(name)})).collect()
+    let path = names.map(|name| json!({"in": "path", "name": name, "required": true, "schema": schema(name)}));
+    let schema = |name| match name {
+        "from" | "to" => json!({"type": "string", "format": "date-time"}),
+        "organization" => json!({"type": "string", "format": "uuid"}),
+        _ => json!({"type": "string"}),
+    };
+    let query = endpoint.query.iter().map(|name| json!({"in": "query", "name": name, "schema": schema(*name)}));
+    path.chain(query).collect()
 }
 
 /// Whether the schema, a reference, has required properties: then an empty body cannot do.

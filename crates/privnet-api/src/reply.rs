@@ -1,6 +1,7 @@
 //! What is answered. Property names are in kebab-case; what is empty is absent, never null.
 
 mod catalogue;
+mod event;
 mod host;
 mod instance;
 mod network;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use catalogue::{InstanceType, InstanceTypeRef, InstanceTypes, Template, TemplateRef, Templates};
+pub use event::{Event, EventKey, LogEntries, LogEntry};
 pub use host::{Host, Hosts};
 pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};

@@ -2,13 +2,13 @@ use std::fmt;
 
 use privnet_model::zone::{self, Command, RangeFields, Refusal};
 use privnet_model::{
-    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, Netns, NetnsError, NetworkId,
-    OperationId, Placement, Power, TemplateId,
+    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId, Netns, NetnsError, NetworkId,
+    OperationId, OrganizationId, ParseIdError, ParseKeyIdError, Placement, Power, TemplateId, Timestamp,
 };
 use serde_json::{Map, Value};
 
 use self::fields::{Faults, Fields, Given, cut, description_of};
-use crate::{Call, Route};
+use crate::{Call, Route, query};
 
 pub mod body;
 mod fields;
@@ -42,6 +42,10 @@ pub enum Request {
     ListQuotas,
     /// get-quota, of whatever the path names
     GetQuota(String),
+    /// list-events
+    ListEvents(EventFilter),
+    /// list-audit-log
+    ListLog(EventFilter),
     /// list-hosts
     ListHosts,
     /// get-host
@@ -56,6 +60,19 @@ pub enum Request {
     Document,
     /// Any endpoint that changes something.
     Change(Command),
+}
+
+/// Which events somebody asks for. What is absent is no condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Those from this moment on.
+    pub from: Option<Timestamp>,
+    /// Those before this moment.
+    pub to: Option<Timestamp>,
+    /// Those that this organization may read.
+    pub organization: Option<OrganizationId>,
+    /// Those of requests with this key.
+    pub key: Option<KeyId>,
 }
 
 /// A request breaks rules that can be told without looking at anything else: 400.
@@ -90,7 +107,7 @@ impl fmt::Display for FaultList {
     }
 }
 
-/// Reads a request's path parameters and body.
+/// Reads a request's path parameters, and its body or, where it has none, its query.
 ///
 /// An empty body is an empty object, as python-exoscale sends it. Properties that nobody asked for
 /// are ignored, as clients send more than is needed: a detach carries a whole instance.
@@ -98,10 +115,10 @@ impl fmt::Display for FaultList {
 /// # Errors
 /// [`BadRequest::NotJson`], [`BadRequest::NotAnObject`], then [`BadRequest::Fields`] with every
 /// fault of path and body together.
-pub fn read(route: &Route, body: &[u8]) -> Result<Request, BadRequest> {
+pub fn read(route: &Route, query: &str, body: &[u8]) -> Result<Request, BadRequest> {
     let object = match route.endpoint.request {
         Some(_) => parse(body)?,
-        None => Map::new(),
+        None => query::object(query),
     };
     let mut faults = Faults::default();
     let request = Reader { params: &route.params, object: &object, faults: &mut faults }.read(route.endpoint.call);
@@ -152,6 +169,8 @@ impl Reader<'_> {
             Call::GetTemplate => Request::GetTemplate(self.path_id()?),
             Call::ListQuotas => Request::ListQuotas,
             Call::GetQuota => Request::GetQuota(cut(self.params.first().map_or("", String::as_str))),
+            Call::ListEvents => Request::ListEvents(self.event_filter()?),
+            Call::ListLog => Request::ListLog(self.event_filter()?),
             Call::ListHosts => Request::ListHosts,
             Call::GetHost => Request::GetHost(self.path_id()?),
             Call::ListPlacedInstances => Request::ListPlacedInstances,
@@ -172,6 +191,22 @@ impl Reader<'_> {
             Call::DeleteInstance => Request::Change(Command::DeleteInstance(self.path_id()?)),
         };
         Some(request)
+    }
+
+    fn event_filter(&mut self) -> Option<EventFilter> {
+        let mut fields = self.fields();
+        let [from, to] = ["from", "to"].map(|name| fields.parsed(name, moment).good());
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            fields.note("from is after to".to_owned());
+        }
+        Some(EventFilter {
+            from,
+            to,
+            organization: fields
+                .parsed("organization", |text| text.parse().map_err(|_| ParseIdError(cut(text))))
+                .good(),
+            key: fields.parsed("key", |text| text.parse().map_err(|_| ParseKeyIdError(cut(text)))).good(),
+        })
     }
 
     fn create_network(&mut self) -> Option<Command> {
@@ -300,6 +335,13 @@ fn host(fields: &mut Fields<'_>) -> Option<HostName> {
 
 fn netns(fields: &mut Fields<'_>) -> Given<Netns> {
     fields.parsed("netns", |text| Netns::try_from(text).map_err(|_| NetnsError(cut(text))))
+}
+
+/// A moment as RFC 3339 writes it; before 1970 there is nothing.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let moment: jiff::Timestamp =
+        text.parse().map_err(|_| format!("\"{}\" is not a date and time such as 2026-11-24T12:00:00Z", cut(text)))?;
+    Ok(Timestamp::from_unix_ms(moment.as_millisecond().try_into().unwrap_or_default()))
 }
 
 /// What it means that only some of the three address properties are given.

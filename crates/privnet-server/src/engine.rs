@@ -27,10 +27,17 @@ pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
 pub(crate) use self::pages::Page;
 use self::pages::Pages;
 use self::tracker::{Topic, Tracker};
-use self::writer::Submission;
+use self::writer::{Submission, Task};
+use crate::audit::{AuditConfig, AuditLog, Origin};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often refusals are written to the audit log.
+const LOG_TICK: Duration = Duration::from_secs(1);
+
+/// After how many of these it is tended whether there are any or not.
+const LOG_TICKS_MAX: u64 = 60;
 
 /// How long a failed commit makes the server count as not ready, unless one succeeds before.
 const UNREADY: Duration = Duration::from_secs(5);
@@ -66,6 +73,7 @@ struct Shared {
     tracker: Mutex<Tracker>,
     waiting: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     pages: Mutex<Pages>,
+    log: Arc<AuditLog>,
 }
 
 /// Why a command was not carried out. Nothing has changed then.
@@ -84,21 +92,28 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`] where the records cannot be read, or the first one not be made.
-    pub(crate) fn start(mut store: Box<dyn Store>, config: EngineConfig) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        mut store: Box<dyn Store>,
+        config: EngineConfig,
+        audit: AuditConfig,
+    ) -> Result<Self, StoreError> {
         let mut zone = Zone::new(store.load()?);
         found(&mut *store, &mut zone)?;
         let EngineConfig { operation_timeout, return_grace } = config;
+        let log = Arc::new(AuditLog::new(audit, store.event_reader()?));
         let shared = Arc::new(Shared {
             hosts: Mutex::new(Hosts::returning(zone.hosts().map(|host| host.id))),
             tracker: Mutex::new(Tracker::new(&zone, operation_timeout, return_grace, Moment::now())),
             waiting: Mutex::default(),
             pages: Mutex::default(),
+            log: Arc::clone(&log),
             zone: RwLock::new(zone.clone()),
         });
         let (submissions, queue) = mpsc::unbounded_channel();
         let engine = Self { shared, submissions };
-        writer::spawn(store, zone, config, engine.downgrade(), queue);
+        writer::spawn(store, zone, config, log, engine.downgrade(), queue);
         tokio::spawn(watch_deadlines(engine.downgrade()));
+        tokio::spawn(tend_log(engine.downgrade()));
         tokio::spawn(expect_no_return(engine.downgrade(), return_grace));
         Ok(engine)
     }
@@ -113,9 +128,21 @@ impl Engine {
     /// # Errors
     /// [`SubmitError`]; nothing has changed then.
     pub(crate) async fn submit(&self, caller: Caller, command: Command) -> Result<Outcome, SubmitError> {
+        self.submit_for(None, caller, command).await
+    }
+
+    /// As [`submit`](Self::submit), for a request that the audit log tells of.
+    pub(crate) async fn submit_for(
+        &self,
+        origin: Option<Origin>,
+        caller: Caller,
+        command: Command,
+    ) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || SubmitError::Unavailable("the server is stopping; try again when it is back".to_owned());
-        self.submissions.send(Submission::Command { caller, command, reply: Some(reply) }).map_err(|_| stopped())?;
+        self.submissions
+            .send(Submission::Command(Task { origin, caller, command, reply: Some(reply) }))
+            .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -146,6 +173,11 @@ impl Engine {
     /// Whether a host's agent is connected.
     pub(crate) fn is_connected(&self, host: HostId) -> bool {
         lock(&self.shared.hosts).is_connected(host)
+    }
+
+    /// The audit log.
+    pub(crate) fn log(&self) -> &AuditLog {
+        &self.shared.log
     }
 
     /// Whether commands can be taken: the writer runs and no commit has failed in the last seconds.
@@ -326,7 +358,12 @@ impl Engine {
         for (operation, state) in verdicts {
             let command = Command::FinishOperation(operation, state);
             // A writer that has stopped leaves the operation pending; it is finished after the restart.
-            let _ = self.submissions.send(Submission::Command { caller: Caller::Server, command, reply: None });
+            let _ = self.submissions.send(Submission::Command(Task {
+                origin: None,
+                caller: Caller::Server,
+                command,
+                reply: None,
+            }));
         }
     }
 
@@ -387,6 +424,19 @@ async fn expect_no_return(engine: WeakEngine, after: Duration) {
     }
 }
 
+/// Has refusals written down, and what need not be kept removed also where nothing is changed.
+async fn tend_log(engine: WeakEngine) {
+    let mut tick = tokio::time::interval(LOG_TICK);
+    for count in 0_u64.. {
+        tick.tick().await;
+        let Some(engine) = engine.upgrade() else { return };
+        if engine.log().refusals().is_due() || count.is_multiple_of(LOG_TICKS_MAX) {
+            // A writer that has stopped has written down all there was.
+            let _ = engine.submissions.send(Submission::Log);
+        }
+    }
+}
+
 async fn watch_deadlines(engine: WeakEngine) {
     let mut tick = tokio::time::interval(TICK);
     loop {
@@ -428,7 +478,7 @@ impl Moment {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

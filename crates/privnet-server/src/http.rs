@@ -5,25 +5,29 @@
 
 mod body;
 mod door;
+mod events;
 mod list;
 mod rate;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use privnet_api::{BadRequest, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_api::{BadRequest, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Caller, Command, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError};
-use self::door::Client;
+pub(crate) use self::door::Client;
 use self::rate::Buckets;
-use crate::engine::{Engine, SubmitError};
+use crate::audit::Origin;
+use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
 
 /// How much of a path is logged.
@@ -50,23 +54,23 @@ pub(crate) async fn serve(
 ) {
     let buckets = Mutex::new(Buckets::per_second(limits.requests_per_second));
     let api = Arc::new(Api { engine, config, limits, buckets });
-    let answer = move |client, request| respond(Arc::clone(&api), client, request);
+    let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
 
-async fn respond(api: Arc<Api>, client: Client, request: hyper::Request<Incoming>) -> Response<Body> {
+async fn respond(api: Arc<Api>, source: IpAddr, request: hyper::Request<Incoming>) -> Response<Body> {
     let timeout = api.limits.request_timeout;
-    tokio::time::timeout(timeout, respond_if_not_too_many(api, client, request)).await.unwrap_or_else(|_| {
+    tokio::time::timeout(timeout, respond_if_not_too_many(api, source, request)).await.unwrap_or_else(|_| {
         let message = "this takes longer than it may, and may still be done: look before you ask for it again";
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
     })
 }
 
-async fn respond_if_not_too_many(api: Arc<Api>, client: Client, request: hyper::Request<Incoming>) -> Response<Body> {
+async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    if let Err(wait) = api.take_token(client, started) {
+    if let Err(wait) = api.take_token(source.into(), started) {
         body::discard(request.into_body()).await;
-        debug!(?client, "a request is refused: its client makes too many");
+        debug!(%source, "a request is refused: its client makes too many");
         return Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait).into_response();
     }
     shielded(async move {
@@ -74,8 +78,7 @@ async fn respond_if_not_too_many(api: Arc<Api>, client: Client, request: hyper::
         let (method, path) = (head.method.as_str(), head.uri.path());
         let route = privnet_api::route(method, path);
         let operation = route.as_ref().ok().map(|route| route.endpoint.id);
-        let expects_continue = head.headers.contains_key(EXPECT);
-        let response = match api.answer(route, body, expects_continue).await {
+        let response = match api.answer(route, source, &head, body).await {
             Ok(response) => response,
             Err(refused) => refused.into_response(),
         };
@@ -112,20 +115,39 @@ impl Api {
     async fn answer(
         &self,
         route: Result<Route, RouteError>,
+        source: IpAddr,
+        head: &Parts,
         body: Incoming,
-        expects_continue: bool,
     ) -> Result<Response<Body>, Refused> {
         let route = route?;
+        let origin = Origin::new(source, route.endpoint, head.uri.path());
         let caller = Self::caller();
+        let answer = self.answer_to(caller, &route, &origin, head, body).await;
+        if let Err(Refused { status, message, .. }) = &answer
+            && route.endpoint.method != Method::Get
+        {
+            self.engine.log().refused(origin.refused(Some(caller), status.as_u16(), message, now()));
+        }
+        answer
+    }
+
+    async fn answer_to(
+        &self,
+        caller: Caller,
+        route: &Route,
+        origin: &Origin,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refused> {
         if let Some(access) = route.endpoint.access {
             caller.check(access)?;
         }
         let octets = match route.endpoint.request {
-            Some(_) => body::read(body, expects_continue, &self.limits).await?,
+            Some(_) => body::read(body, head.headers.contains_key(EXPECT), &self.limits).await?,
             None => Vec::new(),
         };
-        let request = privnet_api::read(&route, &octets)?;
-        let body = self.carry_out(request, caller).await?;
+        let request = privnet_api::read(route, head.uri.query().unwrap_or_default(), &octets)?;
+        let body = self.carry_out(request, caller, origin).await?;
         Ok(response(StatusCode::from_u16(route.endpoint.status).expect("the table has valid ones"), body))
     }
 
@@ -134,7 +156,7 @@ impl Api {
         Caller::OPERATOR
     }
 
-    async fn carry_out(&self, request: Request, caller: Caller) -> Result<Body, Refused> {
+    async fn carry_out(&self, request: Request, caller: Caller, origin: &Origin) -> Result<Body, Refused> {
         let engine = &self.engine;
         Ok(match request {
             Request::ListNetworks => list::networks(engine.clone(), caller),
@@ -166,6 +188,10 @@ impl Api {
                 let quota = self.quotas(caller).into_iter().find(|quota| quota.resource == entity);
                 json(&quota.ok_or_else(|| not_found("quota", format_args!("\"{entity}\"")))?)
             }
+            Request::ListEvents(filter) => {
+                events::of_organization(engine.clone(), &filter, caller, &self.config.zone).await?
+            }
+            Request::ListLog(filter) => events::of_all(engine.clone(), &filter).await?,
             Request::ListHosts => {
                 let zone = engine.view();
                 json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
@@ -186,13 +212,13 @@ impl Api {
                 if let Command::LaunchInstance(wish) = &command {
                     expect_in_catalogue(wish)?;
                 }
-                self.change(caller, command).await?
+                self.change(origin, caller, command).await?
             }
         })
     }
 
-    async fn change(&self, caller: Caller, command: Command) -> Result<Body, SubmitError> {
-        Ok(match self.engine.submit(caller, command).await? {
+    async fn change(&self, origin: &Origin, caller: Caller, command: Command) -> Result<Body, SubmitError> {
+        Ok(match self.engine.submit_for(Some(origin.clone()), caller, command).await? {
             Outcome::Operation(operation) => {
                 let operation = self.engine.settled(operation, self.config.operation_hold).await;
                 json(&reply::Operation::from(&*operation))

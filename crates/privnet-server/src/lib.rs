@@ -3,12 +3,14 @@
 //! The engine holds the zone: the API and the sync service read it and submit commands to it, and it
 //! alone knows the store. [`Server`] puts the three together on their sockets.
 
+mod audit;
 mod engine;
 mod http;
 mod limits;
 mod server;
 mod sync;
 
+pub use audit::AuditConfig;
 pub use engine::EngineConfig;
 pub use limits::Limits;
 pub use server::{Server, ServerConfig, ServerError};

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tracing::info;
 
+use crate::audit::AuditConfig;
 use crate::engine::{Engine, EngineConfig};
 use crate::http::{self, HttpConfig};
 use crate::limits::Limits;
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     pub operation_hold: Duration,
     /// What the API takes from its clients.
     pub limits: Limits,
+    /// How much of the audit log is kept.
+    pub audit: AuditConfig,
     /// The Unix socket for agents; made with mode 0600.
     pub sync_socket: PathBuf,
     /// Where agents can connect beside the socket: a loopback address, as long as they do not prove
@@ -140,7 +143,7 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let engine = Engine::start(store, engine_config).map_err(ServerError::Load)?;
+        let engine = Engine::start(store, engine_config, config.audit).map_err(ServerError::Load)?;
         Ok(Self { engine, http_listener, address, sync_unix, sync_tcp, config })
     }
 

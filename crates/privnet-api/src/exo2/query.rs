@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use crate::percent;
+use crate::query::decode;
 
 /// The arguments of a query: by name, the values that are not empty. Both are decoded.
 pub(super) struct Arguments(HashMap<Vec<u8>, Vec<Vec<u8>>>);
@@ -38,9 +38,4 @@ impl Arguments {
         };
         names.iter().filter_map(value).collect()
     }
-}
-
-/// Undoes the encoding of a query's names and values (application/x-www-form-urlencoded).
-fn decode(text: &str) -> Vec<u8> {
-    percent::decode(&text.replace('+', " "))
 }

@@ -11,7 +11,8 @@ const NETWORK: &str = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50";
 const INSTANCE: &str = "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11";
 
 fn ask(method: &str, path: &str, body: &[u8]) -> Result<Request, BadRequest> {
-    read(&route(method, path).expect("a route"), body)
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    read(&route(method, path).expect("a route"), query, body)
 }
 
 fn network(action: &str) -> String {
@@ -431,14 +432,51 @@ fn the_table_asks_for_the_access_that_the_commands_need() {
 
 proptest! {
     #[test]
-    fn whatever_comes_is_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200), segment in "\\PC{0,40}") {
+    fn whatever_comes_is_read_or_refused(
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+        segment in "\\PC{0,40}",
+        query in "((from|to|organization|key|\\PC{0,3})=[0-9TZ:.+%-]{0,24}&?){0,4}",
+    ) {
         for endpoint in &ENDPOINTS {
             let path = endpoint.path.replace("{id}", &segment.replace(['/', ':'], "x")).replace("{field}", "labels");
             if let Ok(route) = route(endpoint.method.as_str(), &path)
-                && let Err(refusal) = read(&route, &body)
+                && let Err(refusal) = read(&route, &query, &body)
             {
                 prop_assert!(!refusal.to_string().is_empty());
             }
         }
     }
+}
+
+#[test]
+fn events_are_asked_for_by_time_organization_and_key() {
+    assert_eq!(ask("GET", "/v2/event", b"").expect("accepted"), Request::ListEvents(EventFilter::default()));
+    let key = format!("EXO{}", "0a".repeat(KeyId::OCTETS));
+    let path = format!(
+        "/privnet/v1/events?from=2026-11-24T12:00:00.5Z&to=2026-11-24T13%3A00%3A01%2B01%3A00&organization={NETWORK}&key={key}&x=y"
+    );
+    let filter = EventFilter {
+        from: Some(Timestamp::from_unix_ms(1_795_521_600_500)),
+        to: Some(Timestamp::from_unix_ms(1_795_521_601_000)),
+        organization: NETWORK.parse().ok(),
+        key: Some(KeyId::from_bytes([10; KeyId::OCTETS])),
+    };
+    assert_eq!(ask("GET", &path, b"").expect("accepted"), Request::ListLog(filter));
+    let long_ago = EventFilter { from: Some(Timestamp::from_unix_ms(0)), ..EventFilter::default() };
+    assert_eq!(
+        ask("GET", "/v2/event?from=1066-10-14T09:00:00Z", b"").expect("accepted"),
+        Request::ListEvents(long_ago)
+    );
+}
+
+#[test]
+fn what_is_no_time_organization_or_key_is_refused_together() {
+    refused(
+        ask("GET", "/privnet/v1/events?from=yesterday&to=7&organization=acme&key=k", b""),
+        "from: \"yesterday\" is not a date and time such as 2026-11-24T12:00:00Z; \
+         to: \"7\" is not a date and time such as 2026-11-24T12:00:00Z; \
+         organization: \"acme\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; \
+         key: \"k\" is not the id of a key (EXO and 24 digits from 0 to 9 and a to f)",
+    );
+    refused(ask("GET", "/v2/event?from=2026-11-24T12:00:00Z&to=2026-11-23T12:00:00Z", b""), "from is after to");
 }

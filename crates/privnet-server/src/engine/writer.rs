@@ -1,15 +1,16 @@
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use privnet_model::with_causes;
 use privnet_model::zone::{Caller, Change, Circumstances, Command, Outcome, Zone};
-use privnet_store::{Store, StoreError, Trouble};
+use privnet_model::{Event, with_causes};
+use privnet_store::{NewEvents, Store, StoreError, Trouble};
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{EngineConfig, Moment, SubmitError, WeakEngine, lock, now};
+use crate::audit::{AuditLog, Origin};
 
 /// How many commands are committed together at most.
 const BATCH_MAX: usize = 256;
@@ -17,14 +18,24 @@ const BATCH_MAX: usize = 256;
 /// What is on its way to the writer.
 #[expect(clippy::large_enum_variant, reason = "all but the last submission are commands")]
 pub(super) enum Submission {
-    /// To be carried out. Without a reply it is the engine's own.
-    Command { caller: Caller, command: Command, reply: Option<Reply> },
+    /// To be carried out.
+    Command(Task),
+    /// To write down what the audit log does not have yet.
+    Log,
     /// To end when all before it is done; `stopped` is dropped when the store is closed.
     Stop { stopped: oneshot::Sender<()> },
 }
 
-/// A command with who gives it and with the one who waits for its answer, if somebody does.
-type Task = (Caller, Command, Option<Reply>);
+/// A command to carry out.
+pub(super) struct Task {
+    /// What the audit log tells of it; `None`: nothing.
+    pub(super) origin: Option<Origin>,
+    /// Who gives it.
+    pub(super) caller: Caller,
+    pub(super) command: Command,
+    /// Who waits for its answer; `None`: nobody, it is the engine's own.
+    pub(super) reply: Option<Reply>,
+}
 
 type Reply = oneshot::Sender<Answer>;
 
@@ -36,6 +47,7 @@ struct Writer {
     store: Box<dyn Store>,
     zone: Zone,
     config: EngineConfig,
+    log: Arc<AuditLog>,
     engine: WeakEngine,
 }
 
@@ -44,10 +56,11 @@ pub(super) fn spawn(
     store: Box<dyn Store>,
     zone: Zone,
     config: EngineConfig,
+    log: Arc<AuditLog>,
     engine: WeakEngine,
     queue: mpsc::UnboundedReceiver<Submission>,
 ) {
-    let writer = Writer { store, zone, config, engine };
+    let writer = Writer { store, zone, config, log, engine };
     let spawned = thread::Builder::new().name("privnet-writer".to_owned()).spawn(|| writer.serve(queue));
     if let Err(cause) = spawned {
         // The queue's receiver is gone with the closure, so every submission is refused as unavailable.
@@ -59,19 +72,31 @@ impl Writer {
     fn serve(mut self, mut queue: mpsc::UnboundedReceiver<Submission>) {
         let mut waiting = Vec::new();
         while queue.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
+            let mut batch = Vec::with_capacity(waiting.len());
             let mut stop = None;
-            let batch = waiting.drain(..).map_while(|submission| match submission {
-                Submission::Command { caller, command, reply } => Some((caller, command, reply)),
-                Submission::Stop { stopped } => {
-                    stop = Some(stopped);
-                    None
+            let mut is_log_due = false;
+            for submission in waiting.drain(..) {
+                match submission {
+                    Submission::Command(task) => batch.push(task),
+                    Submission::Log => is_log_due = true,
+                    Submission::Stop { stopped } => {
+                        stop = Some(stopped);
+                        break;
+                    }
                 }
-            });
-            let batch = batch.collect();
-            self.run(batch);
+            }
+            if !batch.is_empty() {
+                self.run(batch);
+            }
             if let Some(stopped) = stop {
+                self.log.refusals().finish();
+                self.write_log();
                 drop((queue, self.store, stopped));
                 return;
+            }
+            if is_log_due {
+                self.log.refusals().gather(now());
+                self.write_log();
             }
         }
     }
@@ -92,24 +117,48 @@ impl Writer {
     /// Decides and commits a batch; on failure the zone is as before.
     fn commit_together(&mut self, batch: &[Task]) -> Result<Vec<Answer>, StoreError> {
         let mut changes: Vec<Change> = Vec::new();
+        let mut accepted = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
-        for (caller, command, _) in batch {
+        for Task { origin, caller, command, .. } in batch {
             let decision = self.decide(*caller, command);
             answers.push(decision.map(|(decided, outcome)| {
+                accepted.extend(origin.as_ref().map(|origin| origin.accepted(*caller, &outcome, now())));
                 decided.iter().for_each(|change| self.zone.apply(change));
                 changes.extend(decided);
                 outcome
             }));
         }
         if changes.is_empty() {
+            self.log.refusals().put_back(accepted);
             return Ok(answers);
         }
-        if let Err(cause) = self.store.commit(&changes) {
+        if let Err(cause) = self.commit(&changes, accepted) {
             changes.into_iter().rev().for_each(|change| self.zone.apply(&change.inverse()));
             return Err(cause);
         }
         self.publish(&changes);
         Ok(answers)
+    }
+
+    /// Commits changes with the events that tell of them. Refusals that are not in the log yet go along.
+    fn commit(&mut self, changes: &[Change], accepted: Vec<Event>) -> Result<(), StoreError> {
+        let mut events = self.log.refusals().take();
+        let refused = events.len();
+        events.extend(accepted);
+        let new = NewEvents { events: &events, keep: self.log.config.keep(now()) };
+        let committed = self.store.commit_with_events(changes, &new);
+        if committed.is_err() {
+            events.truncate(refused);
+            self.log.refusals().put_back(events);
+        }
+        committed
+    }
+
+    /// Writes down what the log does not have yet, and has it lose what need not be kept.
+    fn write_log(&mut self) {
+        if let Err(cause) = self.commit(&[], Vec::new()) {
+            debug!(cause = with_causes(&cause), "the audit log takes nothing");
+        }
     }
 
     fn decide(&self, caller: Caller, command: &Command) -> Result<(Vec<Change>, Outcome), SubmitError> {
@@ -145,7 +194,7 @@ impl Writer {
         if let Some(engine) = self.engine.upgrade() {
             let mut tracker = lock(&engine.shared.tracker);
             tracker.failed_at = Some(Instant::now());
-            for (_, command, _) in &batch {
+            for Task { command, .. } in &batch {
                 if let Command::FinishOperation(id, _) = command
                     && let Some(operation) = self.zone.operation(*id)
                     && !operation.is_final()
@@ -166,7 +215,7 @@ fn may_be_one_commands_fault(cause: &StoreError) -> bool {
 }
 
 fn reply(batch: Vec<Task>, answers: Vec<Answer>) {
-    for ((_, _, reply), answer) in batch.into_iter().zip(answers) {
+    for (Task { reply, .. }, answer) in batch.into_iter().zip(answers) {
         match (reply, answer) {
             // Who asked may have gone away; what was done stays done.
             (Some(reply), answer) => drop(reply.send(answer)),
@@ -184,7 +233,9 @@ mod tests {
     use privnet_model::testing::founded;
     use privnet_model::zone::{CreateNetwork, RangeFields, Snapshot};
     use privnet_model::{Description, DhcpOptions, Labels, Name};
-    use privnet_store::{EventReader, NewEvents};
+    use privnet_store::{EventQuery, EventReader};
+
+    use crate::audit::AuditConfig;
 
     use super::*;
 
@@ -192,6 +243,12 @@ mod tests {
 
     /// A database that another program is using.
     struct Busy;
+
+    impl EventReader for Busy {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
 
     impl Store for Busy {
         fn load(&mut self) -> Result<Snapshot, StoreError> {
@@ -204,7 +261,7 @@ mod tests {
         }
 
         fn event_reader(&self) -> Result<Box<dyn EventReader>, StoreError> {
-            unreachable!("nobody reads the log")
+            Ok(Box::new(Self))
         }
     }
 
@@ -212,7 +269,13 @@ mod tests {
     fn a_database_in_use_is_waited_for_once_however_many_commands_wait() {
         let (sender, _queue) = mpsc::unbounded_channel();
         let engine = WeakEngine { shared: Weak::new(), submissions: sender.downgrade() };
-        let mut writer = Writer { store: Box::new(Busy), zone: founded(), config: EngineConfig::default(), engine };
+        let mut writer = Writer {
+            store: Box::new(Busy),
+            zone: founded(),
+            config: EngineConfig::default(),
+            log: Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Busy))),
+            engine,
+        };
         let create = Command::CreateNetwork(CreateNetwork {
             name: Name::try_from("n").expect("a name"),
             description: Description::default(),
@@ -221,7 +284,8 @@ mod tests {
             labels: Labels::new(),
         });
         let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
-        writer.run(replies.into_iter().map(|reply| (Caller::OPERATOR, create.clone(), Some(reply))).collect());
+        let task = |reply| Task { origin: None, caller: Caller::OPERATOR, command: create.clone(), reply: Some(reply) };
+        writer.run(replies.into_iter().map(task).collect());
         assert_eq!(ATTEMPTS.load(Ordering::Relaxed), 1);
         for answer in answers {
             let refused = answer.blocking_recv().expect("an answer").expect_err("refused");

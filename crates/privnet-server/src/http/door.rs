@@ -4,6 +4,7 @@ mod admission;
 mod timed;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -46,7 +47,7 @@ const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Serves clients until `shutdown` resolves, and then answers the requests under way.
 pub(super) async fn serve<A, F>(listener: TcpListener, limits: Limits, answer: A, shutdown: impl Future<Output = ()>)
 where
-    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    A: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let door = Door::new(limits, answer);
@@ -57,7 +58,7 @@ where
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.open(prepared(stream), peer.ip().into()),
+            Ok((stream, peer)) => door.open(prepared(stream), peer.ip().to_canonical()),
             Err(cause) => {
                 warn!(%cause, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -78,7 +79,7 @@ struct Door<A> {
 
 impl<A, F> Door<A>
 where
-    A: Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    A: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     fn new(limits: Limits, answer: A) -> Self {
@@ -88,11 +89,12 @@ where
     }
 
     /// Serves a connection, or tells it that there is no place.
-    fn open<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, client: Client) {
+    fn open<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, address: IpAddr) {
+        let client = Client::from(address);
         match self.admissions.admit(client) {
             Ok(admission) => {
                 let answer = self.answer.clone();
-                let connection = connection(stream, &self.limits, true, move |request| answer(client, request));
+                let connection = connection(stream, &self.limits, true, move |request| answer(address, request));
                 let served = self.connections.watch(connection);
                 tokio::spawn(async move {
                     if let Err(cause) = served.await {

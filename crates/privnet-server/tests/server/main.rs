@@ -1,5 +1,6 @@
 //! A running server on loopback, its clients, and agents that do what the test says.
 
+mod audit;
 mod bad_input;
 mod contract;
 mod http;

@@ -1,6 +1,6 @@
 //! On a clock that only waits move.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG_ANSWER: Duration = Duration::from_secs(50);
 
 /// The answers under test: `/` is empty, `/slow` takes long, `/list` is long.
-async fn answer(_: Client, request: Request<Incoming>) -> Response<Body> {
+async fn answer(_: IpAddr, request: Request<Incoming>) -> Response<Body> {
     Response::new(match request.uri().path() {
         "/slow" => {
             tokio::time::sleep(LONG_ANSWER).await;
@@ -30,7 +30,7 @@ async fn answer(_: Client, request: Request<Incoming>) -> Response<Body> {
 const LIST_PART_BYTES: usize = 10_000;
 const LIST_PARTS: usize = 100;
 
-fn door(change: impl FnOnce(&mut Limits)) -> Door<impl Fn(Client, Request<Incoming>) -> BoxedAnswer + Clone> {
+fn door(change: impl FnOnce(&mut Limits)) -> Door<impl Fn(IpAddr, Request<Incoming>) -> BoxedAnswer + Clone> {
     let mut limits = Limits::DEFAULT;
     change(&mut limits);
     Door::new(limits, |client, request| -> BoxedAnswer { Box::pin(answer(client, request)) })
@@ -38,15 +38,15 @@ fn door(change: impl FnOnce(&mut Limits)) -> Door<impl Fn(Client, Request<Incomi
 
 type BoxedAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-fn client(number: u8) -> Client {
-    IpAddr::from(Ipv4Addr::new(192, 0, 2, number)).into()
+fn client(number: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, number).into()
 }
 
 /// A connection of a client through the door.
 struct Connection(DuplexStream);
 
 impl Connection {
-    fn open<F>(door: &Door<impl Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static>, number: u8) -> Self
+    fn open<F>(door: &Door<impl Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static>, number: u8) -> Self
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
@@ -169,7 +169,7 @@ async fn who_finds_no_place_is_told_when_to_come_again() {
 
 /// Asks for something, and answers how it was refused.
 async fn turned_away<F>(
-    door: &Door<impl Fn(Client, Request<Incoming>) -> F + Clone + Send + Sync + 'static>,
+    door: &Door<impl Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static>,
     number: u8,
 ) -> String
 where

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Snapshot;
-use privnet_server::{EngineConfig, Limits, Server, ServerConfig, ServerError};
+use privnet_server::{AuditConfig, EngineConfig, Limits, Server, ServerConfig, ServerError};
 use privnet_store::{SqliteStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     /// Whether agents can connect over TCP beside the socket.
     pub(crate) sync_over_tcp: bool,
     pub(crate) limits: Limits,
+    pub(crate) audit: AuditConfig,
 }
 
 impl Setup {
@@ -50,6 +51,7 @@ impl Setup {
         public_url: Some("http://api.example.net:8080"),
         sync_over_tcp: false,
         limits: Limits::DEFAULT,
+        audit: AuditConfig::DEFAULT,
     };
     pub(crate) const AT_ONCE: Self = Self { operation_hold: Duration::ZERO, ..Self::WAITING };
 }
@@ -162,6 +164,7 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         public_url: setup.public_url.map(str::to_owned),
         operation_hold: setup.operation_hold,
         limits: setup.limits,
+        audit: setup.audit,
         sync_socket: sync_socket(dir),
         sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
     }

@@ -1,0 +1,297 @@
+//! What the audit log is told: each change with the commit that makes it, and refusals when there is time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use privnet_api::Endpoint;
+use privnet_model::zone::{Caller, Outcome};
+use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, Timestamp};
+use privnet_store::{EventQuery, EventReader, Keep, StoreError};
+
+use crate::http::Client;
+
+/// For how long refusals that are alike are gathered into one event.
+const GATHERED_FOR: Duration = Duration::from_secs(60);
+
+/// How many kinds of refusals are told apart at a time; all others count as one kind. So a minute of refusals,
+/// however many, is twice as many events at most, and two more.
+const KINDS_MAX: usize = 1024;
+
+/// How much of the log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// For how long. Default 90 days.
+    pub age_max: Duration,
+    /// How many events, at least 1. Default 1,000,000, which take some 200 MB.
+    pub events_max: u64,
+}
+
+impl AuditConfig {
+    /// What holds where nobody says otherwise.
+    pub const DEFAULT: Self = Self { age_max: Duration::from_secs(90 * 86_400), events_max: 1_000_000 };
+
+    pub(crate) fn keep(&self, now: Timestamp) -> Keep {
+        let age_ms = u64::try_from(self.age_max.as_millis()).unwrap_or(u64::MAX);
+        Keep { since: Timestamp::from_unix_ms(now.unix_ms.saturating_sub(age_ms)), count_max: self.events_max }
+    }
+}
+
+/// A request, as far as the log tells of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    source: IpAddr,
+    call: &'static str,
+    path: EventText,
+    /// The status of success.
+    status: u16,
+}
+
+impl Origin {
+    pub(crate) fn new(source: IpAddr, endpoint: &Endpoint, path: &str) -> Self {
+        Self { source, call: endpoint.id, path: EventText::cut(path), status: endpoint.status }
+    }
+
+    /// The request has been carried out.
+    pub(crate) fn accepted(&self, caller: Caller, outcome: &Outcome, now: Timestamp) -> Event {
+        let operation = match outcome {
+            Outcome::Operation(operation) => Some(operation.id),
+            _ => None,
+        };
+        Event { operation, ..self.event(Some(caller), self.status, now) }
+    }
+
+    /// The request has been refused; nobody knows who asked where there is no caller.
+    pub(crate) fn refused(&self, caller: Option<Caller>, status: u16, message: &str, now: Timestamp) -> Event {
+        Event { message: Some(EventText::cut(message)), ..self.event(caller, status, now) }
+    }
+
+    fn event(&self, caller: Option<Caller>, status: u16, at: Timestamp) -> Event {
+        Event {
+            at,
+            source: self.source,
+            key: caller.and_then(key_of),
+            organization: caller.and_then(|caller| self.reader(caller)),
+            call: self.call.into(),
+            path: self.path.clone(),
+            status,
+            operation: None,
+            message: None,
+            times: NonZeroU32::MIN,
+        }
+    }
+
+    /// The organization that may read of it. What an operator does to what organizations share concerns none.
+    fn reader(&self, caller: Caller) -> Option<OrganizationId> {
+        let is_shared = !self.path.as_str().starts_with("/v2/");
+        match caller {
+            Caller::Client { scope: Scope::Operator, .. } | Caller::Server if is_shared => None,
+            _ => Some(caller.organization()),
+        }
+    }
+}
+
+fn key_of(caller: Caller) -> Option<KeyId> {
+    match caller {
+        Caller::Client { key, .. } => key,
+        Caller::Server => None,
+    }
+}
+
+/// The log: what is on its way to it, and who reads it.
+pub(crate) struct AuditLog {
+    pub(crate) config: AuditConfig,
+    refusals: Mutex<Refusals>,
+    reader: Mutex<Box<dyn EventReader>>,
+}
+
+impl AuditLog {
+    pub(crate) fn new(config: AuditConfig, reader: Box<dyn EventReader>) -> Self {
+        Self { config, refusals: Mutex::default(), reader: Mutex::new(reader) }
+    }
+
+    /// Takes note of a refusal; it is in the log some time later.
+    pub(crate) fn refused(&self, event: Event) {
+        self.refusals().add(event);
+    }
+
+    /// The events that somebody asks for. This waits for the disk.
+    pub(crate) fn read(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).read(query)
+    }
+
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The refusals that are not in the log yet.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    due: Vec<Event>,
+    /// By kind; `None` is all of those that are too many.
+    gathered: HashMap<Option<Kind>, Gathered>,
+}
+
+/// What refusals have in common that are alike.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind {
+    client: Client,
+    key: Option<KeyId>,
+    call: Cow<'static, str>,
+    status: u16,
+}
+
+/// The refusals of a kind since the last that was told.
+struct Gathered {
+    since: Timestamp,
+    last: Option<Event>,
+    times: u32,
+}
+
+impl Refusals {
+    /// The first of a kind is due at once; those that are like it later, together.
+    fn add(&mut self, event: Event) {
+        let kind = Kind { client: event.source.into(), key: event.key, call: event.call.clone(), status: event.status };
+        let mut kind = Some(kind);
+        if self.gathered.len() >= KINDS_MAX && !self.gathered.contains_key(&kind) {
+            kind = None;
+        }
+        match self.gathered.entry(kind) {
+            Entry::Vacant(first) => {
+                first.insert(Gathered { since: event.at, last: None, times: 0 });
+                self.due.push(event);
+            }
+            Entry::Occupied(mut others) => {
+                let others = others.get_mut();
+                others.times = others.times.saturating_add(1);
+                others.last = Some(event);
+            }
+        }
+    }
+
+    /// Whether there is something for the log.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Takes what is due.
+    pub(crate) fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.due)
+    }
+
+    /// Puts back what the log did not take.
+    pub(crate) fn put_back(&mut self, mut events: Vec<Event>) {
+        events.append(&mut self.due);
+        self.due = events;
+    }
+
+    /// Has due what has been gathered for long enough. As long as the log takes nothing, it goes on to be gathered.
+    pub(crate) fn gather(&mut self, now: Timestamp) {
+        if self.due.len() > KINDS_MAX {
+            return;
+        }
+        let due = &mut self.due;
+        self.gathered.retain(|_, gathered| {
+            if now.since(gathered.since) < GATHERED_FOR {
+                return true;
+            }
+            let told = gathered.take();
+            let is_seen_again = told.is_some();
+            gathered.since = now;
+            due.extend(told);
+            is_seen_again
+        });
+    }
+
+    /// Has due what there is.
+    pub(crate) fn finish(&mut self) {
+        self.due.extend(self.gathered.drain().filter_map(|(_, mut gathered)| gathered.take()));
+    }
+}
+
+impl Gathered {
+    /// The last of them, in the name of all.
+    fn take(&mut self) -> Option<Event> {
+        let times = NonZeroU32::new(std::mem::take(&mut self.times))?;
+        Some(Event { times, ..self.last.take()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(at_ms: u64, host: u8, status: u16) -> Event {
+        Event {
+            at: Timestamp::from_unix_ms(at_ms),
+            source: [192, 0, 2, host].into(),
+            key: None,
+            organization: None,
+            call: "create-private-network".into(),
+            path: EventText::cut("/v2/private-network"),
+            status,
+            operation: None,
+            message: Some(EventText::cut(&format!("at {at_ms}"))),
+            times: NonZeroU32::MIN,
+        }
+    }
+
+    /// When those that are due were last refused, and how often.
+    fn due(refusals: &mut Refusals) -> Vec<(u64, u32)> {
+        refusals.take().iter().map(|event| (event.at.unix_ms, event.times.get())).collect()
+    }
+
+    #[test]
+    fn the_first_refusal_of_a_kind_is_told_at_once_and_the_others_each_minute() {
+        let mut refusals = Refusals::default();
+        let gather = |refusals: &mut Refusals, now| refusals.gather(Timestamp::from_unix_ms(now));
+        (1000..1010).for_each(|at| refusals.add(refusal(at, 1, 403)));
+        refusals.add(refusal(1010, 2, 403));
+        refusals.add(refusal(1011, 1, 400));
+        assert_eq!(due(&mut refusals), [(1000, 1), (1010, 1), (1011, 1)]);
+        gather(&mut refusals, 60_999);
+        assert_eq!(due(&mut refusals), []);
+        gather(&mut refusals, 61_000);
+        assert_eq!(due(&mut refusals), [(1009, 9)]);
+        refusals.add(refusal(62_000, 1, 403));
+        assert_eq!(due(&mut refusals), [], "the kind is known");
+        gather(&mut refusals, 121_000);
+        assert_eq!(due(&mut refusals), [(62_000, 1)]);
+        gather(&mut refusals, 181_000);
+        refusals.add(refusal(181_001, 1, 403));
+        assert_eq!(due(&mut refusals), [(181_001, 1)], "after a quiet minute it is new again");
+    }
+
+    #[test]
+    fn kinds_that_are_too_many_are_one() {
+        let mut refusals = Refusals::default();
+        let status = |number: u16| number;
+        (0..2 * KINDS_MAX as u16).for_each(|number| refusals.add(refusal(0, 1, status(number))));
+        assert_eq!(due(&mut refusals).len(), KINDS_MAX + 1);
+        refusals.finish();
+        assert_eq!(due(&mut refusals), [(0, KINDS_MAX as u32 - 1)]);
+    }
+
+    #[test]
+    fn what_the_log_does_not_take_stays_due_and_does_not_grow() {
+        let mut refusals = Refusals::default();
+        for minute in 0..10 {
+            for number in 0..2 * KINDS_MAX as u16 {
+                refusals.add(refusal(minute * 60_000, 1, number));
+            }
+            refusals.gather(Timestamp::from_unix_ms(minute * 60_000 + 59_999));
+            let events = refusals.take();
+            refusals.put_back(events);
+        }
+        let told: u64 = refusals.take().iter().map(|event| u64::from(event.times.get())).sum();
+        assert!(refusals.gathered.len() <= KINDS_MAX + 1);
+        refusals.finish();
+        let rest: u64 = refusals.take().iter().map(|event| u64::from(event.times.get())).sum();
+        assert_eq!(told + rest, 10 * 2 * KINDS_MAX as u64);
+    }
+}

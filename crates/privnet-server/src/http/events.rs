@@ -1,0 +1,60 @@
+//! The audit log, as organizations and as operators read it.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use privnet_api::{EventFilter, reply};
+use privnet_model::zone::Caller;
+use privnet_model::{Event, Timestamp, with_causes};
+use privnet_store::EventQuery;
+
+use super::body::Body;
+use super::{Refused, json};
+use crate::engine::{Engine, now};
+
+/// How far back somebody sees who does not say how far, as on Exoscale.
+const USUAL_SPAN: Duration = Duration::from_secs(86_400);
+
+/// How many events one answer has at most.
+const EVENTS_MAX: usize = 10_000;
+
+/// What the caller's organization may read, in Exoscale's shape.
+pub(super) async fn of_organization(
+    engine: Engine,
+    filter: &EventFilter,
+    caller: Caller,
+    zone_name: &str,
+) -> Result<Body, Refused> {
+    let query = EventQuery { organization: Some(caller.organization()), key: None, ..query(filter, now()) };
+    let events = read(engine.clone(), query).await?;
+    let zone = engine.view();
+    let key_name = |event: &Event| Some(zone.key(event.key?)?.name.as_str());
+    Ok(json(&events.iter().map(|event| reply::Event::new(event, key_name(event), zone_name)).collect::<Vec<_>>()))
+}
+
+/// What operators may read.
+pub(super) async fn of_all(engine: Engine, filter: &EventFilter) -> Result<Body, Refused> {
+    let events = read(engine, query(filter, now())).await?;
+    Ok(json(&reply::LogEntries { events: events.iter().map(Into::into).collect() }))
+}
+
+fn query(filter: &EventFilter, now: Timestamp) -> EventQuery {
+    let EventFilter { from, to, organization, key } = *filter;
+    let span_ms = USUAL_SPAN.as_millis() as u64;
+    let usual_from = Timestamp::from_unix_ms(to.unwrap_or(now).unix_ms.saturating_sub(span_ms));
+    EventQuery {
+        from: from.unwrap_or(usual_from),
+        to: to.unwrap_or(Timestamp::from_unix_ms(u64::MAX)),
+        organization,
+        key,
+        count_max: EVENTS_MAX,
+    }
+}
+
+async fn read(engine: Engine, query: EventQuery) -> Result<Vec<Event>, Refused> {
+    let read = tokio::task::spawn_blocking(move || engine.log().read(&query)).await;
+    // Nobody cancels it, so it has panicked.
+    let read = read.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+    read.map_err(|cause| Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)))
+}
