@@ -124,6 +124,14 @@ pub(crate) enum Command {
     /// List, show and remove hosts
     #[command(subcommand, arg_required_else_help = true)]
     Host(HostCommand),
+    /// Show who has changed what, and who was refused to
+    ///
+    /// The newest 10,000 events of that time, of all organizations. Refusals alike within a minute are one.
+    #[command(after_help = "Examples:
+  privnet audit                                     the last 24 hours
+  privnet audit --since 7d --key EXO0123456789abcdef01234567
+  privnet audit --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --output json")]
+    Audit(AuditArgs),
     /// Several hosts on this machine, in network namespaces, to try things on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(LabCommand),
@@ -255,6 +263,23 @@ pub(crate) enum HostCommand {
         #[arg(long)]
         with_instances: bool,
     },
+}
+
+/// Which events are shown.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// From when on: a time, or how long ago
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) since: String,
+    /// Before when: a time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only those that this organization can read, by id
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<String>,
+    /// Only those of requests that were signed with this key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

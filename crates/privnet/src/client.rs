@@ -131,6 +131,15 @@ pub(crate) fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
     object[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// A text as one segment of a path, or as a value of a query.
+pub(crate) fn escaped(text: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
+        _ => format!("%{octet:02X}"),
+    };
+    text.bytes().map(octet).collect()
+}
+
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     let exit = match status.as_u16() {
         400 | 413 | 422 => Exit::Usage,
@@ -179,5 +188,16 @@ impl Progress {
         if self.shown && std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_ends_no_segment_and_no_value() {
+        assert_eq!(escaped("labels"), "labels");
+        assert_eq!(escaped("a/b?c&d"), "a%2Fb%3Fc%26d");
     }
 }

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod audit;
 mod counters;
 mod daemon;
 mod host;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::UpdateIp { port, ip, wait } => port::update_ip(&port, ip.as_deref(), wait, &context()?),
         Command::Operation(command) => operation::run(command, &context()?),
         Command::Host(command) => host::run(command, &context()?),
+        Command::Audit(args) => audit::run(&args, &context()?),
         Command::Lab(command) => lab::run(command, settings),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),
         Command::Completion { shell } => {

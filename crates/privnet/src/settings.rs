@@ -37,7 +37,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 30] = [
+pub(crate) const SETTINGS: [Setting; 32] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -49,6 +49,8 @@ pub(crate) const SETTINGS: [Setting; 30] = [
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
     Setting { name: "sync-listen", default: Fallback::Derived("none, agents use the socket") },
+    Setting { name: "audit-days", default: Fallback::Value("90") },
+    Setting { name: "audit-events-max", default: Fallback::Value("1000000") },
     Setting { name: "connections-max", default: Fallback::Value("4096") },
     Setting { name: "connections-per-address-max", default: Fallback::Value("2048") },
     Setting { name: "head-bytes-max", default: Fallback::Value("65536") },

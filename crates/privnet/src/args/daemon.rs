@@ -28,6 +28,12 @@ pub(crate) struct ServerArgs {
     /// A loopback address for agents, besides the socket
     #[arg(long, value_name = "ADDRESS:PORT")]
     sync_listen: Option<String>,
+    /// For how many days the audit log is kept
+    #[arg(long, value_name = "DAYS")]
+    audit_days: Option<String>,
+    /// How many events the audit log has at most; the oldest go
+    #[arg(long, value_name = "COUNT")]
+    audit_events_max: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }

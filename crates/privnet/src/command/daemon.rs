@@ -85,6 +85,7 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
         public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
         operation_hold,
         limits: limits::limits(settings)?,
+        audit: limits::audit(settings)?,
         sync_socket: settings.require("sync-socket")?,
         sync_listen: settings.parse("sync-listen")?.map(|ListenAddress(address)| address),
     })

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use privnet_server::Limits;
+use privnet_server::{AuditConfig, Limits};
 
 use crate::exit::Failure;
 use crate::settings::{HumanDuration, Settings};
@@ -23,6 +23,13 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, Failure> {
         send_timeout: timeout(settings, "send-timeout")?,
         stop_timeout: timeout(settings, "stop-timeout")?,
     })
+}
+
+/// What the settings say of the audit log.
+pub(super) fn audit(settings: &Settings) -> Result<AuditConfig, Failure> {
+    let days = number::<1, 36_500>(settings, "audit-days")?;
+    let events_max = number::<1, 1_000_000_000>(settings, "audit-events-max")?;
+    Ok(AuditConfig { age_max: Duration::from_secs(u64::from(days) * 86_400), events_max: events_max.into() })
 }
 
 /// An answer that is held back for the hosts must not count as one that takes too long.
@@ -68,15 +75,19 @@ impl<const MIN: u32, const MAX: u32> FromStr for Number<MIN, MAX> {
 mod tests {
     use super::*;
 
-    fn limits_with(flags: &[(&str, &str)]) -> Result<Limits, String> {
+    fn settings(flags: &[(&str, &str)]) -> Settings {
         let flag = |name: &str| flags.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
-        let settings = Settings::load(flag, |_| None, Some("/dev/null".into())).expect("texts");
-        limits(&settings).map_err(|failure| failure.to_string())
+        Settings::load(flag, |_| None, Some("/dev/null".into())).expect("texts")
+    }
+
+    fn limits_with(flags: &[(&str, &str)]) -> Result<Limits, String> {
+        limits(&settings(flags)).map_err(|failure| failure.to_string())
     }
 
     #[test]
     fn the_defaults_are_those_of_the_server() {
         assert_eq!(limits_with(&[]), Ok(Limits::DEFAULT));
+        assert_eq!(audit(&settings(&[])).ok(), Some(AuditConfig::DEFAULT));
     }
 
     #[test]
