@@ -3,6 +3,7 @@
 //! [`support`] starts labs and puts guests into networks; `privnet_lab::invariants` compares what the API
 //! says with what is in the kernel of each host.
 
+mod audit;
 mod chaos;
 mod cli;
 mod concurrency;
