@@ -4,12 +4,13 @@ use privnet_model::zone::Access;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
-    AttachInstance, CreateInstance, CreatePrivateNetwork, DetachInstance, LaunchInstance, MoveInstance, UpdateInstance,
-    UpdateIp, UpdatePrivateNetwork,
+    AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
+    LaunchInstance, MoveInstance, UpdateInstance, UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
 };
 use crate::reply::{
-    Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, LogEntries, Operation,
-    PlacedInstance, PlacedInstances, PrivateNetwork, PrivateNetworks, Quota, Quotas, Template, Templates, Zones,
+    Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, Keys, LogEntries, NewKey, Operation,
+    Organization, Organizations, PlacedInstance, PlacedInstances, PrivateNetwork, PrivateNetworks, Quota, Quotas,
+    Template, Templates, Zones,
 };
 
 /// One operation of the API.
@@ -84,6 +85,14 @@ pub enum Call {
     MoveInstance,
     DeleteInstance,
     ListLog,
+    ListOrganizations,
+    CreateOrganization,
+    GetOrganization,
+    UpdateOrganization,
+    DeleteOrganization,
+    ListKeys,
+    CreateKey,
+    RevokeKey,
     Health,
     Readiness,
     Document,
@@ -121,7 +130,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 41] = [
+pub static ENDPOINTS: [Endpoint; 49] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -275,7 +284,7 @@ pub static ENDPOINTS: [Endpoint; 41] = [
             .says("Register an instance that exists on a host")
             .reads(SchemaGenerator::subschema_for::<CreateInstance>)
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
-            .refuses(&[400, 404, 413, 503])
+            .refuses(&[400, 404, 409, 413, 503])
     },
     mutation(Call::MoveInstance, "move-placed-instance", Method::Put, "/privnet/v1/instances/{id}:move")
         .needs(Access::Operator)
@@ -290,6 +299,47 @@ pub static ENDPOINTS: [Endpoint; 41] = [
         .says("List who has changed what, of all organizations, and whose requests were nobody's; as list-events")
         .answers(SchemaGenerator::subschema_for::<LogEntries<'static>>)
         .refuses(&[400, 503]),
+    get(Call::ListOrganizations, "list-organizations", "/privnet/v1/organizations")
+        .needs(Access::Operator)
+        .says("List organizations with their quotas and what they have")
+        .answers(SchemaGenerator::subschema_for::<Organizations<'static>>),
+    Endpoint {
+        status: 201,
+        ..mutation(Call::CreateOrganization, "create-organization", Method::Post, "/privnet/v1/organizations")
+            .needs(Access::Operator)
+            .says("Create an organization; quotas that are not given are those of every new one")
+            .reads(SchemaGenerator::subschema_for::<CreateOrganization>)
+            .answers(SchemaGenerator::subschema_for::<Organization<'static>>)
+            .refuses(&[400, 409, 413, 503])
+    },
+    get(Call::GetOrganization, "get-organization", "/privnet/v1/organizations/{id}")
+        .needs(Access::Operator)
+        .says("Show an organization with its quotas and what it has")
+        .answers(SchemaGenerator::subschema_for::<Organization<'static>>)
+        .refuses(&[400, 404]),
+    mutation(Call::UpdateOrganization, "update-organization", Method::Put, "/privnet/v1/organizations/{id}")
+        .needs(Access::Operator)
+        .says("Change the name and the quotas of an organization that are given")
+        .reads(SchemaGenerator::subschema_for::<UpdateOrganization>)
+        .answers(SchemaGenerator::subschema_for::<Organization<'static>>)
+        .refuses(&[400, 404, 409, 413, 503]),
+    removal(Call::DeleteOrganization, "delete-organization", "/privnet/v1/organizations/{id}")
+        .says("Delete an organization that has no private networks and no instances, with its keys"),
+    get(Call::ListKeys, "list-keys", "/privnet/v1/keys")
+        .needs(Access::Admin)
+        .says("List the keys of the caller's organization or, for an operator, all keys; without their secrets")
+        .answers(SchemaGenerator::subschema_for::<Keys<'static>>),
+    Endpoint {
+        status: 201,
+        ..mutation(Call::CreateKey, "create-key", Method::Post, "/privnet/v1/keys")
+            .says("Create a key for an organization or, as an operator, for an operator; its secret is told this once")
+            .reads(SchemaGenerator::subschema_for::<CreateKey>)
+            .answers(SchemaGenerator::subschema_for::<NewKey<'static>>)
+            .refuses(&[400, 404, 409, 413, 503])
+    },
+    removal(Call::RevokeKey, "revoke-key", "/privnet/v1/keys/{key}")
+        .needs(Access::Admin)
+        .says("Make a key good for nothing from now on"),
     get(Call::Health, "get-health", "/healthz")
         .needs_no_key()
         .says("Whether the process answers")

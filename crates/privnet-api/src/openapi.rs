@@ -77,6 +77,7 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
     let names = endpoint.path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
     let schema = |name| match name {
         "field" => json!({"type": "string", "enum": ["labels"]}),
+        "key" => json!({"type": "string", "pattern": "^EXO[0-9a-f]{24}$"}),
         "entity" => json!({"type": "string", "enum": ["instance", "private-network"]}),
         _ => json!({"type": "string", "format": "uuid"}),
     };

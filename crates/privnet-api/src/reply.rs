@@ -6,6 +6,7 @@ mod host;
 mod instance;
 mod network;
 mod operation;
+mod organization;
 mod quota;
 mod zone;
 
@@ -19,6 +20,7 @@ pub use host::{Host, Hosts};
 pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
 pub use operation::{Operation, Reference};
+pub use organization::{Key, Keys, NewKey, Organization, OrganizationQuotas, OrganizationUsage, Organizations};
 pub use quota::{Quota, Quotas};
 pub use zone::{Zone, Zones};
 
@@ -42,6 +44,14 @@ pub struct Health {
 impl Health {
     /// All is well.
     pub const OK: Self = Self { status: "ok" };
+}
+
+/// A quota as the API writes it: -1 is any number.
+fn limit(quota: privnet_model::Quota) -> i64 {
+    match quota {
+        privnet_model::Quota::Unlimited => -1,
+        privnet_model::Quota::AtMost(limit) => limit.into(),
+    }
 }
 
 /// RFC 3339 in UTC with whole seconds, as the real service writes it.

@@ -1,9 +1,11 @@
 use std::fmt;
+use std::time::Duration;
 
-use privnet_model::zone::{self, Command, RangeFields, Refusal};
+use privnet_model::zone::{self, Command, Grant, RangeFields, Refusal};
 use privnet_model::{
     AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId, Netns, NetnsError, NetworkId,
-    OperationId, OrganizationId, ParseIdError, ParseKeyIdError, Placement, Power, TemplateId, Timestamp,
+    OperationId, OrganizationId, OrganizationName, OrganizationNameError, ParseIdError, ParseKeyIdError, Placement,
+    Power, Quotas, Role, TemplateId, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -52,13 +54,21 @@ pub enum Request {
     GetHost(HostId),
     /// list-placed-instances
     ListPlacedInstances,
+    /// list-organizations
+    ListOrganizations,
+    /// get-organization
+    GetOrganization(OrganizationId),
+    /// list-keys
+    ListKeys,
+    /// create-key: a command once somebody has made a secret
+    CreateKey(zone::CreateKey),
     /// get-health
     Health,
     /// get-readiness
     Readiness,
     /// get-openapi-document
     Document,
-    /// Any endpoint that changes something.
+    /// Any other endpoint that changes something.
     Change(Command),
 }
 
@@ -174,6 +184,14 @@ impl Reader<'_> {
             Call::ListHosts => Request::ListHosts,
             Call::GetHost => Request::GetHost(self.path_id()?),
             Call::ListPlacedInstances => Request::ListPlacedInstances,
+            Call::ListOrganizations => Request::ListOrganizations,
+            Call::GetOrganization => Request::GetOrganization(self.path_id()?),
+            Call::CreateOrganization => Request::Change(self.create_organization()?),
+            Call::UpdateOrganization => Request::Change(self.update_organization()?),
+            Call::DeleteOrganization => Request::Change(Command::DeleteOrganization(self.path_id()?)),
+            Call::ListKeys => Request::ListKeys,
+            Call::CreateKey => Request::CreateKey(self.create_key()?),
+            Call::RevokeKey => Request::Change(Command::RevokeKey(self.path_key()?)),
             Call::Health => Request::Health,
             Call::Readiness => Request::Readiness,
             Call::Document => Request::Document,
@@ -287,10 +305,52 @@ impl Reader<'_> {
         let host = host(&mut fields);
         let netns = netns(&mut fields);
         let kind = fields.parsed("kind", Kind::parse).required(&mut fields, "kind");
+        let organization = fields.organization().good();
         let placement = match kind? {
             Kind::Netns => Placement::Netns(netns.required(&mut fields, "netns")?),
         };
-        Some(Command::CreateInstance { name: name?, host: host?, placement })
+        Some(Command::CreateInstance { name: name?, host: host?, placement, organization })
+    }
+
+    fn create_organization(&mut self) -> Option<Command> {
+        let mut fields = self.fields();
+        let name = organization_name(&mut fields).required(&mut fields, "name");
+        let [networks, ports_per_network, instances] = fields.quotas();
+        let default = Quotas::default();
+        let quotas = Quotas {
+            networks: networks.unwrap_or(default.networks),
+            ports_per_network: ports_per_network.unwrap_or(default.ports_per_network),
+            instances: instances.unwrap_or(default.instances),
+        };
+        Some(Command::CreateOrganization { name: name?, quotas })
+    }
+
+    fn update_organization(&mut self) -> Option<Command> {
+        let id = self.path_id();
+        let mut fields = self.fields();
+        let name = organization_name(&mut fields).good();
+        let [networks, ports_per_network, instances] = fields.quotas();
+        let wish = zone::UpdateOrganization { name, networks, ports_per_network, instances };
+        Some(Command::UpdateOrganization(id?, wish))
+    }
+
+    fn create_key(&mut self) -> Option<zone::CreateKey> {
+        let mut fields = self.fields();
+        let name = fields.name().required(&mut fields, "name");
+        let organization = fields.organization();
+        let role = fields.parsed("role", KeyRole::parse).required(&mut fields, "role");
+        let seconds = fields.number("expires-in-seconds", 1..=KEY_LIFETIME_SECONDS_MAX);
+        let grant = match (role?, organization) {
+            (KeyRole::Of(role), organization) => Grant::Organization(organization.good(), role),
+            (KeyRole::Operator, Given::Absent) => Grant::Operator,
+            (KeyRole::Operator, Given::Bad) => return None,
+            (KeyRole::Operator, Given::Good(_)) => {
+                fields.note("organization: an operator's key belongs to none; leave the property out".to_owned());
+                return None;
+            }
+        };
+        let lifetime = seconds.good().map(Duration::from_secs);
+        Some(zone::CreateKey { name: name?, grant, lifetime })
     }
 
     fn move_instance(&mut self) -> Option<Command> {
@@ -311,6 +371,35 @@ impl Reader<'_> {
     fn path_id<T: std::str::FromStr<Err = privnet_model::ParseIdError>>(&mut self) -> Option<T> {
         fields::id("id", self.params.first().map_or("", String::as_str), self.faults)
     }
+
+    fn path_key(&mut self) -> Option<KeyId> {
+        let text = self.params.first().map_or("", String::as_str);
+        let id = text.parse().map_err(|_| ParseKeyIdError(cut(text)));
+        id.map_err(|error| self.faults.note(format!("key: {error}"))).ok()
+    }
+}
+
+/// 100 years: a key that is to be good for longer is one without an end.
+const KEY_LIFETIME_SECONDS_MAX: u64 = 3_155_760_000;
+
+/// What a key may be asked to be good for.
+enum KeyRole {
+    Operator,
+    Of(Role),
+}
+
+impl KeyRole {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, Role::parse(text)) {
+            ("operator", _) => Ok(Self::Operator),
+            (_, Some(role)) => Ok(Self::Of(role)),
+            _ => Err(format!("\"{}\" is not a role; admin, operator and read-only are", cut(text))),
+        }
+    }
+}
+
+fn organization_name(fields: &mut Fields<'_>) -> Given<OrganizationName> {
+    fields.parsed("name", |text| OrganizationName::try_from(text).map_err(|_| OrganizationNameError(cut(text))))
 }
 
 /// The port kinds an instance may have.

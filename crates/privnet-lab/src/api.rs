@@ -120,6 +120,19 @@ impl Api {
         )
     }
 
+    /// Lets the organization `default` have as much as it likes.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn lift_quotas(&self) -> Result<()> {
+        let listed = self.get("/privnet/v1/organizations")?;
+        let mut organizations = listed["organizations"].as_array().into_iter().flatten();
+        let default = organizations.find(|organization| organization["name"] == "default");
+        let path = format!("/privnet/v1/organizations/{}", text(default.context("no organization default")?, "id")?);
+        let body = json!({"quotas": {"networks": -1, "ports-per-network": -1, "instances": -1}});
+        self.request(Method::PUT, &path, Some(&body))?.ok().map(drop)
+    }
+
     /// Makes a network and returns its id.
     ///
     /// # Errors

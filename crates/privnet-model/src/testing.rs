@@ -4,18 +4,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::zone::{
-    Access, Caller, Change, Circumstances, Command, CreateNetwork, Decision, LaunchInstance, RangeFields, Refusal, Row,
-    UpdateInstance, UpdateNetwork, Zone,
+    Access, Caller, Change, Circumstances, Command, CreateKey, CreateNetwork, Decision, Grant, LaunchInstance,
+    RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
 };
 use crate::{
     Description, DhcpOptions, DomainName, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties,
-    InstanceTypeId, Labels, Name, Netns, NetworkId, OperationId, OperationState, Organization, Placement, Power,
-    PublicIp, Reason, TemplateId, Timestamp, Vni,
+    InstanceTypeId, KeyId, Labels, Name, Netns, NetworkId, OperationId, OperationState, Organization, OrganizationId,
+    OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, TemplateId,
+    Timestamp, Vni,
 };
 
-/// What makes a zone of an empty one: the organization `default`.
+/// What makes a zone of an empty one: the organization `default`, without quotas.
 pub fn founding() -> Change {
-    Change::Organization(Row::insert(Organization::default_at(BIRTH)))
+    let organization = Organization { quotas: Quotas::UNLIMITED, ..Organization::default_at(BIRTH) };
+    Change::Organization(Row::insert(organization))
 }
 
 /// A zone that has the organization `default` and nothing else.
@@ -23,6 +25,26 @@ pub fn founded() -> Zone {
     let mut zone = Zone::default();
     zone.apply(&founding());
     zone
+}
+
+/// Whose organization a command is about.
+fn owner(zone: &Zone, command: &Command) -> Option<OrganizationId> {
+    match command {
+        Command::UpdateNetwork(network, _)
+        | Command::DeleteNetwork(network)
+        | Command::ResetLabels(network)
+        | Command::Attach { network, .. }
+        | Command::Detach { network, .. }
+        | Command::UpdateIp { network, .. } => zone.network(*network).map(|network| network.organization),
+        Command::UpdateInstance(instance, _)
+        | Command::ResetInstanceLabels(instance)
+        | Command::SetPower(instance, _)
+        | Command::RebootInstance(instance)
+        | Command::ProtectInstance(instance, _)
+        | Command::DestroyInstance(instance) => zone.instance(*instance).map(|instance| instance.organization),
+        Command::CreateKey { wish: CreateKey { grant: Grant::Organization(organization, _), .. }, .. } => *organization,
+        _ => None,
+    }
 }
 
 /// When lives begin.
@@ -44,15 +66,16 @@ impl Life {
 
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
-        match self.below(43) {
+        match self.below(51) {
+            43 | 49 | 50 => self.create_organization(),
+            44 => self.update_organization(zone),
+            45 => Command::DeleteOrganization(self.organization(zone)),
+            46..48 => self.create_key(zone),
+            48 => Command::RevokeKey(self.key(zone)),
             0..2 => self.register_host(zone),
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
-            8..14 => Command::Attach {
-                network: self.network(zone),
-                instance: self.instance(zone),
-                address: self.maybe(Self::address),
-            },
+            8..14 => self.attach(zone),
             14..17 => {
                 let (network, instance) = self.port(zone);
                 Command::Detach { network, instance }
@@ -79,14 +102,39 @@ impl Life {
         }
     }
 
-    /// Decides a command at the present moment, which is a little later each time.
+    /// Who may give a command: mostly somebody of the organization that has what it names, sometimes anybody else.
+    pub fn caller(&mut self, zone: &Zone, command: &Command) -> Caller {
+        match command.access() {
+            Access::Server => Caller::Server,
+            Access::Operator => Caller::OPERATOR,
+            Access::Read | Access::Admin => {
+                let role = if self.below(16) == 0 { Role::ReadOnly } else { Role::Admin };
+                let owner = owner(zone, command).filter(|_| self.below(8) > 0);
+                let organization = owner.unwrap_or_else(|| self.organization(zone));
+                match self.below(4) {
+                    0 => Caller::OPERATOR,
+                    _ => Caller::Client { key: None, scope: Scope::Organization(organization, role) },
+                }
+            }
+        }
+    }
+
+    /// Decides a command of whoever may give it at the present moment, which is a little later each time.
     ///
     /// # Errors
     /// Those of [`Zone::decide`].
     pub fn decide(&mut self, zone: &Zone, command: &Command) -> Result<Decision, Refusal> {
+        let caller = self.caller(zone, command);
+        self.decide_for(caller, zone, command)
+    }
+
+    /// Decides a command of this caller.
+    ///
+    /// # Errors
+    /// Those of [`Zone::decide`].
+    pub fn decide_for(&mut self, caller: Caller, zone: &Zone, command: &Command) -> Result<Decision, Refusal> {
         self.now = self.now.plus(Duration::from_millis(self.below(20)));
         let (now, operation_timeout) = (self.now, Duration::from_secs(60));
-        let caller = if command.access() == Access::Server { Caller::Server } else { Caller::OPERATOR };
         let random = &mut || self.few_vnis();
         let mut world = Circumstances { caller, now, operation_timeout, random, makes_instances: &|_| true };
         zone.decide(command, &mut world)
@@ -157,7 +205,53 @@ impl Life {
             name: self.name(),
             host: host.unwrap_or_else(|| self.host_name()),
             placement: self.placement(),
+            organization: self.maybe(|life| life.organization(zone)),
         }
+    }
+
+    /// Mostly with an instance of the network's organization.
+    fn attach(&mut self, zone: &Zone) -> Command {
+        let network = self.network(zone);
+        let owner = zone.network(network).map(|network| network.organization).filter(|_| self.below(8) > 0);
+        let instances = zone.instances().filter(|instance| owner.is_none_or(|owner| instance.organization == owner));
+        let instance = self.pick(instances).map(|instance| instance.id);
+        let instance = instance.unwrap_or_else(|| self.instance(zone));
+        Command::Attach { network, instance, address: self.maybe(Self::address) }
+    }
+
+    fn create_organization(&mut self) -> Command {
+        Command::CreateOrganization { name: self.organization_name(), quotas: Quotas::default() }
+    }
+
+    fn update_organization(&mut self, zone: &Zone) -> Command {
+        let wish = UpdateOrganization {
+            name: self.maybe(Self::organization_name),
+            networks: self.maybe(Self::quota),
+            ports_per_network: self.maybe(Self::quota),
+            instances: self.maybe(Self::quota),
+        };
+        Command::UpdateOrganization(self.organization(zone), wish)
+    }
+
+    fn organization_name(&mut self) -> OrganizationName {
+        OrganizationName::try_from(format!("organization-{}", self.below(4)).as_str()).expect("valid")
+    }
+
+    fn quota(&mut self) -> Quota {
+        self.maybe(|life| Quota::AtMost(life.below(12) as u32)).unwrap_or(Quota::Unlimited)
+    }
+
+    fn create_key(&mut self, zone: &Zone) -> Command {
+        let [a, b] = [self.number(), self.number()].map(u64::to_be_bytes);
+        let mut id = [0; KeyId::OCTETS];
+        id[..8].copy_from_slice(&a);
+        id[8..].copy_from_slice(&b[..4]);
+        let role = self.pick(Role::ALL).expect("there are some");
+        let organization = self.maybe(|life| life.organization(zone));
+        let grant = if self.below(4) == 0 { Grant::Operator } else { Grant::Organization(organization, role) };
+        let lifetime = self.maybe(|life| Duration::from_secs(life.below(100)));
+        let wish = CreateKey { name: self.name(), grant, lifetime };
+        Command::CreateKey { id: KeyId::from_bytes(id), sealed_secret: SealedSecret::new(b), wish }
     }
 
     fn move_instance(&mut self, zone: &Zone) -> Command {
@@ -269,6 +363,16 @@ impl Life {
 
     fn labels(&mut self) -> Labels {
         (0..self.below(3)).map(|index| (format!("key {index}"), format!("\"{}'", self.below(10)))).collect()
+    }
+
+    fn organization(&mut self, zone: &Zone) -> OrganizationId {
+        let organization = self.pick(zone.organizations()).map(|organization| organization.id);
+        organization.unwrap_or_else(|| OrganizationId::new(self.number(), [0; 10]))
+    }
+
+    fn key(&mut self, zone: &Zone) -> KeyId {
+        let key = self.pick(zone.keys()).map(|key| key.id);
+        key.unwrap_or_else(|| KeyId::from_bytes([0; KeyId::OCTETS]))
     }
 
     fn network(&mut self, zone: &Zone) -> NetworkId {

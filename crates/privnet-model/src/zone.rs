@@ -12,17 +12,22 @@ mod instances;
 mod refusal;
 mod seen;
 mod state;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use caller::{Access, Caller};
 pub use change::{Change, Row, Snapshot};
-pub use command::{Command, CreateNetwork, LaunchInstance, RangeFields, UpdateInstance, UpdateNetwork};
+pub use command::{
+    Command, CreateKey, CreateNetwork, Grant, LaunchInstance, RangeFields, UpdateInstance, UpdateNetwork,
+    UpdateOrganization,
+};
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
 pub use refusal::{Refusal, RefusalKind};
-pub use seen::Seen;
+pub use seen::{Seen, Usage};
 pub use state::Zone;
+pub use tenants::KEYS_PER_ORGANIZATION_MAX;
 
 /// The label of a new instance that names its host.
 pub const HOST_LABEL: &str = "privnet/host";

@@ -18,6 +18,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use privnet_api::{BadRequest, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -183,9 +184,9 @@ impl Api {
             }
             Request::ListTemplates => json(&reply::Templates::built_in()),
             Request::GetTemplate(id) => json(reply::Template::with_id(id).ok_or_else(|| not_found("template", id))?),
-            Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas(caller).into() }),
+            Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas(caller)?.into() }),
             Request::GetQuota(entity) => {
-                let quota = self.quotas(caller).into_iter().find(|quota| quota.resource == entity);
+                let quota = self.quotas(caller)?.into_iter().find(|quota| quota.resource == entity);
                 json(&quota.ok_or_else(|| not_found("quota", format_args!("\"{entity}\"")))?)
             }
             Request::ListEvents(filter) => {
@@ -201,6 +202,24 @@ impl Api {
                 json(&self.host(zone.host(id).ok_or_else(|| Refusal::HostNotFound(id.to_string()))?, &zone))
             }
             Request::ListPlacedInstances => list::placed_instances(engine.clone()),
+            Request::ListOrganizations => {
+                let zone = engine.view();
+                let organizations = zone.organizations().map(|organization| described(organization, &zone)).collect();
+                json(&reply::Organizations { organizations })
+            }
+            Request::GetOrganization(id) => {
+                let zone = engine.view();
+                let organization = zone.organization(id).ok_or(Refusal::OrganizationNotFound(id))?;
+                json(&described(organization, &zone))
+            }
+            Request::ListKeys => {
+                let zone = engine.view();
+                let keys = zone.seen_by(caller).keys().map(|key| reply::Key::from(&**key)).collect();
+                json(&reply::Keys { keys })
+            }
+            Request::CreateKey(_) => {
+                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "no secrets can be kept yet"));
+            }
             Request::Health => json(&reply::Health::OK),
             Request::Readiness if engine.is_ready() => json(&reply::Health::OK),
             Request::Readiness => {
@@ -227,7 +246,8 @@ impl Api {
                 let zone = self.engine.view();
                 json(&reply::PlacedInstance::new(&instance, host_name(&zone, &instance)))
             }
-            Outcome::Host(_) | Outcome::Done => Body::default(),
+            Outcome::Organization(organization) => json(&described(&organization, &self.engine.view())),
+            Outcome::Key(_) | Outcome::Host(_) | Outcome::Done => Body::default(),
         })
     }
 
@@ -236,13 +256,16 @@ impl Api {
         reply::Zones { zones: vec![reply::Zone { name: self.config.zone.clone(), api_endpoint }] }
     }
 
-    fn quotas(&self, caller: Caller) -> [reply::Quota; 2] {
+    /// The quotas of the caller's organization, which may have been deleted since its key was looked up.
+    fn quotas(&self, caller: Caller) -> Result<[reply::Quota; 2], Refusal> {
         let zone = self.engine.view();
-        let own = zone.seen_by(caller);
-        [
-            reply::Quota::unlimited("instance", own.instances_count()),
-            reply::Quota::unlimited("private-network", own.networks_count()),
-        ]
+        let id = caller.organization();
+        let quotas = zone.organization(id).ok_or(Refusal::OrganizationNotFound(id))?.quotas;
+        let usage = zone.usage(id);
+        Ok([
+            reply::Quota::new("instance", usage.instances, quotas.instances),
+            reply::Quota::new("private-network", usage.networks, quotas.networks),
+        ])
     }
 
     fn host<'a>(&self, host: &'a privnet_model::Host, zone: &Zone) -> reply::Host<'a> {
@@ -256,6 +279,11 @@ fn expect_in_catalogue(wish: &LaunchInstance) -> Result<(), Refused> {
     reply::InstanceType::with_id(instance_type).ok_or_else(|| not_found("instance type", instance_type))?;
     reply::Template::with_id(template).ok_or_else(|| not_found("template", template))?;
     Ok(())
+}
+
+/// An organization with what it has.
+fn described<'a>(organization: &'a Organization, zone: &Zone) -> reply::Organization<'a> {
+    reply::Organization::new(organization, zone.usage(organization.id))
 }
 
 /// What the built-in lists have not.

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::limit;
+
 /// The quotas of everything that has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "quotas")]
@@ -18,27 +20,34 @@ pub struct Quota {
     pub resource: &'static str,
     /// How many there are.
     pub usage: usize,
-    /// How many there may be: always -1, which is any number.
+    /// How many there may be; -1 is any number.
+    #[schemars(range(min = -1))]
     pub limit: i64,
 }
 
 impl Quota {
-    /// Without a limit.
-    pub fn unlimited(resource: &'static str, usage: usize) -> Self {
-        Self { resource, usage, limit: -1 }
+    /// The quota of a resource, of which there are so many.
+    pub fn new(resource: &'static str, usage: usize, quota: privnet_model::Quota) -> Self {
+        Self { resource, usage, limit: limit(quota) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use privnet_model::Quota as Limit;
+
     use super::*;
 
     #[test]
     fn a_quota_shows_usage_and_limit() {
-        let quotas = Quotas { quotas: vec![Quota::unlimited("private-network", 3)] };
+        let network = |quota| Quota::new("private-network", 3, quota);
+        let quotas = Quotas { quotas: vec![network(Limit::AtMost(32)), network(Limit::Unlimited)] };
         assert_eq!(
             serde_json::to_string(&quotas).expect("serializes"),
-            r#"{"quotas":[{"resource":"private-network","usage":3,"limit":-1}]}"#
+            concat!(
+                r#"{"quotas":[{"resource":"private-network","usage":3,"limit":32},"#,
+                r#"{"resource":"private-network","usage":3,"limit":-1}]}"#
+            )
         );
     }
 }

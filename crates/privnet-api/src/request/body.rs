@@ -227,6 +227,10 @@ pub struct CreateInstance {
     /// The network namespace: a name that `ip netns` shows, or an absolute path.
     #[schemars(length(min = 1))]
     pub netns: String,
+    /// The id of the organization whose it is; the caller's if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "uuid"))]
+    pub organization: Option<String>,
 }
 
 /// Where an instance is from now on. MAC addresses, leases and attachments stay.
@@ -244,4 +248,71 @@ pub struct MoveInstance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub netns: Option<String>,
+}
+
+/// A new organization.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "create-organization-request")]
+pub struct CreateOrganization {
+    /// Unique in the zone: letters, digits, `-`, `_` and `.`.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// How much it may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Quotas>,
+}
+
+/// What of an organization to change.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "update-organization-request")]
+pub struct UpdateOrganization {
+    /// A new name, unique in the zone: letters, digits, `-`, `_` and `.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub name: Option<String>,
+    /// How much it may have. Where that is less than what it has, nothing goes and nothing more comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Quotas>,
+}
+
+/// How much an organization may have: -1 is any number. What is absent stays or, for a new organization, is the
+/// default.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "organization-quotas-request")]
+pub struct Quotas {
+    /// Private networks; 32 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
+    pub networks: Option<i64>,
+    /// Instances attached to one private network; 256 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
+    pub ports_per_network: Option<i64>,
+    /// Instances; 256 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
+    pub instances: Option<i64>,
+}
+
+/// A new API key.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "create-key-request")]
+pub struct CreateKey {
+    /// For people; not unique, no control characters.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// What it is good for: `admin`, all that the organization may do; `read-only`, seeing what it has;
+    /// `operator`, hosts, placements, organizations and keys.
+    #[schemars(extend("enum" = ["admin", "operator", "read-only"]))]
+    pub role: String,
+    /// The id of the organization whose it is; the caller's if absent. A key for operators has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "uuid"))]
+    pub organization: Option<String>,
+    /// How long it is good for, in seconds, at most 100 years; until it is revoked if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3_155_760_000_u64))]
+    pub expires_in_seconds: Option<u64>,
 }

@@ -3,10 +3,12 @@
 
 use std::fmt::Display;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use privnet_model::{
-    Description, DhcpOptions, DomainName, DomainNameError, InstanceId, Labels, Name, ParseIdError, Subnet, TextError,
+    Description, DhcpOptions, DomainName, DomainNameError, InstanceId, Labels, Name, OrganizationId, ParseIdError,
+    Quota, Subnet, TextError,
 };
 use serde_json::{Map, Value};
 
@@ -150,14 +152,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number that lies between these two.
-    pub(super) fn number(&mut self, property: &str, least: u32, most: u32) -> Given<u32> {
+    /// A whole number within bounds.
+    pub(super) fn number<T>(&mut self, property: &str, bounds: RangeInclusive<T>) -> Given<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Display,
+    {
         let Some(value) = self.object.get(property) else { return Given::Absent };
-        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        match number.filter(|number| (least..=most).contains(number)) {
+        let number = value.as_i64().and_then(|number| T::try_from(number).ok());
+        match number.filter(|number| bounds.contains(number)) {
             Some(number) => Given::Good(number),
             None => {
-                let given = description_of(value);
+                let (least, most, given) = (bounds.start(), bounds.end(), description_of(value));
                 self.fault(property, format_args!("must be a whole number from {least} to {most}, not {given}"));
                 Given::Bad
             }
@@ -174,6 +179,21 @@ impl<'a> Fields<'a> {
                 Given::Bad
             }
         }
+    }
+
+    /// The id of the organization that something belongs to.
+    pub(super) fn organization(&mut self) -> Given<OrganizationId> {
+        self.parsed("organization", parse_id)
+    }
+
+    /// The three members of `quotas`: of networks, of ports per network and of instances.
+    pub(super) fn quotas(&mut self) -> [Option<Quota>; 3] {
+        let Given::Good(object) = self.object("quotas") else { return [None; 3] };
+        let mut quotas = Fields { object, prefix: "quotas.", faults: self.faults };
+        ["networks", "ports-per-network", "instances"].map(|property| {
+            let limit = quotas.number(property, -1..=i64::from(u32::MAX)).good()?;
+            Some(u32::try_from(limit).map_or(Quota::Unlimited, Quota::AtMost))
+        })
     }
 
     pub(super) fn labels(&mut self) -> Given<Labels> {

@@ -17,7 +17,7 @@ impl Reader<'_> {
         let instance_type = fields.id_of("instance-type", "instance-type.");
         let template = fields.id_of("template", "template.");
         let (least, most) = (InstanceProperties::DISK_SIZE_GIB_MIN, InstanceProperties::DISK_SIZE_GIB_MAX);
-        let disk_size = fields.number("disk-size", least, most).required(&mut fields, "disk-size");
+        let disk_size = fields.number("disk-size", least..=most).required(&mut fields, "disk-size");
         let starts = fields.truth("auto-start").good().unwrap_or(true);
         let public_ip = fields.parsed("public-ip-assignment", public_ip).good().unwrap_or(PublicIp::None);
         let ssh_key = fields.name_of("ssh-key", "ssh-key.").good();

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use privnet_model::{Description, DhcpOptions, Labels, Name};
+use privnet_model::{Description, DhcpOptions, Labels, Name, Quota};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use super::*;
 use crate::{ENDPOINTS, route};
 
 const NETWORK: &str = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50";
+const KEY: &str = "EXO00010203040506070809abff";
 const INSTANCE: &str = "8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11";
 
 fn ask(method: &str, path: &str, body: &[u8]) -> Result<Request, BadRequest> {
@@ -133,13 +134,118 @@ fn the_actions_read_the_instance_and_the_address() {
 #[test]
 fn an_instance_is_registered_with_its_placement() {
     let body = json!({"name": "web", "host": "h1", "kind": "netns", "netns": "web1"}).to_string();
-    let Request::Change(Command::CreateInstance { name, host, placement }) =
+    let Request::Change(Command::CreateInstance { name, host, placement, organization }) =
         ask("POST", "/privnet/v1/instances", body.as_bytes()).expect("accepted")
     else {
         panic!("an instance")
     };
-    assert_eq!((name.as_str(), host.as_str()), ("web", "h1"));
+    assert_eq!((name.as_str(), host.as_str(), organization), ("web", "h1", None));
     assert_eq!(placement, Placement::Netns(Netns::try_from("web1").expect("netns")));
+}
+
+#[test]
+fn an_instance_is_registered_for_an_organization() {
+    let body = json!({"name": "web", "host": "h1", "kind": "netns", "netns": "web1", "organization": NETWORK});
+    let Ok(Request::Change(Command::CreateInstance { organization, .. })) =
+        ask("POST", "/privnet/v1/instances", body.to_string().as_bytes())
+    else {
+        panic!("an instance")
+    };
+    assert_eq!(organization, Some(NETWORK.parse().expect("id")));
+}
+
+fn organizations(method: &str, path: &str, body: Value) -> Result<Request, BadRequest> {
+    ask(method, &format!("/privnet/v1/organizations{path}"), body.to_string().as_bytes())
+}
+
+#[test]
+fn an_organization_is_created_with_the_default_quotas_unless_others_are_given() {
+    let name = OrganizationName::try_from("acme").expect("name");
+    let create = |quotas| Request::Change(Command::CreateOrganization { name: name.clone(), quotas });
+    assert_eq!(organizations("POST", "", json!({"name": "acme"})).expect("accepted"), create(Quotas::default()));
+    let body =
+        json!({"name": "acme", "quotas": {"networks": 0, "ports-per-network": 4_294_967_295_u32, "instances": -1}});
+    let quotas =
+        Quotas { networks: Quota::AtMost(0), ports_per_network: Quota::AtMost(u32::MAX), instances: Quota::Unlimited };
+    assert_eq!(organizations("POST", "", body).expect("accepted"), create(quotas));
+}
+
+#[test]
+fn of_an_organization_only_what_is_given_is_changed() {
+    let path = format!("/{NETWORK}");
+    let update = |wish| Request::Change(Command::UpdateOrganization(NETWORK.parse().expect("id"), wish));
+    let nothing = zone::UpdateOrganization::default();
+    assert_eq!(organizations("PUT", &path, json!({})).expect("accepted"), update(nothing.clone()));
+    let wish = zone::UpdateOrganization {
+        name: Some(OrganizationName::try_from("acme").expect("name")),
+        instances: Some(Quota::AtMost(7)),
+        ..nothing
+    };
+    let body = json!({"name": "acme", "quotas": {"instances": 7}});
+    assert_eq!(organizations("PUT", &path, body).expect("accepted"), update(wish));
+}
+
+#[test]
+fn everything_wrong_with_an_organization_is_told() {
+    let quotas = json!({"networks": -2, "ports-per-network": 4_294_967_296_u64, "instances": "7"});
+    refused(
+        organizations("POST", "", json!({"name": "a b", "quotas": quotas})),
+        concat!(
+            "name: \"a b\" is not an organization name (1 to 64 letters, digits, -, _ or .); ",
+            "quotas.networks: must be a whole number from -1 to 4294967295, not -2; ",
+            "quotas.ports-per-network: must be a whole number from -1 to 4294967295, not 4294967296; ",
+            "quotas.instances: must be a whole number from -1 to 4294967295, not the string \"7\""
+        ),
+    );
+}
+
+fn create_key(body: Value) -> Result<Request, BadRequest> {
+    ask("POST", "/privnet/v1/keys", body.to_string().as_bytes())
+}
+
+#[test]
+fn a_key_is_asked_for_with_a_role_an_organization_and_a_lifetime() {
+    let organization = Some(NETWORK.parse().expect("id"));
+    let key = |grant, lifetime| {
+        let name = Name::try_from("deploy").expect("name");
+        Request::CreateKey(zone::CreateKey { name, grant, lifetime })
+    };
+    let cases = [
+        (json!({"name": "deploy", "role": "operator"}), key(Grant::Operator, None)),
+        (json!({"name": "deploy", "role": "admin"}), key(Grant::Organization(None, Role::Admin), None)),
+        (
+            json!({"name": "deploy", "role": "read-only", "organization": NETWORK, "expires-in-seconds": 60}),
+            key(Grant::Organization(organization, Role::ReadOnly), Some(Duration::from_secs(60))),
+        ),
+    ];
+    for (body, request) in cases {
+        assert_eq!(create_key(body).expect("accepted"), request);
+    }
+}
+
+#[test]
+fn everything_wrong_with_a_key_is_told() {
+    refused(
+        create_key(json!({"role": "owner", "organization": "acme", "expires-in-seconds": 0})),
+        concat!(
+            "name: is required; ",
+            "organization: \"acme\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; ",
+            "role: \"owner\" is not a role; admin, operator and read-only are; ",
+            "expires-in-seconds: must be a whole number from 1 to 3155760000, not 0"
+        ),
+    );
+    refused(
+        create_key(json!({"name": "n", "role": "operator", "organization": NETWORK})),
+        "organization: an operator's key belongs to none; leave the property out",
+    );
+}
+
+#[test]
+fn a_key_is_revoked_by_its_id() {
+    let revoke = |key: &str| ask("DELETE", &format!("/privnet/v1/keys/{key}"), b"");
+    let request = Request::Change(Command::RevokeKey(KEY.parse().expect("id")));
+    assert_eq!(revoke(KEY).expect("accepted"), request);
+    refused(revoke("EXO1"), "key: \"EXO1\" is not the id of a key (EXO and 24 digits from 0 to 9 and a to f)");
 }
 
 #[test]
@@ -400,7 +506,8 @@ fn bodies_are_read_as_the_document_says() {
         let schema = document.pointer(&reference.as_str().expect("a reference")[1..]).expect("a schema");
         let ask = |body: Value| ask(method, &path, body.to_string().as_bytes());
         for property in schema["properties"].as_object().expect("properties").keys() {
-            let refusal = ask(json!({ property: 1 })).expect_err("a number is never right").to_string();
+            let wrong = if schema["properties"][property]["type"] == "integer" { json!(true) } else { json!(1) };
+            let refusal = ask(json!({ property: wrong })).expect_err("it has another type").to_string();
             assert!(refusal.contains(&format!("{property}: must be a")), "{}: {refusal}", endpoint.id);
         }
         let missed = ask(json!({})).map(|_| String::new()).unwrap_or_else(|refusal| refusal.to_string());
@@ -417,13 +524,12 @@ fn bodies_are_read_as_the_document_says() {
 fn the_table_asks_for_the_access_that_the_commands_need() {
     let instance = json!({"id": INSTANCE});
     let body = json!({
-        "name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance,
+        "name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance, "role": "admin",
         "instance-type": instance, "template": instance, "disk-size": 10,
     });
-    let body = body.to_string();
     for endpoint in &ENDPOINTS {
-        let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels");
-        let request = ask(endpoint.method.as_str(), &path, body.as_bytes()).expect(endpoint.id);
+        let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels").replace("{key}", KEY);
+        let request = ask(endpoint.method.as_str(), &path, body.to_string().as_bytes()).expect(endpoint.id);
         if let Request::Change(command) = request {
             assert_eq!(endpoint.access, Some(command.access()), "{}", endpoint.id);
         }

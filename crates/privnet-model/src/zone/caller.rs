@@ -40,6 +40,11 @@ impl Caller {
         }
     }
 
+    /// Whether it manages what organizations share, the server among them.
+    pub const fn is_operator(&self) -> bool {
+        matches!(self, Self::Server | Self::Client { scope: Scope::Operator, .. })
+    }
+
     /// Whether it may do what needs this access.
     ///
     /// # Errors
@@ -74,11 +79,16 @@ impl Command {
             | Self::SetPower(..)
             | Self::RebootInstance(_)
             | Self::ProtectInstance(..)
-            | Self::DestroyInstance(_) => Access::Admin,
+            | Self::DestroyInstance(_)
+            | Self::CreateKey { .. }
+            | Self::RevokeKey(_) => Access::Admin,
             Self::CreateInstance { .. }
             | Self::MoveInstance { .. }
             | Self::DeleteInstance(_)
-            | Self::RemoveHost { .. } => Access::Operator,
+            | Self::RemoveHost { .. }
+            | Self::CreateOrganization { .. }
+            | Self::UpdateOrganization(..)
+            | Self::DeleteOrganization(_) => Access::Operator,
             Self::RegisterHost { .. } | Self::ConfirmAbsent { .. } | Self::FinishOperation(..) => Access::Server,
         }
     }

@@ -1,8 +1,10 @@
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::{
-    Description, DhcpOptions, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties, Labels, Name,
-    NetworkId, OperationId, OperationState, Placement, Power,
+    Description, DhcpOptions, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties, KeyId, Labels, Name,
+    NetworkId, OperationId, OperationState, OrganizationId, OrganizationName, Placement, Power, Quota, Quotas, Role,
+    SealedSecret,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -50,6 +52,8 @@ pub enum Command {
         host: HostName,
         /// How its ports are plugged in.
         placement: Placement,
+        /// Whose it is; `None`: the caller's.
+        organization: Option<OrganizationId>,
     },
     /// create-instance: an instance is made on one of the hosts.
     LaunchInstance(LaunchInstance),
@@ -76,6 +80,28 @@ pub enum Command {
     },
     /// Forget an instance that is attached to nothing.
     DeleteInstance(InstanceId),
+    /// A tenant that has nothing yet.
+    CreateOrganization {
+        /// Unique in the zone.
+        name: OrganizationName,
+        /// How much it may have.
+        quotas: Quotas,
+    },
+    /// Change an organization's name or quotas.
+    UpdateOrganization(OrganizationId, UpdateOrganization),
+    /// Forget an organization that has no networks and no instances, with its keys.
+    DeleteOrganization(OrganizationId),
+    /// A key for somebody, whose secret is made and sealed by whoever gives the command.
+    CreateKey {
+        /// Drawn at random.
+        id: KeyId,
+        /// Told to the user once, in the clear.
+        sealed_secret: SealedSecret,
+        /// What was asked for.
+        wish: CreateKey,
+    },
+    /// A key is good for nothing from now on.
+    RevokeKey(KeyId),
     /// An agent reported: make its host's record, or bring its facts up to date.
     RegisterHost {
         /// The agent's own name for its host.
@@ -155,6 +181,39 @@ pub struct UpdateNetwork {
     pub options: Option<DhcpOptions>,
     /// Replace all labels.
     pub labels: Option<Labels>,
+}
+
+/// The properties of an organization to change; `None` keeps one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateOrganization {
+    /// A new name.
+    pub name: Option<OrganizationName>,
+    /// How many networks it may have.
+    pub networks: Option<Quota>,
+    /// How many ports each of its networks may have.
+    pub ports_per_network: Option<Quota>,
+    /// How many instances it may have.
+    pub instances: Option<Quota>,
+}
+
+/// The properties of a new key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateKey {
+    /// For people; not unique.
+    pub name: Name,
+    /// What it is to be good for.
+    pub grant: Grant,
+    /// For how long; `None`: until it is revoked.
+    pub lifetime: Option<Duration>,
+}
+
+/// What a new key is to be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// All that operators may do; only they may ask for it.
+    Operator,
+    /// A role within an organization: that of the caller, unless it is named.
+    Organization(Option<OrganizationId>, Role),
 }
 
 /// The three address properties as a request gives them: each may be missing.

@@ -7,8 +7,8 @@ use super::state::Segment;
 use super::{Caller, Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostFacts, HostId, HostName, Instance,
-    InstanceId, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation, OperationId, OperationKind,
-    OperationState, OrganizationId, Port, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
+    InstanceId, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation, OperationId, OperationKind,
+    OperationState, Organization, OrganizationId, Port, Quota, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
@@ -46,6 +46,10 @@ pub enum Outcome {
     Instance(Arc<Instance>),
     /// The host's record.
     Host(Arc<Host>),
+    /// The organization as it is now.
+    Organization(Arc<Organization>),
+    /// The key made.
+    Key(Arc<Key>),
     /// Nothing to tell.
     Done,
 }
@@ -66,7 +70,9 @@ impl Zone {
             Command::Attach { network, instance, address } => self.attach(*network, *instance, *address, world),
             Command::Detach { network, instance } => self.detach(*network, *instance, world),
             Command::UpdateIp { network, instance, address } => self.update_ip(*network, *instance, *address, world),
-            Command::CreateInstance { name, host, placement } => self.create_instance(name, host, placement, world),
+            Command::CreateInstance { name, host, placement, organization } => {
+                self.create_instance(name, host, placement, *organization, world)
+            }
             Command::MoveInstance { instance, host, placement } => {
                 self.move_instance(*instance, host, placement.as_ref(), world)
             }
@@ -78,6 +84,11 @@ impl Zone {
             Command::RebootInstance(id) => self.reboot_instance(*id, world),
             Command::ProtectInstance(id, is_protected) => self.protect_instance(*id, *is_protected, world),
             Command::DestroyInstance(id) => self.destroy_instance(*id, world),
+            Command::CreateOrganization { name, quotas } => self.create_organization(name, *quotas, world),
+            Command::UpdateOrganization(id, wish) => self.update_organization(*id, wish),
+            Command::DeleteOrganization(id) => self.delete_organization(*id),
+            Command::CreateKey { id, sealed_secret, wish } => self.create_key(*id, sealed_secret, wish, world),
+            Command::RevokeKey(id) => self.revoke_key(*id, world.caller),
             Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
             Command::RemoveHost { host, with_instances } => self.remove_host(*host, *with_instances),
             Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),
@@ -86,11 +97,13 @@ impl Zone {
     }
 
     fn create_network(&self, wish: &CreateNetwork, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
-        let organization = self.own_organization(world.caller)?;
+        let organization = self.known_organization(world.caller.organization())?;
         let range = merge_range(None, &wish.range)?;
+        let usage = self.usage(organization.id);
+        refuse_excess(organization.quotas.networks, usage.networks, "the organization", "private network")?;
         let network = Network {
             id: NetworkId::new(world.now.unix_ms, random_octets(world)),
-            organization,
+            organization: organization.id,
             name: wish.name.clone(),
             description: wish.description.clone(),
             range,
@@ -186,6 +199,8 @@ impl Zone {
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
             return Ok(self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world));
         }
+        let quotas = self.known_organization(world.caller.organization())?.quotas;
+        refuse_excess(quotas.ports_per_network, segment.ports.len(), "the private network", "attached instance")?;
         self.refuse_other_family(segment, instance, instance.host)?;
         let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
         let lease = match (before.range, address) {
@@ -453,10 +468,9 @@ impl Zone {
         }
     }
 
-    /// The caller's organization, which may have been deleted since it has proved that it is of it.
-    pub(super) fn own_organization(&self, caller: Caller) -> Result<OrganizationId, Refusal> {
-        let id = caller.organization();
-        self.organization(id).map(|organization| organization.id).ok_or(Refusal::OrganizationNotFound(id))
+    /// An organization that was named, or the caller's: that may have been deleted since its key was looked up.
+    pub(super) fn known_organization(&self, id: OrganizationId) -> Result<&Organization, Refusal> {
+        self.organization(id).map(AsRef::as_ref).ok_or(Refusal::OrganizationNotFound(id))
     }
 
     /// A network of the caller's organization.
@@ -537,6 +551,18 @@ fn merge_range(present: Option<AddressRange>, given: &RangeFields) -> Result<Opt
             let missing: Vec<_> = fields.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
             Err(Refusal::HalfSetRange { missing: missing.join(", ") })
         }
+    }
+}
+
+pub(super) fn refuse_excess(
+    quota: Quota,
+    usage: usize,
+    whose: &'static str,
+    what: &'static str,
+) -> Result<(), Refusal> {
+    match quota.exceeded_by_one_more(usage) {
+        Some(limit) => Err(Refusal::QuotaExceeded { whose, what, limit, usage }),
+        None => Ok(()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::decide::{done, raise, random_octets, touch};
+use super::decide::{done, raise, random_octets, refuse_excess, touch};
 use super::state::Segment;
 use super::{Change, Circumstances, Decision, LaunchInstance, Outcome, Refusal, Row, UpdateInstance, Zone};
 use crate::{
     Driver, Host, HostName, Instance, InstanceId, InstanceProperties, Labels, Name, Netns, OperationKind,
-    OperationState, Placement, Port, Power, Subject, Wait,
+    OperationState, Organization, OrganizationId, Placement, Port, Power, Subject, Wait,
 };
 
 impl Zone {
@@ -16,14 +16,17 @@ impl Zone {
         name: &Name,
         host: &HostName,
         placement: &Placement,
+        organization: Option<OrganizationId>,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let organization = self.own_organization(world.caller)?;
+        let organization = self.known_organization(organization.unwrap_or(world.caller.organization()))?;
+        let host = self.named_host(host)?.id;
+        self.refuse_excess_instances(organization)?;
         let instance = Arc::new(Instance {
             id: InstanceId::new(world.now.unix_ms, random_octets(world)),
-            organization,
+            organization: organization.id,
             name: name.clone(),
-            host: self.named_host(host)?.id,
+            host,
             placement: placement.clone(),
             driver: Driver::External,
             power: Power::Running,
@@ -41,15 +44,16 @@ impl Zone {
         wish: &LaunchInstance,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let organization = self.own_organization(world.caller)?;
+        let organization = self.known_organization(world.caller.organization())?;
         let host = match &wish.host {
             Some(name) => self.named_host(name)?,
             None => self.least_loaded_host(world).ok_or(Refusal::NoHost)?,
         };
+        self.refuse_excess_instances(organization)?;
         let id = InstanceId::new(world.now.unix_ms, random_octets(world));
         let instance = Instance {
             id,
-            organization,
+            organization: organization.id,
             name: wish.name.clone().unwrap_or_else(|| Name::of_instance(id)),
             host: host.id,
             placement: Placement::Netns(Netns::of_instance(&host.name, id)),
@@ -61,7 +65,12 @@ impl Zone {
             created_at: world.now,
         };
         let changes = vec![Change::Instance(Row::insert(instance))];
-        Ok(self.accept(OperationKind::CreateInstance, organization, changes, Wait::Placed(id), world))
+        Ok(self.accept(OperationKind::CreateInstance, organization.id, changes, Wait::Placed(id), world))
+    }
+
+    fn refuse_excess_instances(&self, organization: &Organization) -> Result<(), Refusal> {
+        let usage = self.usage(organization.id).instances;
+        refuse_excess(organization.quotas.instances, usage, "the organization", "instance")
     }
 
     /// Of the hosts that can take it, the one with the fewest instances; of those, the one that is known longest.

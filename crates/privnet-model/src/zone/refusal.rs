@@ -1,7 +1,9 @@
 use std::net::Ipv4Addr;
 
+use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
-    HostName, InstanceId, Name, NetworkId, OperationId, OrganizationId, RangeError, StaticAddressError, Subnet,
+    HostName, InstanceId, KeyId, Name, NetworkId, OperationId, OrganizationId, OrganizationName, RangeError,
+    StaticAddressError, Subnet,
 };
 
 /// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
@@ -14,9 +16,46 @@ pub enum Refusal {
     /// The caller is of an organization, and has asked about what organizations share.
     #[error("hosts, placements and organizations are managed with an operator's key, and this is an organization's")]
     NotOperator,
-    /// No such organization, by name or id.
+    /// No such organization.
     #[error("organization {0} not found")]
     OrganizationNotFound(OrganizationId),
+    /// Organizations have names of their own.
+    #[error("there is an organization {0} already")]
+    OrganizationNameTaken(OrganizationName),
+    /// An organization that has something is not deleted.
+    #[error("organization {organization} has {} and {}; delete them first", number_of(*networks, "private network"), number_of(*instances, "instance"))]
+    OrganizationInUse {
+        /// The organization.
+        organization: OrganizationName,
+        /// How many networks it has.
+        networks: usize,
+        /// How many instances it has.
+        instances: usize,
+    },
+    /// The first organization stays.
+    #[error("organization {0} stays: it is the one within which operators act")]
+    OrganizationOfOperators(OrganizationName),
+    /// One more would be more than the organization may have.
+    #[error("quota exceeded: {whose} may have {}, and has {usage}; make room, or ask an operator for more", number_of(*limit as usize, what))]
+    QuotaExceeded {
+        /// What may have so many.
+        whose: &'static str,
+        /// Of what, one of them.
+        what: &'static str,
+        /// How many there may be.
+        limit: u32,
+        /// How many there are.
+        usage: usize,
+    },
+    /// No such key.
+    #[error("key {0} not found")]
+    KeyNotFound(KeyId),
+    /// A key has this id, which was to be drawn at random.
+    #[error("there is a key {0} already")]
+    KeyIdTaken(KeyId),
+    /// An organization has so many keys that nobody could tell what they are for.
+    #[error("the organization has {KEYS_PER_ORGANIZATION_MAX} keys, the most there may be; revoke one first")]
+    TooManyKeys,
     /// No such network.
     #[error("private network {0} not found")]
     NetworkNotFound(NetworkId),
@@ -170,6 +209,12 @@ pub enum Refusal {
     },
 }
 
+/// A number with its noun, in the plural but for one.
+fn number_of(count: usize, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{s}")
+}
+
 /// How many instances are named where there are many.
 const NAMED_MAX: usize = 5;
 
@@ -200,6 +245,7 @@ impl Refusal {
         match self {
             Self::ReadOnly | Self::NotOperator => RefusalKind::Forbidden,
             Self::OrganizationNotFound(_)
+            | Self::KeyNotFound(_)
             | Self::NetworkNotFound(_)
             | Self::InstanceNotFound(_)
             | Self::HostNotFound(_)
@@ -210,7 +256,13 @@ impl Refusal {
             | Self::AddressOnUnmanaged(_)
             | Self::Unmanaged
             | Self::StaticAddress(_) => RefusalKind::Invalid,
-            Self::AddressTaken { .. }
+            Self::OrganizationNameTaken(_)
+            | Self::OrganizationInUse { .. }
+            | Self::OrganizationOfOperators(_)
+            | Self::QuotaExceeded { .. }
+            | Self::KeyIdTaken(_)
+            | Self::TooManyKeys
+            | Self::AddressTaken { .. }
             | Self::RangeExhausted { .. }
             | Self::AttachedWithOtherAddress { .. }
             | Self::NetworkInUse { .. }

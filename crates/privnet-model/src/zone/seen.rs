@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::state::Holdings;
 use super::{Caller, Zone};
-use crate::{Instance, InstanceId, Network, NetworkId, Operation, OperationId, Scope};
+use crate::{Instance, InstanceId, Key, KeyId, Network, NetworkId, Operation, OperationId, OrganizationId, Scope};
 
 /// A zone as a caller sees it: what other organizations have is not there (invariant 10).
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +11,28 @@ pub struct Seen<'z> {
     caller: Caller,
 }
 
+/// How much an organization has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Networks.
+    pub networks: usize,
+    /// Instances.
+    pub instances: usize,
+    /// Keys, expired ones among them.
+    pub keys: usize,
+}
+
 impl Zone {
+    /// How much an organization has.
+    pub fn usage(&self, organization: OrganizationId) -> Usage {
+        let usage = |holdings: &Holdings| Usage {
+            networks: holdings.networks.len(),
+            instances: holdings.instances.len(),
+            keys: holdings.keys.len(),
+        };
+        self.holdings.get(&organization).map(usage).unwrap_or_default()
+    }
+
     /// This zone as a caller sees it.
     pub const fn seen_by(&self, caller: Caller) -> Seen<'_> {
         Seen { zone: self, caller }
@@ -30,11 +51,6 @@ impl<'z> Seen<'z> {
         ids.into_iter().flatten().filter_map(move |id| self.zone.network(*id))
     }
 
-    /// How many networks there are.
-    pub fn networks_count(self) -> usize {
-        self.holdings().map_or(0, |holdings| holdings.networks.len())
-    }
-
     /// An instance by id.
     pub fn instance(self, id: InstanceId) -> Option<&'z Arc<Instance>> {
         self.zone.instance(id).filter(|instance| instance.organization == self.caller.organization())
@@ -46,16 +62,24 @@ impl<'z> Seen<'z> {
         ids.into_iter().flatten().filter_map(move |id| self.zone.instance(*id))
     }
 
-    /// How many instances there are.
-    pub fn instances_count(self) -> usize {
-        self.holdings().map_or(0, |holdings| holdings.instances.len())
-    }
-
     /// An operation by id. An operator, who moves instances of any organization, sees all.
     pub fn operation(self, id: OperationId) -> Option<&'z Arc<Operation>> {
-        let sees_all = matches!(self.caller, Caller::Server | Caller::Client { scope: Scope::Operator, .. });
         let is_own = |operation: &&Arc<Operation>| operation.organization == self.caller.organization();
-        self.zone.operation(id).filter(|operation| sees_all || is_own(operation))
+        self.zone.operation(id).filter(|operation| self.caller.is_operator() || is_own(operation))
+    }
+
+    /// A key by id: of the caller's organization, or any where an operator asks.
+    pub fn key(self, id: KeyId) -> Option<&'z Arc<Key>> {
+        let organization = self.caller.organization();
+        let is_own = |key: &&Arc<Key>| matches!(key.scope, Scope::Organization(owner, _) if owner == organization);
+        self.zone.key(id).filter(|key| self.caller.is_operator() || is_own(key))
+    }
+
+    /// The keys of the caller's organization, or all where an operator asks, in the order of their ids.
+    pub fn keys(self) -> impl Iterator<Item = &'z Arc<Key>> {
+        let all = self.caller.is_operator().then(|| self.zone.keys());
+        let own = self.holdings().filter(|_| all.is_none()).map(|holdings| &holdings.keys);
+        all.into_iter().flatten().chain(own.into_iter().flatten().filter_map(move |id| self.zone.key(*id)))
     }
 
     fn holdings(self) -> Option<&'z Holdings> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Change, Row, Snapshot};
 use crate::{
     Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Network,
-    NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId, OrganizationName, Port, SortedMap,
-    Vni, Wait, WaitPort,
+    NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId, OrganizationName, Port, Scope,
+    SortedMap, Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -44,6 +44,7 @@ pub struct Zone {
 /// What one organization has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Holdings {
+    pub(super) keys: BTreeSet<KeyId>,
     pub(super) networks: BTreeSet<NetworkId>,
     pub(super) instances: BTreeSet<InstanceId>,
 }
@@ -250,7 +251,7 @@ impl Zone {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Organization(row) => replace(&mut self.organizations, row, |organization| organization.id),
-            Change::Key(row) => replace(&mut self.keys, row, |key| key.id),
+            Change::Key(row) => self.apply_key(row),
             Change::Network(row) => self.apply_network(row),
             Change::Instance(row) => self.apply_instance(row),
             Change::Port(row) => self.apply_port(row),
@@ -258,6 +259,16 @@ impl Zone {
             Change::Operation(row) => self.apply_operation(row),
             Change::Carriage(row) => self.apply_carriage(row),
         }
+    }
+
+    fn apply_key(&mut self, row: &Row<Key>) {
+        if let Some((Scope::Organization(organization, _), id)) = row.before.as_ref().map(|key| (key.scope, key.id)) {
+            self.change_holdings(organization, |holdings| holdings.keys.remove(&id));
+        }
+        if let Some((Scope::Organization(organization, _), id)) = row.after.as_ref().map(|key| (key.scope, key.id)) {
+            self.change_holdings(organization, |holdings| holdings.keys.insert(id));
+        }
+        replace(&mut self.keys, row, |key| key.id);
     }
 
     fn apply_network(&mut self, row: &Row<Network>) {
@@ -371,7 +382,7 @@ impl Zone {
     fn change_holdings(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Holdings) -> bool) {
         let holdings = self.holdings.entry(organization).or_default();
         change(holdings);
-        if holdings.networks.is_empty() && holdings.instances.is_empty() {
+        if *holdings == Holdings::default() {
             self.holdings.remove(&organization);
         }
     }

@@ -5,6 +5,7 @@ mod addresses;
 mod generations;
 mod moves;
 mod operations;
+mod organizations;
 mod properties;
 mod refusals;
 mod tenants;
@@ -165,7 +166,8 @@ fn register_host(number: u8) -> Command {
 
 fn create_instance(host: u8) -> Command {
     let netns = Netns::try_from("web1").expect("valid");
-    Command::CreateInstance { name: name("web1"), host: host_name(host), placement: Placement::Netns(netns) }
+    let placement = Placement::Netns(netns);
+    Command::CreateInstance { name: name("web1"), host: host_name(host), placement, organization: None }
 }
 
 fn create_network(range: RangeFields) -> Command {

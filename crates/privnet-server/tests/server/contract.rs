@@ -214,17 +214,18 @@ fn every_instance_type_has_a_name_and_a_size() {
 }
 
 #[test]
-fn quotas_tell_how_many_there_are_and_that_there_is_no_limit() {
+fn quotas_tell_how_many_there_are_and_how_many_there_may_be() {
     let (server, _agent) = server();
     let network = server.network(managed(2));
     server.network(managed(2));
     server.instance("web", "h1");
-    let quota = |resource: &str, usage: u64| json!({"resource": resource, "usage": usage, "limit": -1});
-    let all = json!({"quotas": [quota("instance", 1), quota("private-network", 2)]});
+    let quota = |resource: &str, usage: u64, limit: i64| json!({"resource": resource, "usage": usage, "limit": limit});
+    let all = json!({"quotas": [quota("instance", 1, 256), quota("private-network", 2, 32)]});
     assert_eq!(server.get("/v2/quota"), all);
     server.delete(&network);
-    assert_eq!(server.get("/v2/quota/private-network"), quota("private-network", 1));
-    assert_eq!(server.get("/v2/quota/instance"), quota("instance", 1));
+    assert_eq!(server.get("/v2/quota/private-network"), quota("private-network", 1, 32));
+    server.lift_quotas();
+    assert_eq!(server.get("/v2/quota/instance"), quota("instance", 1, -1));
     server.refused("GET", "/v2/quota/bucket", json!({}), 404, "quota \"bucket\" not found");
 }
 
@@ -338,6 +339,7 @@ fn hosts_are_listed_shown_and_forgotten() {
 fn a_long_list_has_everything_once_and_in_the_order_of_creation() {
     let server = TestServer::start(Setup::WAITING);
     let _agent = Agent::connect(&server, "h1", acknowledge);
+    server.lift_quotas();
     let names: Vec<_> = (0..600).map(|number| format!("n{number}")).collect();
     for name in &names {
         server.network(json!({"name": name}));

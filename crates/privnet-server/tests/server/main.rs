@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod moves;
 mod operations;
+mod organizations;
 mod properties;
 mod restart;
 mod store_failure;

@@ -1,7 +1,7 @@
 //! What an earlier version has written is read as it was meant.
 
 use privnet_model::{
-    Applied, Generation, Instance, Network, Operation, OperationState, OrganizationId, Quota, Quotas, Timestamp, Wait,
+    Applied, Generation, Instance, Network, Operation, OperationState, OrganizationId, Quotas, Timestamp, Wait,
     WaitPort,
 };
 use privnet_store::Store as _;
@@ -55,9 +55,7 @@ fn what_was_there_before_organizations_belongs_to_one_without_limits() {
     let found = store.load().expect("it is read");
     let [organization] = &found.organizations[..] else { panic!("{:?}", found.organizations) };
     assert_eq!((organization.id, organization.name.as_str()), (OrganizationId::DEFAULT, "default"));
-    let unlimited =
-        Quotas { networks: Quota::Unlimited, ports_per_network: Quota::Unlimited, instances: Quota::Unlimited };
-    assert_eq!(organization.quotas, unlimited);
+    assert_eq!(organization.quotas, Quotas::UNLIMITED);
     assert_eq!(found.networks, [Network { organization: organization.id, ..network(1) }]);
     assert_eq!(found.instances, [Instance { organization: organization.id, ..instance(1, &host(1)) }]);
     assert_eq!(found.ports, [port(&network(1), 1)]);

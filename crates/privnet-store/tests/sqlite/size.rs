@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use privnet_model::testing::{Life, founded, founding};
-use privnet_model::zone::{Change, Command, CreateNetwork, Zone};
+use privnet_model::zone::{Caller, Change, Command, CreateNetwork, Zone};
 use privnet_store::Store as _;
 
 use crate::SqliteFile;
@@ -54,7 +54,7 @@ fn create_networks(zone: &mut Zone, life: &mut Life) -> Vec<Change> {
             options: Default::default(),
             labels: Default::default(),
         };
-        let decision = life.decide(zone, &Command::CreateNetwork(wish)).expect("is accepted");
+        let decision = life.decide_for(Caller::OPERATOR, zone, &Command::CreateNetwork(wish)).expect("is accepted");
         decision.changes.iter().for_each(|change| zone.apply(change));
         changes.extend(decision.changes);
     }

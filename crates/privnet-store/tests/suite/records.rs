@@ -54,10 +54,8 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
 
 pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>() {
     let (network, host) = (network(1), host(1));
-    let quotas =
-        Quotas { networks: Quota::Unlimited, ports_per_network: Quota::Unlimited, instances: Quota::Unlimited };
     comes_back::<D>(&Snapshot {
-        organizations: vec![Organization { quotas, ..organization(1) }],
+        organizations: vec![Organization { quotas: Quotas::UNLIMITED, ..organization(1) }],
         keys: vec![key(1)],
         networks: vec![network.clone()],
         instances: vec![instance(1, &host)],

@@ -6,7 +6,7 @@ use super::*;
 use crate::{OperationId, OperationState};
 
 /// Checks that a command is refused with this message, as this kind, and changes nothing.
-fn check(world: &mut World, command: &Command, kind: RefusalKind, message: &str) {
+pub(super) fn check(world: &mut World, command: &Command, kind: RefusalKind, message: &str) {
     let before = world.zone.clone();
     let refusal = world.refused(command);
     assert_eq!((refusal.to_string().as_str(), refusal.kind()), (message, kind));

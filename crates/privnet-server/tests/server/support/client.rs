@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use privnet_model::NetworkId;
+use privnet_model::{NetworkId, OrganizationId};
 use serde_json::{Value, json};
 use ureq::http::{HeaderMap, Request};
 
@@ -53,6 +53,12 @@ impl Client {
 
     pub(crate) fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
         self.send(method, path, body.to_string().as_bytes())
+    }
+
+    /// Lets the organization that everything here belongs to have as much as it likes.
+    pub(crate) fn lift_quotas(&self) {
+        let quotas = json!({"networks": -1, "ports-per-network": -1, "instances": -1});
+        self.put(&format!("/privnet/v1/organizations/{}", OrganizationId::DEFAULT), json!({"quotas": quotas}));
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -1,0 +1,120 @@
+//! Organizations and their keys.
+
+use std::sync::Arc;
+
+use super::decide::{done, random_octets};
+use super::{
+    Caller, Change, Circumstances, CreateKey, Decision, Grant, Outcome, Refusal, Row, UpdateOrganization, Usage, Zone,
+};
+use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quotas, Scope, SealedSecret};
+
+/// How many keys an organization has at most.
+pub const KEYS_PER_ORGANIZATION_MAX: usize = 256;
+
+impl Zone {
+    pub(super) fn create_organization(
+        &self,
+        name: &OrganizationName,
+        quotas: Quotas,
+        world: &mut Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        self.refuse_organization_name_taken(name)?;
+        let id = OrganizationId::new(world.now.unix_ms, random_octets(world));
+        let organization = Arc::new(Organization { id, name: name.clone(), quotas, created_at: world.now });
+        let row = Row { before: None, after: Some(Arc::clone(&organization)) };
+        Ok(Decision { changes: vec![Change::Organization(row)], outcome: Outcome::Organization(organization) })
+    }
+
+    pub(super) fn update_organization(
+        &self,
+        id: OrganizationId,
+        wish: &UpdateOrganization,
+    ) -> Result<Decision, Refusal> {
+        let before = self.organization(id).ok_or(Refusal::OrganizationNotFound(id))?;
+        let mut after = Organization::clone(before);
+        if let Some(name) = wish.name.as_ref().filter(|name| **name != before.name) {
+            self.refuse_organization_name_taken(name)?;
+            after.name = name.clone();
+        }
+        let quotas = &mut after.quotas;
+        quotas.networks = wish.networks.unwrap_or(quotas.networks);
+        quotas.ports_per_network = wish.ports_per_network.unwrap_or(quotas.ports_per_network);
+        quotas.instances = wish.instances.unwrap_or(quotas.instances);
+        if after == **before {
+            return Ok(Decision { changes: Vec::new(), outcome: Outcome::Organization(Arc::clone(before)) });
+        }
+        let after = Arc::new(after);
+        let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&after)) };
+        Ok(Decision { changes: vec![Change::Organization(row)], outcome: Outcome::Organization(after) })
+    }
+
+    /// Its keys, which are good for nothing any more, go with it.
+    pub(super) fn delete_organization(&self, id: OrganizationId) -> Result<Decision, Refusal> {
+        let organization = self.organization(id).ok_or(Refusal::OrganizationNotFound(id))?;
+        if id == OrganizationId::DEFAULT {
+            return Err(Refusal::OrganizationOfOperators(organization.name.clone()));
+        }
+        let Usage { networks, instances, .. } = self.usage(id);
+        if networks + instances > 0 {
+            return Err(Refusal::OrganizationInUse { organization: organization.name.clone(), networks, instances });
+        }
+        let keys = self.holdings.get(&id).into_iter().flat_map(|holdings| &holdings.keys);
+        let keys = keys.filter_map(|key| self.key(*key));
+        let mut changes: Vec<_> = keys.map(|key| Change::Key(Row::remove(Arc::clone(key)))).collect();
+        changes.push(Change::Organization(Row::remove(Arc::clone(organization))));
+        Ok(done(changes))
+    }
+
+    fn refuse_organization_name_taken(&self, name: &OrganizationName) -> Result<(), Refusal> {
+        match self.organization_by_name(name) {
+            Some(_) => Err(Refusal::OrganizationNameTaken(name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn create_key(
+        &self,
+        id: KeyId,
+        sealed_secret: &SealedSecret,
+        wish: &CreateKey,
+        world: &Circumstances<'_>,
+    ) -> Result<Decision, Refusal> {
+        let CreateKey { name, grant, lifetime } = wish;
+        let scope = self.granted(*grant, world.caller)?;
+        if self.key(id).is_some() {
+            return Err(Refusal::KeyIdTaken(id));
+        }
+        let key = Arc::new(Key {
+            id,
+            name: name.clone(),
+            scope,
+            sealed_secret: sealed_secret.clone(),
+            created_at: world.now,
+            expires_at: lifetime.map(|lifetime| world.now.plus(lifetime)),
+        });
+        let row = Row { before: None, after: Some(Arc::clone(&key)) };
+        Ok(Decision { changes: vec![Change::Key(row)], outcome: Outcome::Key(key) })
+    }
+
+    /// What a key that a caller may make is good for: never more than the caller.
+    fn granted(&self, grant: Grant, caller: Caller) -> Result<Scope, Refusal> {
+        let (organization, role) = match grant {
+            Grant::Operator if caller.is_operator() => return Ok(Scope::Operator),
+            Grant::Operator => return Err(Refusal::NotOperator),
+            Grant::Organization(organization, role) => (organization.unwrap_or(caller.organization()), role),
+        };
+        let is_seen = caller.is_operator() || organization == caller.organization();
+        if !is_seen || self.organization(organization).is_none() {
+            return Err(Refusal::OrganizationNotFound(organization));
+        }
+        if self.usage(organization).keys >= KEYS_PER_ORGANIZATION_MAX {
+            return Err(Refusal::TooManyKeys);
+        }
+        Ok(Scope::Organization(organization, role))
+    }
+
+    pub(super) fn revoke_key(&self, id: KeyId, caller: Caller) -> Result<Decision, Refusal> {
+        let key = self.seen_by(caller).key(id).ok_or(Refusal::KeyNotFound(id))?;
+        Ok(done(vec![Change::Key(Row::remove(Arc::clone(key)))]))
+    }
+}

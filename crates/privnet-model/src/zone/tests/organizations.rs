@@ -1,0 +1,244 @@
+//! Organizations, their quotas and their keys.
+
+use super::super::{CreateKey, Grant, KEYS_PER_ORGANIZATION_MAX, RefusalKind, UpdateOrganization};
+use super::refusals::check;
+use super::*;
+use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quota, Quotas, Role, Scope, SealedSecret};
+
+const UNKNOWN: OrganizationId = OrganizationId::MAX;
+
+fn organization_name(text: &str) -> OrganizationName {
+    OrganizationName::try_from(text).expect("valid")
+}
+
+fn create(name: &str) -> Command {
+    Command::CreateOrganization { name: organization_name(name), quotas: Quotas::default() }
+}
+
+fn rename(id: OrganizationId, name: &str) -> Command {
+    Command::UpdateOrganization(id, UpdateOrganization { name: Some(organization_name(name)), ..Default::default() })
+}
+
+fn organization(world: &mut World, command: &Command) -> Arc<Organization> {
+    match world.run(command) {
+        Outcome::Organization(organization) => organization,
+        other => panic!("no organization: {other:?}"),
+    }
+}
+
+fn member(organization: OrganizationId, role: Role) -> Caller {
+    Caller::Client { key: None, scope: Scope::Organization(organization, role) }
+}
+
+fn create_key(number: u16, grant: Grant, lifetime: Option<Duration>) -> Command {
+    let mut id = [0; KeyId::OCTETS];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    let wish = CreateKey { name: name("deploy"), grant, lifetime };
+    Command::CreateKey { id: KeyId::from_bytes(id), sealed_secret: SealedSecret::new([1, 2, 3]), wish }
+}
+
+fn key(world: &mut World, command: &Command) -> Arc<Key> {
+    match world.run(command) {
+        Outcome::Key(key) => key,
+        other => panic!("no key: {other:?}"),
+    }
+}
+
+#[test]
+fn an_organization_has_a_name_of_its_own() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme"));
+    assert_eq!((acme.name.as_str(), acme.quotas, acme.created_at), ("acme", Quotas::default(), NOW));
+    let message = "there is an organization acme already";
+    check(&mut world, &create("acme"), RefusalKind::Conflict, message);
+    check(&mut world, &rename(OrganizationId::DEFAULT, "acme"), RefusalKind::Conflict, message);
+    assert_eq!(organization(&mut world, &rename(acme.id, "acme")), acme, "its own name is no other's");
+    assert_eq!(organization(&mut world, &rename(acme.id, "acme-2")).name.as_str(), "acme-2");
+    organization(&mut world, &create("acme"));
+}
+
+#[test]
+fn an_organization_that_is_not_there_is_not_found() {
+    let mut world = World::default();
+    world.host(1);
+    let placement = Placement::Netns(Netns::try_from("web1").expect("valid"));
+    let commands = [
+        rename(UNKNOWN, "acme"),
+        Command::DeleteOrganization(UNKNOWN),
+        create_key(1, Grant::Organization(Some(UNKNOWN), Role::Admin), None),
+        Command::CreateInstance { name: name("w"), host: host_name(1), placement, organization: Some(UNKNOWN) },
+    ];
+    for command in commands {
+        let message = "organization ffffffff-ffff-ffff-ffff-ffffffffffff not found";
+        check(&mut world, &command, RefusalKind::NotFound, message);
+    }
+}
+
+#[test]
+fn quotas_that_are_not_given_stay() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme"));
+    let wish = UpdateOrganization { instances: Some(Quota::Unlimited), ..Default::default() };
+    let richer = organization(&mut world, &Command::UpdateOrganization(acme.id, wish));
+    assert_eq!(richer.quotas, Quotas { instances: Quota::Unlimited, ..acme.quotas });
+    let wish = UpdateOrganization { networks: Some(Quota::AtMost(1)), ..Default::default() };
+    let poorer = organization(&mut world, &Command::UpdateOrganization(acme.id, wish));
+    assert_eq!(poorer.quotas, Quotas { networks: Quota::AtMost(1), ..richer.quotas });
+}
+
+#[test]
+fn an_organization_that_has_something_is_not_deleted() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    key(&mut world, &create_key(1, Grant::Organization(Some(acme), Role::Admin), None));
+    let Command::CreateInstance { name, host, placement, .. } = create_instance(1) else { panic!("another command") };
+    world.host(1);
+    let Outcome::Instance(instance) =
+        world.run(&Command::CreateInstance { name, host, placement, organization: Some(acme) })
+    else {
+        panic!("no instance")
+    };
+    assert_eq!(instance.organization, acme);
+    world.caller = member(acme, Role::Admin);
+    let networks = [world.unmanaged(), world.unmanaged()];
+    world.caller = Caller::OPERATOR;
+    let message = "organization acme has 2 private networks and 1 instance; delete them first";
+    check(&mut world, &Command::DeleteOrganization(acme), RefusalKind::Conflict, message);
+    world.run(&Command::DeleteInstance(instance.id));
+    let message = "organization acme has 2 private networks and 0 instances; delete them first";
+    check(&mut world, &Command::DeleteOrganization(acme), RefusalKind::Conflict, message);
+
+    world.caller = member(acme, Role::Admin);
+    for network in networks {
+        world.run(&Command::DeleteNetwork(network));
+    }
+    world.caller = Caller::OPERATOR;
+    world.run(&Command::DeleteOrganization(acme));
+    assert_eq!((world.zone.organization(acme), world.zone.keys().len()), (None, 0), "its keys go with it");
+}
+
+#[test]
+fn the_organization_of_operators_stays() {
+    let message = "organization default stays: it is the one within which operators act";
+    let delete = Command::DeleteOrganization(OrganizationId::DEFAULT);
+    check(&mut World::default(), &delete, RefusalKind::Conflict, message);
+}
+
+#[test]
+fn nothing_comes_beyond_a_quota() {
+    let mut world = World::default();
+    let (network, attached) = (world.managed(50, 99), world.instance());
+    world.attach(network, attached);
+    let next = world.instance();
+    let one = Some(Quota::AtMost(1));
+    let wish = UpdateOrganization { name: None, networks: one, ports_per_network: one, instances: one };
+    world.run(&Command::UpdateOrganization(OrganizationId::DEFAULT, wish));
+    let cases = [
+        (create_network(RangeFields::default()), "the organization may have 1 private network, and has 1"),
+        (create_instance(1), "the organization may have 1 instance, and has 2"),
+        (attach(network, next), "the private network may have 1 attached instance, and has 1"),
+    ];
+    for (command, excess) in cases {
+        let message = format!("quota exceeded: {excess}; make room, or ask an operator for more");
+        check(&mut world, &command, RefusalKind::Conflict, &message);
+    }
+    world.attach(network, attached);
+    world.detach(network, attached);
+    world.attach(network, next);
+}
+
+#[test]
+fn one_organizations_quota_is_not_used_up_by_another() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    let wish = UpdateOrganization { networks: Some(Quota::AtMost(1)), ..Default::default() };
+    world.run(&Command::UpdateOrganization(acme, wish));
+    world.unmanaged();
+    world.unmanaged();
+    world.caller = member(acme, Role::Admin);
+    world.unmanaged();
+    assert!(matches!(world.refused(&create_network(RangeFields::default())), Refusal::QuotaExceeded { .. }));
+}
+
+#[test]
+fn a_key_is_made_as_it_was_asked_for() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    let minute = Some(Duration::from_secs(60));
+    let cases = [
+        (Caller::OPERATOR, Grant::Operator, Scope::Operator),
+        (Caller::OPERATOR, Grant::Organization(Some(acme), Role::Admin), Scope::Organization(acme, Role::Admin)),
+        (
+            Caller::OPERATOR,
+            Grant::Organization(None, Role::ReadOnly),
+            Scope::Organization(OrganizationId::DEFAULT, Role::ReadOnly),
+        ),
+        (member(acme, Role::Admin), Grant::Organization(None, Role::Admin), Scope::Organization(acme, Role::Admin)),
+        (
+            member(acme, Role::Admin),
+            Grant::Organization(Some(acme), Role::ReadOnly),
+            Scope::Organization(acme, Role::ReadOnly),
+        ),
+    ];
+    for (number, (caller, grant, scope)) in (1..).zip(cases) {
+        world.caller = caller;
+        let made = key(&mut world, &create_key(number, grant, minute));
+        assert_eq!((made.scope, made.expires_at), (scope, Some(NOW.plus(Duration::from_secs(60)))));
+        assert_eq!((made.name.as_str(), made.sealed_secret.as_bytes()), ("deploy", &[1, 2, 3][..]));
+        assert_eq!(key(&mut world, &create_key(100 + number, grant, None)).expires_at, None);
+    }
+}
+
+#[test]
+fn no_key_makes_one_that_is_good_for_more() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    world.caller = member(acme, Role::Admin);
+    assert_eq!(world.refused(&create_key(1, Grant::Operator, None)), Refusal::NotOperator);
+    let default = OrganizationId::DEFAULT;
+    let elsewhere = Grant::Organization(Some(default), Role::ReadOnly);
+    assert_eq!(world.refused(&create_key(1, elsewhere, None)), Refusal::OrganizationNotFound(default));
+    world.caller = member(acme, Role::ReadOnly);
+    let own = Grant::Organization(None, Role::ReadOnly);
+    assert_eq!(world.refused(&create_key(1, own, None)), Refusal::ReadOnly);
+}
+
+#[test]
+fn a_key_id_is_given_once_and_an_organization_has_so_many_keys() {
+    let mut world = World::default();
+    let grant = Grant::Organization(None, Role::Admin);
+    let most = u16::try_from(KEYS_PER_ORGANIZATION_MAX).expect("small");
+    for number in 0..most - 1 {
+        key(&mut world, &create_key(number, grant, None));
+    }
+    let message = "there is a key EXO000000000000000000000000 already";
+    check(&mut world, &create_key(0, grant, None), RefusalKind::Conflict, message);
+    key(&mut world, &create_key(most, grant, None));
+    let message = "the organization has 256 keys, the most there may be; revoke one first";
+    check(&mut world, &create_key(most + 1, grant, None), RefusalKind::Conflict, message);
+    key(&mut world, &create_key(most + 1, Grant::Operator, None));
+}
+
+#[test]
+fn a_key_is_revoked_by_its_organization_and_by_operators() {
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    let [of_acme, of_default] = [Some(acme), None].map(|organization| Grant::Organization(organization, Role::Admin));
+    let [own, anothers] =
+        [(1, of_acme), (2, of_default)].map(|(n, grant)| key(&mut world, &create_key(n, grant, None)).id);
+    let operators = key(&mut world, &create_key(3, Grant::Operator, None)).id;
+    let spare = key(&mut world, &create_key(4, of_acme, None)).id;
+    world.caller = member(acme, Role::Admin);
+    for (id, text) in [(anothers, "EXO000200000000000000000000"), (operators, "EXO000300000000000000000000")] {
+        check(&mut world, &Command::RevokeKey(id), RefusalKind::NotFound, &format!("key {text} not found"));
+    }
+    assert_eq!(world.zone.seen_by(world.caller).keys().map(|key| key.id).collect::<Vec<_>>(), [own, spare]);
+    world.run(&Command::RevokeKey(own));
+    assert_eq!(world.refused(&Command::RevokeKey(own)), Refusal::KeyNotFound(own));
+    world.caller = Caller::OPERATOR;
+    assert_eq!(world.zone.seen_by(world.caller).keys().count(), 3);
+    for id in [spare, anothers, operators] {
+        world.run(&Command::RevokeKey(id));
+    }
+    assert_eq!(world.zone.keys().len(), 0);
+}
