@@ -44,8 +44,8 @@ pub(crate) struct Agent<K> {
     is_outdated: bool,
     passes: VecDeque<NetworkId>,
     verify_at: Instant,
-    /// While the kernel is read part by part, the networks that operations were about since it began.
-    changed_while_reading: Option<BTreeSet<Vni>>,
+    /// While the kernel is read part by part, what has happened since that began.
+    meanwhile: Option<Meanwhile>,
     retries: BTreeMap<NetworkId, Instant>,
     /// Networks of which there may be something to tell the server.
     news: BTreeSet<NetworkId>,
@@ -54,6 +54,15 @@ pub(crate) struct Agent<K> {
     /// The version that the server speaks.
     server_protocol: u32,
     outbox: Option<mpsc::Sender<FromAgent>>,
+}
+
+/// What makes something of what is being read out of date.
+#[derive(Default)]
+struct Meanwhile {
+    /// The networks that operations were about.
+    changed: BTreeSet<Vni>,
+    /// Whether this version's programs have taken the place of another one's.
+    is_upgraded: bool,
 }
 
 /// Who the agent is.
@@ -88,7 +97,7 @@ impl<K: Kernel> Agent<K> {
             is_outdated: false,
             passes: VecDeque::new(),
             verify_at: Instant::now(),
-            changed_while_reading: None,
+            meanwhile: None,
             retries: BTreeMap::new(),
             news: BTreeSet::new(),
             has_other_mtu: false,
@@ -391,6 +400,7 @@ impl<K: Kernel> Agent<K> {
         match self.kernel.upgrade().await {
             Ok(()) => {
                 self.is_outdated = false;
+                self.meanwhile.iter_mut().for_each(|meanwhile| meanwhile.is_upgraded = true);
                 info!("this version's programs have taken the place of another one's");
             }
             Err(error) => {
@@ -411,7 +421,12 @@ impl<K: Kernel> Agent<K> {
 
     /// Whether some of what the kernel has was read, and some was not yet.
     pub(crate) fn is_verifying(&self) -> bool {
-        self.changed_while_reading.is_some()
+        self.meanwhile.is_some()
+    }
+
+    /// Whether a part of what the kernel has can be read now.
+    pub(crate) fn is_to_verify(&self, now: Instant) -> bool {
+        self.is_verifying() || self.verify_at <= now
     }
 
     /// Reads the next part of what the kernel has. After the last one, queues the networks in which somebody
@@ -422,16 +437,17 @@ impl<K: Kernel> Agent<K> {
     /// # Errors
     /// When the kernel cannot be read; nothing is changed then.
     pub(crate) async fn verify(&mut self) -> Result<bool, DumpError> {
-        let changed = self.changed_while_reading.take().unwrap_or_else(|| {
+        let meanwhile = self.meanwhile.take().unwrap_or_else(|| {
             self.verify_at = Instant::now() + VERIFY_EVERY;
-            BTreeSet::new()
+            Meanwhile::default()
         });
         let Some(KernelDump { mut networks, strays, underlay_mtu_bytes, is_outdated }) = self.kernel.dump().await?
         else {
-            self.changed_while_reading = Some(changed);
+            self.meanwhile = Some(meanwhile);
             return Ok(false);
         };
-        self.is_outdated = is_outdated;
+        let Meanwhile { changed, is_upgraded } = meanwhile;
+        self.is_outdated = is_outdated && !is_upgraded;
         self.follow_underlay(underlay_mtu_bytes);
         if changed.is_empty() {
             self.unplug(strays).await;
@@ -455,8 +471,8 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn note_change(&mut self, vni: Vni) {
-        if let Some(changed) = &mut self.changed_while_reading {
-            changed.insert(vni);
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.changed.insert(vni);
         }
     }
 

@@ -1,4 +1,5 @@
 use std::future::{pending, ready};
+use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use privnet_datapath::{DumpError, Kernel};
@@ -11,6 +12,10 @@ use tracing::{info, warn};
 use crate::agent::Agent;
 use crate::client::Event;
 use crate::copies::Saved;
+
+/// How many other steps a part of the reading waits for at most, so that constant work costs repairs a moment and
+/// does not put them off for ever.
+const STEPS_BEFORE_READING_MAX: u32 = 16;
 
 /// Where the agent's work comes from.
 pub(crate) struct Sources<L> {
@@ -33,7 +38,7 @@ enum Wake {
 }
 
 /// Does what there is to do until `shutdown`. Each step is short, so that a change never waits for
-/// more than what was begun before it.
+/// more than what was begun before it, and one part of the reading.
 ///
 /// # Errors
 /// When the kernel cannot be read at the start.
@@ -48,25 +53,15 @@ where
 {
     tokio::pin!(shutdown);
     while !agent.verify().await? {}
+    let mut steps_before_reading = 0u32;
     loop {
-        let change = async {
-            tokio::select! {
-                () = &mut shutdown => Wake::Shutdown,
-                Some(event) = sources.server.recv() => Wake::Server(event),
-                Some(saved) = sources.saved.recv() => Wake::Saved(saved),
-                Some(()) = sources.link_events.next() => Wake::LinkEvent,
-                () = due(agent.next_retry()) => Wake::Retry,
-                () = ready(()), if agent.has_passes() => Wake::Pass,
-                wake = room(agent.outbox()) => wake,
-            }
+        let is_turn_of_reading = steps_before_reading >= STEPS_BEFORE_READING_MAX;
+        let wake = if is_turn_of_reading && agent.is_to_verify(Instant::now()) {
+            Wake::Verify
+        } else {
+            next(&agent, &mut sources, shutdown.as_mut()).await
         };
-        // What the kernel has is read when there is nothing else to do.
-        let wake = tokio::select! {
-            biased;
-            wake = change => wake,
-            () = ready(()), if agent.is_verifying() => Wake::Verify,
-            () = sleep_until(agent.next_verification()) => Wake::Verify,
-        };
+        steps_before_reading = if matches!(wake, Wake::Verify) { 0 } else { steps_before_reading.saturating_add(1) };
         match wake {
             Wake::Server(event) => agent.on_event(event).await,
             Wake::Saved(saved) => agent.on_saved(saved),
@@ -92,6 +87,31 @@ where
     }
     info!("stopping; what is plugged in goes on without this agent");
     Ok(())
+}
+
+/// Waits for something to do. What the kernel has is read when there is nothing else.
+async fn next<K, L>(agent: &Agent<K>, sources: &mut Sources<L>, shutdown: Pin<&mut impl Future<Output = ()>>) -> Wake
+where
+    K: Kernel,
+    L: Stream<Item = ()> + Unpin,
+{
+    let change = async {
+        tokio::select! {
+            () = shutdown => Wake::Shutdown,
+            Some(event) = sources.server.recv() => Wake::Server(event),
+            Some(saved) = sources.saved.recv() => Wake::Saved(saved),
+            Some(()) = sources.link_events.next() => Wake::LinkEvent,
+            () = due(agent.next_retry()) => Wake::Retry,
+            () = ready(()), if agent.has_passes() => Wake::Pass,
+            wake = room(agent.outbox()) => wake,
+        }
+    };
+    tokio::select! {
+        biased;
+        wake = change => wake,
+        () = ready(()), if agent.is_verifying() => Wake::Verify,
+        () = sleep_until(agent.next_verification()) => Wake::Verify,
+    }
 }
 
 async fn due(at: Option<Instant>) {

@@ -8,7 +8,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures::stream;
 use privnet_datapath::Simulated;
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, HostFacts, HostName, InstanceId, LocalPort,
@@ -428,6 +430,27 @@ async fn another_version_goes_on_until_every_network_has_what_it_needs() {
 }
 
 #[tokio::test]
+async fn an_upgrade_while_the_kernel_is_read_is_the_last() {
+    let host = Host::new();
+    let state = network(1, 1, &[local(1)]);
+    host.kernel.by_hand(state.vni, |held| *held = wanted(&state));
+    host.kernel.outdate();
+    let (copies, found, _saved) = Copies::open(&host.dir.path().join("state")).expect("state folder");
+    let mut agent = Agent::new(identity(), host.kernel.clone(), copies, found, Arc::default());
+    let (outbox, _server) = mpsc::channel(1);
+    agent.on_event(Event::Connected(outbox)).await;
+    read_all(&mut agent).await;
+    agent.on_event(Event::Message(FromServer::Full(state))).await;
+    agent.on_event(Event::Message(FromServer::Current)).await;
+    assert!(!agent.verify().await.expect("begun"));
+    agent.pass().await;
+    assert!(!host.kernel.held().is_outdated);
+    agent.on_event(Event::Message(FromServer::Delta(delta(1, 1, 2, &[remote(2)], &[])))).await;
+    assert!(agent.verify().await.expect("read"));
+    assert!(agent.outbox().is_some(), "nothing of another version has a say any more");
+}
+
+#[tokio::test]
 async fn another_version_goes_on_until_the_server_has_sent_all_that_is_lacking() {
     let mut host = Host::new();
     let mine = network(1, 1, &[local(1)]);
@@ -444,6 +467,38 @@ async fn another_version_goes_on_until_the_server_has_sent_all_that_is_lacking()
     assert_eq!(connection.hear().await, applied(1, 1));
     host.carries(&[&mine]);
     assert!(!host.kernel.held().is_outdated);
+}
+
+/// Link events that never end, until what somebody has changed is repaired.
+#[tokio::test]
+async fn the_kernel_is_read_however_much_else_there_is_to_do() {
+    const EVENTS_MAX: u32 = 5_000_000;
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    connection.say(FromServer::Full(network(1, 1, &[local(1)]))).await;
+    assert_eq!(connection.hear().await, applied(1, 1));
+    connection.current().await;
+    host.stop().await;
+    let (copies, found, saved) = Copies::open(&host.dir.path().join("state")).expect("state folder");
+    let agent = Agent::new(identity(), host.kernel.clone(), copies, found, Arc::default());
+    let (_events, server) = mpsc::channel(1);
+    let (repaired, is_repaired) = oneshot::channel::<()>();
+    let (kernel, mut events, mut repaired) = (host.kernel.clone(), 0, Some(repaired));
+    let link_events = stream::poll_fn(move |_| {
+        events += 1;
+        assert!(events < EVENTS_MAX, "not read once");
+        match events {
+            1 => kernel.by_hand(vni(1), |held| held.ports.clear()),
+            _ if kernel.held().networks == by_vni(&[&network(1, 1, &[local(1)])]) => {
+                drop(repaired.take());
+                return Poll::Pending;
+            }
+            _ => {}
+        }
+        Poll::Ready(Some(()))
+    });
+    let stopped = async { drop(is_repaired.await) };
+    follow(agent, Sources { server, saved, link_events }, stopped).await.expect("starts");
 }
 
 #[tokio::test]
