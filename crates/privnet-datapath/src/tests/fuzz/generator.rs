@@ -243,7 +243,7 @@ fn enveloped(dice: &mut Dice, world: &World, tunnel: Tunnel, frame: &[u8]) -> Ve
             7 => put(&mut outer, 23, &[dice.pick(&[6, 1, 136])]),
             8 => put(&mut outer, 24, &number),
             9 => put(&mut outer, 26, &dice.next().to_be_bytes()[..4]),
-            10 => put(&mut outer, 30, &dice.next().to_be_bytes()[..4]),
+            10 => put(&mut outer, 30, &dice.pick(&[0, 0xffff_ffff, 0x7f00_0001, 0xc000_0202u32]).to_be_bytes()),
             11 => put(&mut outer, 36, &number),
             12 => put(&mut outer, 38, &number),
             13 => put(&mut outer, 40, &number),
