@@ -17,6 +17,7 @@ use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni, with
 use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
 use tokio::runtime::Runtime;
 
+use super::frames::PATIENCE;
 use crate::layout::LAYOUT_VERSION;
 use crate::programs::{Hook, Which};
 use crate::{ApplyError, Datapath, DatapathConfig, DhcpRequest, Kernel, KernelDump, Opened, PortCounters, sys};
@@ -116,8 +117,14 @@ impl Namespace {
         assert_eq!(done, 0, "{}", io::Error::last_os_error());
     }
 
+    /// Whether somebody answers, at once or when a device has found its carrier.
     pub(super) fn can_ping(&self, address: Ipv4Addr) -> bool {
-        self.run(&format!("ping -n -c 1 -W 2 {address}")).0
+        self.run(&format!("ping -n -c 1 -w {} {address}", PATIENCE.as_secs())).0
+    }
+
+    /// Whether nobody answers for a while.
+    pub(super) fn cannot_ping(&self, address: Ipv4Addr) -> bool {
+        !self.run(&format!("ping -n -c 1 -W 2 {address}")).0
     }
 }
 

@@ -988,7 +988,7 @@ mod underlay {
             pair.one.namespace.ip(&format!("route delete unreachable {}", vtep(2)));
             route(&mut pair, &format!("{} via {next_hop}", vtep(2)));
             pair.ping_by_the_fast_lane();
-            assert!(!pair.one.namespace.can_ping(next_hop));
+            assert!(pair.one.namespace.cannot_ping(next_hop));
             let counters = pair.one.overlay_counters();
             assert!(counters.drops.contains_key("no-tunnel"), "what is not ours has come to theirs: {counters:?}");
             pair.one.close();
