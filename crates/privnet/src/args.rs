@@ -3,6 +3,7 @@
 mod daemon;
 mod limits;
 mod network;
+mod organization;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Arg, ArgMatches, Args, Command as ClapCommand, CommandFactory, FromAr
 
 pub(crate) use daemon::{AgentArgs, CountersArgs, LabCommand};
 pub(crate) use network::{NetworkCommand, NetworkFields};
+pub(crate) use organization::{KeyCommand, OrganizationCommand, QuotaArgs};
 
 use crate::exit::{EXIT_CODES, Failure};
 use crate::settings::{SETTINGS, Setting, Settings};
@@ -124,6 +126,12 @@ pub(crate) enum Command {
     /// List, show and remove hosts
     #[command(subcommand, arg_required_else_help = true)]
     Host(HostCommand),
+    /// Create, list, show and delete organizations, and set their quotas; for operators
+    #[command(subcommand, arg_required_else_help = true)]
+    Org(OrganizationCommand),
+    /// Create, list and revoke API keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(KeyCommand),
     /// Show who has changed what, and who was refused to
     ///
     /// The newest 10,000 events of that time, of all organizations. Refusals alike within a minute are one.
@@ -178,6 +186,9 @@ pub(crate) enum InstanceCommand {
         /// Its network namespace on that host, as `ip netns` names it or by absolute path [default: NAME]
         #[arg(long, value_name = "NETNS")]
         netns: Option<String>,
+        /// The organization whose it is, by name or id [default: default]
+        #[arg(long, value_name = "ORGANIZATION")]
+        organization: Option<String>,
     },
     /// List all instances
     #[command(visible_alias = "ls", after_help = "Example: privnet instance list --output json")]

@@ -5,12 +5,15 @@ mod counters;
 mod daemon;
 mod host;
 mod instance;
+mod key;
 mod lab;
 mod network;
 mod operation;
+mod organization;
 mod port;
 mod resolve;
 mod show_config;
+mod span;
 
 use clap_complete::generate;
 
@@ -42,6 +45,8 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::UpdateIp { port, ip, wait } => port::update_ip(&port, ip.as_deref(), wait, &context()?),
         Command::Operation(command) => operation::run(command, &context()?),
         Command::Host(command) => host::run(command, &context()?),
+        Command::Org(command) => organization::run(command, &context()?),
+        Command::Key(command) => key::run(command, &context()?),
         Command::Audit(args) => audit::run(&args, &context()?),
         Command::Lab(command) => lab::run(command, settings),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),

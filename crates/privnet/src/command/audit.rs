@@ -1,7 +1,8 @@
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Context;
+use super::span::span;
 use crate::args::AuditArgs;
 use crate::client::{escaped, list, text};
 use crate::exit::{Exit, Failure};
@@ -22,24 +23,12 @@ pub(super) fn run(args: &AuditArgs, context: &Context) -> Result<(), Failure> {
 /// A moment as the API takes it: given itself, or by how long ago it was.
 fn moment(flag: &str, text: Option<&String>, now: Timestamp) -> Result<Option<String>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    let moment = ago(text).and_then(|ago| now.checked_sub(ago).ok()).or_else(|| text.parse().ok());
+    let moment = span(text).and_then(|ago| now.checked_sub(ago).ok()).or_else(|| text.parse().ok());
     let Some(moment) = moment else {
         let rule = "a time such as 2026-11-24T12:00:00Z, or how long ago such as 90s, 15m, 24h or 7d, is expected";
         return Err(Failure::say(Exit::Usage, format_args!("--{flag} {text}: {rule}")));
     };
     Ok(Some(moment.strftime("%Y-%m-%dT%H:%M:%S%.fZ").to_string()))
-}
-
-fn ago(text: &str) -> Option<SignedDuration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    Some(SignedDuration::from_secs(i64::from(number.parse::<u32>().ok()?) * seconds))
 }
 
 fn describe(events: &[Value]) -> String {

@@ -3,7 +3,7 @@ use ureq::http::Method;
 
 use super::Context;
 use super::operation;
-use super::resolve::{HOST, INSTANCE, NETWORK};
+use super::resolve::{HOST, INSTANCE, NETWORK, ORGANIZATION};
 use crate::args::InstanceCommand;
 use crate::client::{Client, list, text};
 use crate::exit::{Exit, Failure};
@@ -12,10 +12,13 @@ use crate::output::{properties, table};
 pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Failure> {
     let Context { client, output } = context;
     match command {
-        InstanceCommand::Create { name, host, netns } => {
+        InstanceCommand::Create { name, host, netns, organization } => {
             let host = host.map_or_else(|| only_host(client), Ok)?;
             let netns = netns.as_deref().unwrap_or(&name);
-            let body = json!({"name": name, "host": host, "kind": "netns", "netns": netns});
+            let mut body = json!({"name": name, "host": host, "kind": "netns", "netns": netns});
+            if let Some(organization) = organization {
+                body["organization"] = ORGANIZATION.id(client, &organization)?.into();
+            }
             let created = client.request(Method::POST, "/privnet/v1/instances", Some(&body))?;
             output.print(&created, || describe(&created, &Value::Null))
         }

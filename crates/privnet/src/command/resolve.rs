@@ -19,6 +19,9 @@ pub(super) const NETWORK: Kind = Kind { noun: "private network", path: "/v2/priv
 pub(super) const INSTANCE: Kind = Kind { noun: "instance", path: "/privnet/v1/instances", key: "instances" };
 pub(super) const HOST: Kind = Kind { noun: "host", path: "/privnet/v1/hosts", key: "hosts" };
 
+pub(super) const ORGANIZATION: Kind =
+    Kind { noun: "organization", path: "/privnet/v1/organizations", key: "organizations" };
+
 impl Kind {
     /// The answer with all things of this kind.
     pub(super) fn answer(&self, client: &Client) -> Result<Value, Failure> {
