@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::net::Ipv4Addr;
 
 use privnet_model::{Description, DhcpOptions, Labels, Name, Quota};
