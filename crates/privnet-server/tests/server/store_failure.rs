@@ -7,7 +7,7 @@ use privnet_model::zone::{Change, Snapshot};
 use privnet_server::ServerError;
 use privnet_store::{EventReader, NewEvents, SqliteStore, Store, StoreError, Trouble};
 use privnet_sync::FromAgent;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::agent::{acknowledge, silent};
 use crate::support::{Agent, Setup, TestServer, id_of, managed, wait_until};
@@ -124,10 +124,9 @@ fn what_is_refused_because_of_its_values_is_refused_also_then() {
     server.refused("POST", "/v2/private-network", json!({}), 400, "name: is required");
 }
 
-#[test]
-fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
-    let (server, is_full) = server(Setup::AT_ONCE);
-    let agent = Agent::connect(&server, "h1", silent);
+/// An attachment that is in force, on a server that cannot keep its end. The agent stays.
+fn attached_in_vain(server: &TestServer, is_full: &AtomicBool) -> (Agent, Value) {
+    let agent = Agent::connect(server, "h1", silent);
     let network = server.network(managed(9));
     let web = server.instance("web", "h1");
     let operation = server.attach(&network, &web);
@@ -136,6 +135,13 @@ fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
     agent.say(FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() });
     // The engine has tried to keep the end.
     wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
+    (agent, operation)
+}
+
+#[test]
+fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
+    let (server, is_full) = server(Setup::AT_ONCE);
+    let (_agent, operation) = attached_in_vain(&server, &is_full);
     assert_eq!(server.operation(&operation)["state"], "pending");
     is_full.store(false, Ordering::Relaxed);
     assert_eq!(server.ended(&operation)["state"], "success");
@@ -144,14 +150,7 @@ fn an_end_that_cannot_be_kept_is_kept_when_the_store_is_back() {
 #[test]
 fn an_end_that_could_not_be_kept_is_not_forgotten_when_something_else_is_kept_first() {
     let (server, is_full) = server(Setup::AT_ONCE);
-    let agent = Agent::connect(&server, "h1", silent);
-    let network = server.network(managed(9));
-    let web = server.instance("web", "h1");
-    let operation = server.attach(&network, &web);
-    is_full.store(true, Ordering::Relaxed);
-    let generation = privnet_model::Generation(2);
-    agent.say(FromAgent::Applied { network: id_of(&network), generation, failures: Vec::new() });
-    wait_until("the failure", || server.send("GET", "/readyz", b"").status == 503);
+    let (_agent, operation) = attached_in_vain(&server, &is_full);
     is_full.store(false, Ordering::Relaxed);
     server.instance("other", "h1");
     assert_eq!(server.ended(&operation)["state"], "success");
