@@ -26,13 +26,20 @@ pub fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) ->
     packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
     packet.extend(from.0.octets());
     packet.extend(to.0.octets());
-    let sum: u32 = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !(folded as u16).wrapping_add((folded >> 16) as u16);
+    let checksum = internet_checksum(&packet);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet.extend([from.1, to.1, udp_octets, 0].map(u16::to_be_bytes).concat());
     packet.extend(payload);
     packet
+}
+
+/// The Internet checksum (RFC 1071) of octets in which its own place holds 0. An odd octet at the end counts as the
+/// upper half of a word.
+pub fn internet_checksum(octets: &[u8]) -> u16 {
+    let word = |word: &[u8]| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
+    let sum: u32 = octets.chunks(2).map(word).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 /// Sends Ethernet frames by a device of this thread's network namespace (packet(7)), as fast as they come.

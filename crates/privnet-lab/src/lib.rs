@@ -51,7 +51,7 @@ pub use api::{Api, Reply};
 pub use capture::Capture;
 pub use cloud::{Cloud, INSTANCES_MAX, NETWORK};
 pub use dhcp::{DhcpClient, DhcpClientKind, DhcpEvent, DhcpLease};
-pub use frame::{octets, udp_packet};
+pub use frame::{internet_checksum, octets, udp_packet};
 pub use interrupt::{catch_interrupts, check_interrupts, wait_for_interrupt};
 pub use lab::{Host, Instance, Lab, LabBuilder};
 pub use leftovers::{guard, remove_leftovers};

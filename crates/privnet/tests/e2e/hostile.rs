@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use privnet_lab::{DhcpClientKind, Lab, Namespace, invariants};
+use privnet_lab::{DhcpClientKind, Lab, Namespace, internet_checksum, invariants};
 use serde_json::Value;
 
 use crate::support::{
@@ -434,9 +434,7 @@ fn arp(mac: &str, address: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
 /// An IPv4 packet whose header says what it says, and is taken for that.
 fn with_header_checksum(mut packet: Vec<u8>) -> Vec<u8> {
     packet[10..12].fill(0);
-    let sum: u32 = packet[..20].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+    let checksum = internet_checksum(&packet[..20]);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
 use nix::sys::socket::AddressFamily;
+use privnet_lab::internet_checksum;
 
 use super::ipv6::{ALL_NODES, link_local};
 use super::sockets::{join, next_raw, raw, send_raw};
@@ -106,8 +107,7 @@ fn advertisement(number: u8) -> Vec<u8> {
     let mut message = vec![0x21, number, 100, 1, 0, 1, 0, 0];
     message.extend(FLOATING_IPV4.octets());
     message.extend([0; 8]);
-    let sum: u32 = message.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    let checksum = internet_checksum(&message);
     message[6..8].copy_from_slice(&checksum.to_be_bytes());
     message
 }
