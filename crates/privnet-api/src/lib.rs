@@ -9,6 +9,7 @@
 //! [`exo2`] is how requests are signed. Nothing here does I/O. Bodies are read by hand rather than by derived deserialisers because those
 //! stop at the first fault and cannot say which value broke which rule.
 
+mod credentials;
 mod endpoint;
 pub mod exo2;
 mod openapi;
@@ -18,6 +19,7 @@ pub mod reply;
 mod request;
 mod route;
 
+pub use credentials::{Credentials, FirstCredentials, Signer};
 pub use endpoint::{Call, ENDPOINTS, Endpoint, Method};
 pub use openapi::{OPENAPI_JSON, document};
 pub use request::{BadRequest, EventFilter, Request, body, read};

@@ -1,6 +1,12 @@
-use std::time::Duration;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use privnet_api::exo2::Signable;
+use privnet_api::{FirstCredentials, Signer};
 use serde_json::{Value, json};
 use ureq::http::{Method, Request};
 use ureq::{Agent, SendBody};
@@ -16,11 +22,19 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(120);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
-/// The HTTP API of a lab's server. Cheap to clone, usable from many threads.
+/// The HTTP API of a lab's server, as its operator uses it. Cheap to clone, usable from many threads.
 #[derive(Debug, Clone)]
 pub struct Api {
     agent: Agent,
     base: String,
+    identity: Arc<Identity>,
+}
+
+/// What requests are signed with, as soon as the server has made it.
+#[derive(Debug)]
+struct Identity {
+    file: PathBuf,
+    signer: OnceLock<Signer>,
 }
 
 /// The answer to a request.
@@ -46,8 +60,8 @@ impl Reply {
 }
 
 impl Api {
-    /// The API at this URL, such as `http://127.0.0.1:8080`.
-    pub fn new(base: impl Into<String>) -> Self {
+    /// The API at this URL, such as `http://127.0.0.1:8080`, of the server with this data folder.
+    pub fn new(base: impl Into<String>, data_dir: &Path) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIMEOUT))
@@ -55,7 +69,8 @@ impl Api {
             // A server that is killed and started again leaves dead connections behind.
             .max_idle_connections(0)
             .build();
-        Self { agent: config.into(), base: base.into() }
+        let identity = Identity { file: data_dir.join(FirstCredentials::FILE), signer: OnceLock::new() };
+        Self { agent: config.into(), base: base.into(), identity: Arc::new(identity) }
     }
 
     /// Its URL, without a slash at the end.
@@ -69,10 +84,14 @@ impl Api {
     /// There is no answer, or it is not JSON.
     pub fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply> {
         let what = || format!("{method} {}{path}", self.base);
-        let request = Request::builder().method(&method).uri(format!("{}{path}", self.base));
-        let response = match body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json").body(body.to_string());
+        let text = body.map(Value::to_string);
+        let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.base));
+        if let Some(authorization) = self.authorization(method.as_str(), path, text.as_deref().unwrap_or_default())? {
+            request = request.header("authorization", authorization);
+        }
+        let response = match text {
+            Some(text) => {
+                let request = request.header("content-type", "application/json").body(text);
                 self.agent.run(request.with_context(what)?)
             }
             None => self.agent.run(request.body(SendBody::none()).with_context(what)?),
@@ -82,6 +101,17 @@ impl Api {
         let text = response.into_body().into_with_config().limit(ANSWER_BYTES_MAX).read_to_vec().with_context(what)?;
         let body = if text.is_empty() { Value::Null } else { serde_json::from_slice(&text).with_context(what)? };
         Ok(Reply { status, body })
+    }
+
+    /// What the request's `Authorization` header is to say; nothing before the server has made keys.
+    ///
+    /// # Errors
+    /// The server's file of keys cannot be read, or the request not be signed.
+    pub fn authorization(&self, method: &str, path: &str, body: &str) -> Result<Option<String>> {
+        let Some(signer) = self.identity.signer()? else { return Ok(None) };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Signable { method, path, query, body: body.as_bytes() };
+        Ok(Some(signer.authorization(&request, SystemTime::now())?))
     }
 
     /// The answer to a GET that says yes.
@@ -193,6 +223,22 @@ impl Api {
         }
         let path = format!("/v2/private-network/{network}:{action}");
         succeeded(self.operate(Method::PUT, &path, Some(&body))?).map(drop)
+    }
+}
+
+impl Identity {
+    fn signer(&self) -> Result<Option<&Signer>> {
+        if let Some(known) = self.signer.get() {
+            return Ok(Some(known));
+        }
+        let json = match fs::read(&self.file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read,
+        };
+        let what = || format!("cannot use {}", self.file.display());
+        let first: FirstCredentials = serde_json::from_slice(&json.with_context(what)?).with_context(what)?;
+        let signer = Signer::new(&first.operator)?;
+        Ok(Some(self.signer.get_or_init(|| signer)))
     }
 }
 

@@ -110,7 +110,7 @@ impl LabBuilder {
         let binary = self.binary.clone().map_or_else(binary_beside_own, Ok)?;
         ensure!(binary.is_file(), "{} is not there; build it first (cargo build -p privnet)", binary.display());
         let registration = Registration::new()?;
-        let api = Api::new(format!("http://{}", listen_address(&registration.id)));
+        let api = Api::new(format!("http://{}", listen_address(&registration.id)), &server_dir(&registration));
         // From here on dropping the lab removes whatever has been made.
         let mut lab = Lab {
             builder: self,
@@ -230,8 +230,8 @@ impl Lab {
     }
 
     /// Where the server keeps what must survive.
-    pub(crate) fn server_dir(&self) -> PathBuf {
-        self.dir().join("server")
+    pub fn server_dir(&self) -> PathBuf {
+        server_dir(&self.registration)
     }
 
     /// The hosts.
@@ -270,7 +270,9 @@ impl Lab {
     /// # Errors
     /// It does not succeed; the message has what it printed.
     pub fn privnet(&self, arguments: &[&str]) -> Result<String> {
-        run(self.privnet_command("warn").args(["--api-url", self.api.url()]).args(arguments))
+        let mut command = self.privnet_command("warn");
+        command.env("PRIVNET_DATA", self.server_dir()).args(["--api-url", self.api.url()]);
+        run(command.args(arguments))
     }
 
     /// Starts the server and waits until it is ready.
@@ -587,6 +589,10 @@ impl Drop for Lab {
         // Nobody can be told; the guard tries again when this process has ended.
         let _ = self.remove_all();
     }
+}
+
+fn server_dir(registration: &Registration) -> PathBuf {
+    registration.data_dir.join("server")
 }
 
 /// Each lab's server listens on a loopback address of its own, made of the lab's id, at a port that

@@ -1,14 +1,13 @@
 //! How fast networks are created, durably.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use privnet_lab::Lab;
+use privnet_lab::{Api, Lab};
 use serde_json::json;
 
 use crate::disk::SyncedFile;
-use crate::http::{address_of, drive, request};
+use crate::http::{drive, request};
 use crate::report::Measurement;
 use crate::runs::in_turn;
 use crate::session::{Session, Step};
@@ -25,11 +24,10 @@ pub(crate) static STEPS: [Step; 1] = [Step { what: "creates", names: &["create_p
 pub(crate) fn measure(session: &mut Session) -> Result<()> {
     session.measure(&STEPS[0], || {
         let lab = server_alone()?;
-        let address = address_of(lab.api())?;
         // In the folder of the server's own files: the same file system.
         let mut file = SyncedFile::create(&lab.dir().join("synced"))?;
         let [ours, reference] =
-            in_turn([&mut || creates_per_second(address, RUN), &mut || file.syncs_per_second(RUN)])?;
+            in_turn([&mut || creates_per_second(lab.api(), RUN), &mut || file.syncs_per_second(RUN)])?;
         Ok(vec![Measurement::of_pairs("create_per_second", &Pairs { ours, reference })])
     })
 }
@@ -41,16 +39,17 @@ pub(crate) fn server_alone() -> Result<Lab> {
     Ok(lab)
 }
 
-fn creates_per_second(address: SocketAddr, time: Duration) -> Result<f64> {
+fn creates_per_second(api: &Api, time: Duration) -> Result<f64> {
     let started = Instant::now();
-    let created = create(address, (0..).take_while(|_| started.elapsed() < time))?.len();
+    let created = create(api, (0..).take_while(|_| started.elapsed() < time))?.len();
     Ok(created as f64 / started.elapsed().as_secs_f64())
 }
 
 /// Creates a network for each number, and returns their ids.
-pub(crate) fn create(address: SocketAddr, numbers: impl IntoIterator<Item = usize>) -> Result<Vec<String>> {
+pub(crate) fn create(api: &Api, numbers: impl IntoIterator<Item = usize>) -> Result<Vec<String>> {
     let mut ids = Vec::new();
-    drive(address, CLIENTS, numbers.into_iter().map(creation), |number, answer| {
+    let creations = numbers.into_iter().map(|number| creation(api, number));
+    drive(api, CLIENTS, creations, |number, answer| {
         let operation = answer.json()?;
         ensure!(operation["state"] == "success", "a network is not created: {operation}");
         ids.resize(ids.len().max(number + 1), String::new());
@@ -61,7 +60,7 @@ pub(crate) fn create(address: SocketAddr, numbers: impl IntoIterator<Item = usiz
 }
 
 /// A managed network with what people usually give it.
-fn creation(number: usize) -> Vec<u8> {
+fn creation(api: &Api, number: usize) -> Result<Vec<u8>> {
     let body = json!({
         "name": format!("network-{number:06}"),
         "description": "made to be measured",
@@ -69,5 +68,5 @@ fn creation(number: usize) -> Vec<u8> {
         "options": {"dns-servers": ["10.0.0.2"], "domain-search": ["example.com"]},
         "labels": {"team": "measuring", "stage": "test"},
     });
-    request("POST", "/v2/private-network", Some(&body))
+    request(api, "POST", "/v2/private-network", Some(&body))
 }

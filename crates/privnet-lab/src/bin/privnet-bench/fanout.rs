@@ -77,7 +77,7 @@ impl Segments {
     /// Adds members until there are so many.
     fn grow(&mut self, hosts: &mut Hosts, ports: usize) -> Result<()> {
         let more = hosts.members[0][self.members.len()..ports].to_vec();
-        hosts.attach_all(more.iter().map(|member| action(&self.network, "attach", member)).collect())?;
+        hosts.attach_all(more.iter().map(|member| action(hosts.lab.api(), &self.network, "attach", member)))?;
         let mut commands = String::new();
         for (number, member) in (self.members.len()..).zip(&more) {
             let netns = member.namespace.name();

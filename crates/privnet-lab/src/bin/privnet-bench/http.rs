@@ -17,18 +17,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room for an answer before the first one has come.
 const ROOM_BYTES: usize = 64 << 10;
 
-/// A request as it is on the wire.
-pub(crate) fn request(method: &str, path: &str, body: Option<&Value>) -> Vec<u8> {
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n");
-    match body.map(Value::to_string) {
-        Some(body) => format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
-        None => format!("{head}content-length: 0\r\n\r\n"),
+/// A signed request as it is on the wire.
+pub(crate) fn request(api: &Api, method: &str, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+    let text = body.map(Value::to_string).unwrap_or_default();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n", text.len());
+    if body.is_some() {
+        request += "content-type: application/json\r\n";
     }
-    .into_bytes()
+    if let Some(authorization) = api.authorization(method, path, &text)? {
+        request += &format!("authorization: {authorization}\r\n");
+    }
+    Ok((request + "\r\n" + &text).into_bytes())
 }
 
 /// Where an API answers.
-pub(crate) fn address_of(api: &Api) -> Result<SocketAddr> {
+fn address_of(api: &Api) -> Result<SocketAddr> {
     let url = api.url();
     url.strip_prefix("http://").and_then(|address| address.parse().ok()).with_context(|| format!("no address: {url}"))
 }
@@ -41,7 +44,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn open(api: &Api) -> Result<Self> {
+        Self::open_to(address_of(api)?)
+    }
+
+    pub(crate) fn open_to(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -176,16 +183,16 @@ fn pass_chunks(octets: &[u8], next: &mut usize) -> Result<bool> {
 /// all have been answered. One thread does it all, woken for whatever connections have an answer.
 /// `on_answer` is told the request's number, from 0.
 pub(crate) fn drive(
-    address: SocketAddr,
+    api: &Api,
     connections: usize,
-    requests: impl IntoIterator<Item = Vec<u8>>,
+    requests: impl IntoIterator<Item = Result<Vec<u8>>>,
     mut on_answer: impl FnMut(usize, &Answer) -> Result<()>,
 ) -> Result<()> {
     let mut requests = requests.into_iter().enumerate();
     let mut under_way = Vec::new();
     for (number, request) in requests.by_ref().take(connections) {
-        let mut connection = Connection::open(address)?;
-        connection.send(&request)?;
+        let mut connection = Connection::open(api)?;
+        connection.send(&request?)?;
         under_way.push((number, connection));
     }
     while !under_way.is_empty() {
@@ -198,7 +205,7 @@ pub(crate) fn drive(
             on_answer(*number, &connection.answer)?;
             match requests.next() {
                 Some((next, request)) => {
-                    connection.send(&request)?;
+                    connection.send(&request?)?;
                     *number = next;
                 }
                 None => drop(under_way.swap_remove(at)),

@@ -10,7 +10,7 @@ use privnet_lab::{Api, Lab, check_interrupts};
 use serde_json::{Value, json};
 
 use crate::create::{create, server_alone};
-use crate::http::{Connection, address_of, drive, request};
+use crate::http::{Connection, drive, request};
 use crate::machine::resident_mib;
 use crate::report::Measurement;
 use crate::runs::in_turn;
@@ -43,34 +43,32 @@ pub(crate) static STEPS: [Step; 4] = [
 pub(crate) fn measure(session: &mut Session) -> Result<()> {
     let [full, creates, list, memory] = &STEPS;
     let lab = session.prepare(full, full_server)?;
-    let address = address_of(lab.api())?;
-    session.measure(creates, || Ok(vec![measure_creates(address)?]))?;
-    session.measure(list, || Ok(vec![measure_list(address)?]))?;
+    session.measure(creates, || Ok(vec![measure_creates(lab.api())?]))?;
+    session.measure(list, || Ok(vec![measure_list(lab.api())?]))?;
     session.measure(memory, || {
         let mib = resident_mib(lab.server().context("the server runs")?.pid())?;
         Ok(vec![Measurement::alone("server_rss_100k", mib, (mib, mib))])
     })
 }
 
-fn measure_creates(full: SocketAddr) -> Result<Measurement> {
+fn measure_creates(full: &Api) -> Result<Measurement> {
     let empty = server_alone()?;
-    let empty = address_of(empty.api())?;
-    let [ours, reference] = in_turn([&mut || creates_per_second(full), &mut || creates_per_second(empty)])?;
+    let [ours, reference] = in_turn([&mut || creates_per_second(full), &mut || creates_per_second(empty.api())])?;
     Ok(Measurement::of_pairs("create_at_100k", &Pairs { ours, reference }))
 }
 
-fn creates_per_second(address: SocketAddr) -> Result<f64> {
+fn creates_per_second(api: &Api) -> Result<f64> {
     let started = Instant::now();
-    create(address, 0..CREATED_PER_RUN)?;
+    create(api, 0..CREATED_PER_RUN)?;
     Ok(CREATED_PER_RUN as f64 / started.elapsed().as_secs_f64())
 }
 
-fn measure_list(address: SocketAddr) -> Result<Measurement> {
-    let list = request("GET", "/v2/private-network", None);
-    let mut server = Connection::open(address)?;
+fn measure_list(api: &Api) -> Result<Measurement> {
+    let list = request(api, "GET", "/v2/private-network", None)?;
+    let mut server = Connection::open(api)?;
     let answer = server.ask(&list)?;
     ensure!(answer.status() == 200, "the list is refused: {}", answer.status());
-    let mut memory = Connection::open(serve_from_memory(answer.octets().to_vec())?)?;
+    let mut memory = Connection::open_to(serve_from_memory(answer.octets().to_vec())?)?;
     let milliseconds = |connection: &mut Connection| {
         let started = Instant::now();
         connection.ask(&list)?;
@@ -104,27 +102,27 @@ fn full_server() -> Result<Lab> {
     lab.start_agent(1)?;
     lab.wait_for_agents()?;
     lab.stop_agent(1)?;
-    let address = address_of(lab.api())?;
+    let api = lab.api();
     eprintln!("  creating {NETWORKS} networks");
-    let networks = create(address, 0..NETWORKS)?;
+    let networks = create(api, 0..NETWORKS)?;
     eprintln!("  registering {INSTANCES} instances");
-    let instances = register(address, &lab.host(1).name)?;
+    let instances = register(api, &lab.host(1).name)?;
     eprintln!("  attaching {} ports", 2 * INSTANCES);
-    let last = attach(address, &networks, &instances)?;
+    let last = attach(api, &networks, &instances)?;
     eprintln!("  waiting for the operations' deadline");
-    wait_for_end(lab.api(), &last)?;
-    ensure_full(lab.api())?;
+    wait_for_end(api, &last)?;
+    ensure_full(api)?;
     Ok(lab)
 }
 
-fn register(address: SocketAddr, host: &str) -> Result<Vec<String>> {
+fn register(api: &Api, host: &str) -> Result<Vec<String>> {
     let mut ids = vec![String::new(); INSTANCES];
     let registration = |number: usize| {
         let name = format!("instance-{number:06}");
         let body = json!({"name": name, "host": host, "kind": "netns", "netns": name});
-        request("POST", "/privnet/v1/instances", Some(&body))
+        request(api, "POST", "/privnet/v1/instances", Some(&body))
     };
-    drive(address, FILLING_CLIENTS, (0..INSTANCES).map(registration), |number, answer| {
+    drive(api, FILLING_CLIENTS, (0..INSTANCES).map(registration), |number, answer| {
         ids[number] = answer.json()?["id"].as_str().context("an instance has an id")?.to_owned();
         Ok(())
     })?;
@@ -132,14 +130,15 @@ fn register(address: SocketAddr, host: &str) -> Result<Vec<String>> {
 }
 
 /// Returns the operation that ends last.
-fn attach(address: SocketAddr, networks: &[String], instances: &[String]) -> Result<Value> {
+fn attach(api: &Api, networks: &[String], instances: &[String]) -> Result<Value> {
     let port = |number: usize| {
         let network = &networks[number / 2];
         let instance = &instances[(number / 2 + number % 2) % instances.len()];
-        request("PUT", &format!("/v2/private-network/{network}:attach"), Some(&json!({"instance": {"id": instance}})))
+        let body = json!({"instance": {"id": instance}});
+        request(api, "PUT", &format!("/v2/private-network/{network}:attach"), Some(&body))
     };
     let mut last = Value::Null;
-    drive(address, FILLING_CLIENTS, (0..2 * INSTANCES).map(port), |_, answer| {
+    drive(api, FILLING_CLIENTS, (0..2 * INSTANCES).map(port), |_, answer| {
         last = answer.json()?;
         Ok(())
     })?;

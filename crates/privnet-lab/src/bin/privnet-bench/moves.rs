@@ -21,7 +21,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use privnet_lab::{Instance, Lab, Namespace, check_interrupts, octets};
 use serde_json::json;
 
-use crate::http::{Connection, address_of, request};
+use crate::http::{Connection, request};
 use crate::ports::operate;
 use crate::report::Measurement;
 use crate::runs::RUNS;
@@ -108,7 +108,7 @@ struct Moved {
 }
 
 fn round(lab: &Lab, probe: &Probe, moving: &Instance, places: &[Namespace; 2]) -> Result<Vec<Moved>> {
-    let mut connection = Connection::open(address_of(lab.api())?)?;
+    let mut connection = Connection::open(lab.api())?;
     let path = format!("/privnet/v1/instances/{}:move", moving.id);
     let mut moves = Vec::with_capacity(MOVES_PER_ROUND);
     for number in 0..MOVES_PER_ROUND {
@@ -116,11 +116,12 @@ fn round(lab: &Lab, probe: &Probe, moving: &Instance, places: &[Namespace; 2]) -
         // The host and the namespace that it is not in.
         let to = (number + 1) % 2;
         let host = lab.host(to + 1);
-        let wish = request("PUT", &path, Some(&json!({"host": host.name, "netns": places[to].name()})));
+        let body = json!({"host": host.name, "netns": places[to].name()});
+        let wish = request(lab.api(), "PUT", &path, Some(&body))?;
         let before = probe.wait_for_answers()?;
         probe.expect_at(host.vtep);
         let started = Instant::now();
-        operate(&mut connection, &wish)?;
+        operate(lab.api(), &mut connection, &wish)?;
         let after = probe.wait_for_answers()?;
         let followed = probe.followed().context("no probe was sent to the new host")?;
         moves.push(Moved {

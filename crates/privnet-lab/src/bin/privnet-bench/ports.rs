@@ -3,17 +3,16 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use privnet_lab::{Instance, Lab, check_interrupts};
+use privnet_lab::{Api, Instance, Lab, check_interrupts};
 use serde_json::{Value, json};
 
 use crate::dhcp;
 use crate::fanout;
-use crate::http::{Connection, address_of, drive, request};
+use crate::http::{Connection, drive, request};
 use crate::machine::resident_mib;
 use crate::report::Measurement;
 use crate::runs::RUNS;
@@ -114,7 +113,6 @@ pub(crate) struct Hosts {
     pub(crate) members: [Vec<Instance>; 2],
     networks: Vec<String>,
     guests: Vec<Instance>,
-    address: SocketAddr,
 }
 
 impl Hosts {
@@ -124,8 +122,7 @@ impl Hosts {
         let guests =
             (0..2 * GUESTS_PER_HOST).map(|number| lab.add_instance(&format!("guest-{number}"), 1 + number % 2));
         let guests = guests.collect::<Result<Vec<_>>>()?;
-        let address = address_of(lab.api())?;
-        Ok(Self { lab, members: Default::default(), networks: Vec::new(), guests, address })
+        Ok(Self { lab, members: Default::default(), networks: Vec::new(), guests })
     }
 
     /// Adds ports until each host has so many, a few in each network, which reach each other.
@@ -139,7 +136,7 @@ impl Hosts {
             }
             for host in [1, 2] {
                 let member = self.lab.add_instance(&format!("member-{host}-{number}"), host)?;
-                attaches.push(action(&self.networks[network], "attach", &member));
+                attaches.push(action(self.lab.api(), &self.networks[network], "attach", &member));
                 self.members[host - 1].push(member);
             }
         }
@@ -153,14 +150,14 @@ impl Hosts {
     }
 
     /// Makes requests to attach, several at a time, and returns when all are done.
-    pub(crate) fn attach_all(&self, attaches: Vec<Vec<u8>>) -> Result<()> {
+    pub(crate) fn attach_all(&self, attaches: impl IntoIterator<Item = Result<Vec<u8>>>) -> Result<()> {
         let mut operations = Vec::new();
-        drive(self.address, GROWING_CLIENTS, attaches, |_, answer| {
+        drive(self.lab.api(), GROWING_CLIENTS, attaches, |_, answer| {
             operations.push(answer.json()?);
             Ok(())
         })?;
-        let mut connection = Connection::open(self.address)?;
-        operations.into_iter().try_for_each(|operation| finish(&mut connection, operation))
+        let mut connection = Connection::open(self.lab.api())?;
+        operations.into_iter().try_for_each(|operation| finish(self.lab.api(), &mut connection, operation))
     }
 
     /// The milliseconds that the attaches of each run take.
@@ -170,19 +167,20 @@ impl Hosts {
 
     /// All guests come to a few networks and go again; the milliseconds that each attach takes.
     fn attach_round(&self) -> Result<Vec<f64>> {
+        let api = self.lab.api();
         // The server closes a connection that was idle for long.
-        let mut connection = Connection::open(self.address)?;
+        let mut connection = Connection::open(self.lab.api())?;
         let mut milliseconds = Vec::with_capacity(VISITS_PER_RUN * self.guests.len());
         for visit in 0..VISITS_PER_RUN {
             let network = &self.networks[visit % self.networks.len()];
             for guest in &self.guests {
-                let attach = action(network, "attach", guest);
+                let attach = action(api, network, "attach", guest)?;
                 let started = Instant::now();
-                operate(&mut connection, &attach)?;
+                operate(api, &mut connection, &attach)?;
                 milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
             }
             for guest in &self.guests {
-                operate(&mut connection, &action(network, "detach", guest))?;
+                operate(api, &mut connection, &action(api, network, "detach", guest)?)?;
             }
         }
         Ok(milliseconds)
@@ -238,24 +236,24 @@ pub(crate) fn configure(lab: &Lab, network: &str, instance: &Instance) -> Result
 }
 
 /// A request about an instance's port.
-pub(crate) fn action(network: &str, action: &str, instance: &Instance) -> Vec<u8> {
+pub(crate) fn action(api: &Api, network: &str, action: &str, instance: &Instance) -> Result<Vec<u8>> {
     let body = json!({"instance": {"id": instance.id}});
-    request("PUT", &format!("/v2/private-network/{network}:{action}"), Some(&body))
+    request(api, "PUT", &format!("/v2/private-network/{network}:{action}"), Some(&body))
 }
 
 /// Sends a mutation and returns when its operation is final, which must be in success.
-pub(crate) fn operate(connection: &mut Connection, mutation: &[u8]) -> Result<()> {
+pub(crate) fn operate(api: &Api, connection: &mut Connection, mutation: &[u8]) -> Result<()> {
     let operation = connection.ask(mutation)?.json()?;
-    finish(connection, operation)
+    finish(api, connection, operation)
 }
 
-fn finish(connection: &mut Connection, mut operation: Value) -> Result<()> {
+fn finish(api: &Api, connection: &mut Connection, mut operation: Value) -> Result<()> {
     check_interrupts()?;
     while operation["state"] == "pending" {
         check_interrupts()?;
         std::thread::sleep(POLL_PAUSE);
         let path = format!("/v2/operation/{}", operation["id"].as_str().unwrap_or_default());
-        operation = connection.ask(&request("GET", &path, None))?.json()?;
+        operation = connection.ask(&request(api, "GET", &path, None)?)?.json()?;
     }
     if operation["state"] != "success" {
         bail!("the operation did not succeed: {operation}");
