@@ -11,6 +11,12 @@ pub const OPENAPI_JSON: &str = include_str!("../openapi.json");
 /// Statuses that any request may be refused with: the path or method is unknown, or we have a fault.
 const REFUSALS_OF_ALL: [u16; 3] = [404, 405, 500];
 
+/// Those of what needs a key besides: the request is not signed, or the key may not; what is signed is too large.
+const REFUSALS_OF_SIGNED: [u16; 2] = [403, 413];
+
+/// The name of the security scheme.
+const SIGNATURE: &str = "exo2";
+
 /// The OpenAPI document, made from the table of endpoints and their types.
 pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -31,8 +37,17 @@ pub fn document() -> Value {
             "license": {"name": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "security": [{SIGNATURE: []}],
         "paths": paths,
         "components": {
+            "securitySchemes": {
+                SIGNATURE: {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "EXO2-HMAC-SHA256 credential=KEY[,signed-query-args=NAME;NAME],expires=UNIX_SECONDS,signature=BASE64: \"API Request Signature\" in Exoscale's API documentation.",
+                },
+            },
             "schemas": schemas.take_definitions(true),
             "responses": {
                 "refusal": {
@@ -53,14 +68,17 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
         None => json!({"description": "Done."}),
     };
     responses.insert(endpoint.status.to_string(), success);
-    let forbidden = endpoint.access.map(|_| 403);
-    let refusals = REFUSALS_OF_ALL.iter().chain(endpoint.refusals).chain(&forbidden);
+    let of_signed: &[u16] = if endpoint.access.is_some() { &REFUSALS_OF_SIGNED } else { &[] };
+    let refusals = REFUSALS_OF_ALL.iter().chain(of_signed).chain(endpoint.refusals);
     responses.extend(refusals.map(|status| (status.to_string(), json!({"$ref": "#/components/responses/refusal"}))));
     let mut operation = json!({
         "operationId": endpoint.id,
         "summary": endpoint.summary,
         "responses": responses,
     });
+    if endpoint.access.is_none() {
+        operation["security"] = json!([]);
+    }
     let parameters = parameters(endpoint);
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();

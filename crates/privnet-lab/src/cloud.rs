@@ -54,6 +54,7 @@ impl Cloud {
             pid: std::process::id().cast_signed(),
             url: lab.api().url().to_owned(),
             dir: lab.dir().display().to_string(),
+            server_dir: lab.server_dir().display().to_string(),
             places: hosts.chain(instances).collect::<Result<_>>()?,
         };
         note.write(lab.run_dir())?;

@@ -34,6 +34,8 @@ pub struct Note {
     pub url: String,
     /// Where its logs are.
     pub dir: String,
+    /// Where its server keeps its keys.
+    pub server_dir: String,
     /// Its hosts, then its instances.
     pub places: Vec<Place>,
 }

@@ -6,6 +6,7 @@
 
 mod hosts;
 mod pages;
+mod records;
 mod tracker;
 mod writer;
 
@@ -17,15 +18,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use privnet_model::zone::{Caller, Change, Command, Outcome, Refusal, Row, Zone};
 use privnet_model::{
     Carriage, Driver, HostId, HostName, Instance, InstanceId, Network, NetworkId, Operation, OperationId,
-    OperationState, Organization, OrganizationId, Timestamp,
+    OperationState, Timestamp,
 };
-use privnet_store::{Store, StoreError};
+use privnet_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
 pub(crate) use self::pages::Page;
 use self::pages::Pages;
+pub(crate) use self::records::Records;
 use self::tracker::{Topic, Tracker};
 use self::writer::{Submission, Task};
 use crate::audit::{AuditConfig, AuditLog, Origin};
@@ -88,17 +90,12 @@ pub(crate) enum SubmitError {
 }
 
 impl Engine {
-    /// Starts on what the store holds, which is an organization at least. Must be called within a Tokio runtime.
+    /// Starts on these records. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`] where the records cannot be read, or the first one not be made.
-    pub(crate) fn start(
-        mut store: Box<dyn Store>,
-        config: EngineConfig,
-        audit: AuditConfig,
-    ) -> Result<Self, StoreError> {
-        let mut zone = Zone::new(store.load()?);
-        found(&mut *store, &mut zone)?;
+    /// [`StoreError`] where the audit log cannot be read.
+    pub(crate) fn start(records: Records, config: EngineConfig, audit: AuditConfig) -> Result<Self, StoreError> {
+        let Records { store, zone } = records;
         let EngineConfig { operation_timeout, return_grace } = config;
         let log = Arc::new(AuditLog::new(audit, store.event_reader()?));
         let shared = Arc::new(Shared {
@@ -404,17 +401,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Makes the organization that is always there, where the server starts for the first time.
-fn found(store: &mut dyn Store, zone: &mut Zone) -> Result<(), StoreError> {
-    if zone.organization(OrganizationId::DEFAULT).is_some() {
-        return Ok(());
-    }
-    let change = Change::Organization(Row::insert(Organization::default_at(now())));
-    store.commit(std::slice::from_ref(&change))?;
-    zone.apply(&change);
-    Ok(())
 }
 
 async fn expect_no_return(engine: WeakEngine, after: Duration) {

@@ -17,7 +17,8 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use privnet_api::{BadRequest, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_api::exo2::Signable;
+use privnet_api::{BadRequest, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
@@ -28,6 +29,7 @@ use self::body::{Body, BodyError};
 pub(crate) use self::door::Client;
 use self::rate::Buckets;
 use crate::audit::Origin;
+use crate::auth::{Denied, Gate};
 use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
 
@@ -49,12 +51,13 @@ pub(crate) struct HttpConfig {
 pub(crate) async fn serve(
     listener: TcpListener,
     engine: Engine,
+    gate: Gate,
     config: HttpConfig,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let buckets = Mutex::new(Buckets::per_second(limits.requests_per_second));
-    let api = Arc::new(Api { engine, config, limits, buckets });
+    let api = Arc::new(Api { engine, gate, config, limits, buckets });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
@@ -102,6 +105,7 @@ async fn shielded(answer: impl Future<Output = Response<Body>> + Send + 'static)
 
 struct Api {
     engine: Engine,
+    gate: Gate,
     config: HttpConfig,
     limits: Limits,
     buckets: Mutex<Buckets<Client>>,
@@ -122,14 +126,31 @@ impl Api {
     ) -> Result<Response<Body>, Refused> {
         let route = route?;
         let origin = Origin::new(source, route.endpoint, head.uri.path());
-        let caller = Self::caller();
-        let answer = self.answer_to(caller, &route, &origin, head, body).await;
+        let asked = self.asked(route.endpoint, head, body).await;
+        let caller = asked.as_ref().ok().map(|(caller, _)| *caller);
+        let answer = match asked {
+            Ok((caller, octets)) => self.answer_to(caller, &route, &origin, head, &octets).await,
+            Err(refused) => Err(refused),
+        };
         if let Err(Refused { status, message, .. }) = &answer
             && route.endpoint.method != Method::Get
         {
-            self.engine.log().refused(origin.refused(Some(caller), status.as_u16(), message, now()));
+            self.engine.log().refused(origin.refused(caller, status.as_u16(), message, now()));
         }
         answer
+    }
+
+    /// Who asks, and the body.
+    async fn asked(&self, endpoint: &Endpoint, head: &Parts, body: Incoming) -> Result<(Caller, Vec<u8>), Refused> {
+        if endpoint.access.is_none() {
+            return Ok((Caller::NOBODY, Vec::new()));
+        }
+        // Signed is what has come, whether the call has a use for it or not.
+        let octets = body::read(body, head.headers.contains_key(EXPECT), &self.limits).await?;
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let request = Signable { method: head.method.as_str(), path, query, body: &octets };
+        let caller = self.gate.admit(&head.headers, &request, || self.engine.view(), now())?;
+        Ok((caller, octets))
     }
 
     async fn answer_to(
@@ -138,23 +159,14 @@ impl Api {
         route: &Route,
         origin: &Origin,
         head: &Parts,
-        body: Incoming,
+        octets: &[u8],
     ) -> Result<Response<Body>, Refused> {
         if let Some(access) = route.endpoint.access {
             caller.check(access)?;
         }
-        let octets = match route.endpoint.request {
-            Some(_) => body::read(body, head.headers.contains_key(EXPECT), &self.limits).await?,
-            None => Vec::new(),
-        };
-        let request = privnet_api::read(route, head.uri.query().unwrap_or_default(), &octets)?;
+        let request = privnet_api::read(route, head.uri.query().unwrap_or_default(), octets)?;
         let body = self.carry_out(request, caller, origin).await?;
         Ok(response(StatusCode::from_u16(route.endpoint.status).expect("the table has valid ones"), body))
-    }
-
-    /// Who asks. As long as nobody has to say so, everybody on this machine is an operator.
-    const fn caller() -> Caller {
-        Caller::OPERATOR
     }
 
     async fn carry_out(&self, request: Request, caller: Caller, origin: &Origin) -> Result<Body, Refused> {
@@ -346,6 +358,16 @@ impl From<RouteError> for Refused {
                 Self { header, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
             }
         }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, denied)
     }
 }
 

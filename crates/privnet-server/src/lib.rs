@@ -4,6 +4,7 @@
 //! alone knows the store. [`Server`] puts the three together on their sockets.
 
 mod audit;
+mod auth;
 mod engine;
 mod http;
 mod limits;
@@ -11,6 +12,7 @@ mod server;
 mod sync;
 
 pub use audit::AuditConfig;
+pub use auth::KeyFileError;
 pub use engine::EngineConfig;
 pub use limits::Limits;
-pub use server::{Server, ServerConfig, ServerError};
+pub use server::{Authentication, Server, ServerConfig, ServerError};

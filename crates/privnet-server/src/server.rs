@@ -3,14 +3,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use privnet_model::zone::{Change, Row};
 use privnet_store::{SqliteStore, Store, StoreError};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::audit::AuditConfig;
-use crate::engine::{Engine, EngineConfig};
+use crate::auth::{self, Gate, KeyFileError, KeyRing};
+use crate::engine::{Engine, EngineConfig, Records, now};
 use crate::http::{self, HttpConfig};
 use crate::limits::Limits;
 use crate::sync;
@@ -18,10 +20,11 @@ use crate::sync;
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where the HTTP API listens: a loopback address, as long as there is no authentication. Port 0
-    /// takes a free one.
+    /// Where the HTTP API listens: a loopback address, as long as nothing is encrypted. Port 0 takes a
+    /// free one.
     pub listen: SocketAddr,
-    /// The folder of the database; made if it is missing, readable by its owner only.
+    /// The folder of the database and of the files about keys; made if it is missing, readable by its owner
+    /// only.
     pub data_dir: PathBuf,
     /// The name of the one zone.
     pub zone: String,
@@ -29,6 +32,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub operation_hold: Duration,
+    /// Whether requests must be signed.
+    pub authentication: Authentication,
     /// What the API takes from its clients.
     pub limits: Limits,
     /// How much of the audit log is kept.
@@ -40,12 +45,30 @@ pub struct ServerConfig {
     pub sync_listen: Option<SocketAddr>,
 }
 
+/// Whether requests must be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// With the secret of a key.
+    Signatures {
+        /// How long after its expiry a signature is still good: for clients whose clocks are behind, and for
+        /// those whose signatures expire at once. In whole seconds; 60 by default.
+        leeway: Duration,
+    },
+    /// Whoever reaches the server is an operator.
+    None,
+}
+
 /// Why a server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Everybody who reaches the address could change every network.
     #[error(
-        "refusing to listen on {0}: there is no authentication yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere"
+        "refusing to listen on {0} without authentication: everybody who reaches it could change every network; leave out --insecure-no-auth, or listen on a loopback address (127.0.0.1, ::1)"
+    )]
+    OpenToAll(SocketAddr),
+    /// Everybody on the way could read what is sent.
+    #[error(
+        "refusing to listen on {0}: requests are signed but not encrypted, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere"
     )]
     NotLoopback(SocketAddr),
     /// Everybody who reaches the address could pose as a host.
@@ -74,6 +97,12 @@ pub enum ServerError {
     /// What the database holds cannot be read, or its first record not be made.
     #[error("cannot start on what the database holds")]
     Load(#[source] StoreError),
+    /// The secrets of the keys cannot be had.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The first keys cannot be kept.
+    #[error("cannot keep the first keys")]
+    FirstKeys(#[source] StoreError),
     /// The API's or the agents' address is taken, or not this machine's.
     #[error("cannot listen on {address}")]
     Listen {
@@ -103,6 +132,7 @@ pub enum ServerError {
 /// A server whose sockets are open: clients and agents that connect now are served when it runs.
 pub struct Server {
     engine: Engine,
+    gate: Gate,
     http_listener: TcpListener,
     address: SocketAddr,
     sync_unix: UnixListener,
@@ -143,8 +173,14 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let engine = Engine::start(store, engine_config, config.audit).map_err(ServerError::Load)?;
-        Ok(Self { engine, http_listener, address, sync_unix, sync_tcp, config })
+        let mut records = Records::load(store).map_err(ServerError::Load)?;
+        let keys = keys(&mut records, &config.data_dir)?;
+        let gate = match config.authentication {
+            Authentication::Signatures { leeway } => Gate::Guarded { keys, leeway },
+            Authentication::None => Gate::Open,
+        };
+        let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
+        Ok(Self { engine, gate, http_listener, address, sync_unix, sync_tcp, config })
     }
 
     /// Where the API listens, with the port that was taken.
@@ -162,9 +198,12 @@ impl Server {
     /// # Errors
     /// [`ServerError::Writer`] or [`ServerError::Sync`] where serving ends otherwise.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { engine, http_listener, address, sync_unix, sync_tcp, config } = self;
+        let Self { engine, gate, http_listener, address, sync_unix, sync_tcp, config } = self;
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
         info!(%address, public_url, zone = config.zone, data = %config.data_dir.display(), "server ready");
+        if config.authentication == Authentication::None {
+            warn!("there is no authentication: whoever reaches the API is an operator");
+        }
         let (stop, stopping) = watch::channel(());
         let stopped = || {
             let mut stopping = stopping.clone();
@@ -173,7 +212,7 @@ impl Server {
         };
         let http_config = HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold };
         let serve_clients = async {
-            http::serve(http_listener, engine.clone(), http_config, config.limits, stopped()).await;
+            http::serve(http_listener, engine.clone(), gate, http_config, config.limits, stopped()).await;
             Ok(())
         };
         let serve_unix = sync::serve(UnixListenerStream::new(sync_unix), engine.clone(), stopped());
@@ -199,13 +238,29 @@ impl Server {
     }
 }
 
+/// The secrets of the keys. Where there are no keys, the first ones are made and written down: before they
+/// are records, so that none are there that nobody has.
+fn keys(records: &mut Records, data_dir: &Path) -> Result<KeyRing, ServerError> {
+    let keys = auth::unlock(data_dir, records.zone())?;
+    if records.zone().keys().len() == 0 {
+        let (first, file) = auth::first_keys(data_dir, &keys, now())?;
+        let changes = first.map(|key| Change::Key(Row::insert(key)));
+        records.commit(&changes).map_err(ServerError::FirstKeys)?;
+        info!(file = %file.display(), "the first keys are made; the file has them and their secrets");
+    }
+    Ok(keys)
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
 }
 
 fn refuse_other_than_loopback(config: &ServerConfig) -> Result<(), ServerError> {
     if !config.listen.ip().is_loopback() {
-        return Err(ServerError::NotLoopback(config.listen));
+        return Err(match config.authentication {
+            Authentication::None => ServerError::OpenToAll(config.listen),
+            Authentication::Signatures { .. } => ServerError::NotLoopback(config.listen),
+        });
     }
     match config.sync_listen {
         Some(address) if !address.ip().is_loopback() => Err(ServerError::SyncNotLoopback(address)),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use daemon::{AgentArgs, CountersArgs, LabCommand};
+pub(crate) use daemon::{AgentArgs, CountersArgs, LabCommand, ServerArgs};
 pub(crate) use network::{NetworkCommand, NetworkFields};
 pub(crate) use organization::{KeyCommand, OrganizationCommand, QuotaArgs};
 
@@ -140,6 +140,9 @@ pub(crate) enum Command {
   privnet audit --since 7d --key EXO0123456789abcdef01234567
   privnet audit --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --output json")]
     Audit(AuditArgs),
+    /// Print what clients of Exoscale need to use this API, for a shell to evaluate
+    #[command(after_help = "Example: eval \"$(privnet env)\" && exo compute private-network list")]
+    Env,
     /// Several hosts on this machine, in network namespaces, to try things on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(LabCommand),
@@ -349,7 +352,8 @@ fn describe_setting(arg: Arg) -> Arg {
 }
 
 fn provenance(setting: &Setting) -> String {
-    format!("[env: {}] [default: {}]", setting.variable(), setting.default_text())
+    let exoscales = setting.exoscale_variable().map(|variable| format!(" or {variable}")).unwrap_or_default();
+    format!("[env: {}{exoscales}] [default: {}]", setting.variable(), setting.default_text())
 }
 
 fn long_footer() -> String {
@@ -359,6 +363,11 @@ Settings:
   Each setting NAME comes from the flag --NAME, else the variable PRIVNET_NAME, else the key NAME
   of the TOML file (--config, PRIVNET_CONFIG or /etc/privnet/privnet.toml), else its default.
   `privnet config show` prints what is in force and where each value came from.
+
+Keys:
+  Requests are signed with EXOSCALE_API_KEY and EXOSCALE_API_SECRET where they are set, else with the
+  operator's key, which the server writes to DATA/credentials.json at its first start.
+  `privnet env` prints what the clients of Exoscale need.
 
 {EXIT_CODES}
 

@@ -9,6 +9,7 @@ use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
 
 use crate::exit::{Exit, Failure};
+use crate::identity::Identity;
 use crate::settings::{BaseUrl, Settings};
 
 /// A request that gets no answer within this is given up.
@@ -31,6 +32,7 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Client {
     agent: Agent,
     base: String,
+    identity: Identity,
 }
 
 impl Client {
@@ -46,7 +48,7 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("privnet/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base })
+        Ok(Self { agent: config.into(), base, identity: Identity::of(settings)? })
     }
 
     /// The answer to a GET.
@@ -59,7 +61,9 @@ impl Client {
     /// # Errors
     /// The server cannot be reached, refuses, or answers with something that is not JSON.
     pub(crate) fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let response = self.send(method, path, body).map_err(|error| self.unreachable(error))?;
+        let text = body.map(Value::to_string);
+        let authorization = self.identity.authorization(&method, path, text.as_deref().unwrap_or_default())?;
+        let response = self.send(method, path, text, authorization).map_err(|error| self.unreachable(error))?;
         let status = response.status();
         let text = response
             .into_body()
@@ -67,6 +71,9 @@ impl Client {
             .limit(ANSWER_BYTES_MAX)
             .read_to_vec()
             .map_err(|error| self.unreachable(error))?;
+        if status == StatusCode::FORBIDDEN {
+            return Err(Failure::say(Exit::Failure, format_args!("{} ({})", message(status, &text), self.identity)));
+        }
         if !status.is_success() {
             return Err(refusal(status, &text));
         }
@@ -78,11 +85,19 @@ impl Client {
         Ok(serde_json::from_slice(&text).with_context(what)?)
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response<Body>, ureq::Error> {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        match body {
-            Some(body) => {
-                let text = body.to_string();
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        text: Option<String>,
+        authorization: Option<String>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        match text {
+            Some(text) => {
                 let request = request.header("content-type", "application/json");
                 self.agent.run(request.body(text).map_err(ureq::Error::Http)?)
             }
@@ -148,11 +163,13 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         429 | 503 => Exit::Unavailable,
         _ => Exit::Failure,
     };
+    Failure::say(exit, message(status, body))
+}
+
+/// What the server says about its refusal.
+fn message(status: StatusCode, body: &[u8]) -> String {
     let message = serde_json::from_slice::<Value>(body).ok().map(|body| text(&body, "message").to_owned());
-    match message.filter(|message| !message.is_empty()) {
-        Some(message) => Failure::say(exit, message),
-        None => Failure::say(exit, format_args!("the server answers {status}")),
-    }
+    message.filter(|message| !message.is_empty()).unwrap_or_else(|| format!("the server answers {status}"))
 }
 
 /// A line on standard error about something slow. On a terminal it is one line that counts.

@@ -3,6 +3,7 @@
 mod audit;
 mod counters;
 mod daemon;
+mod env;
 mod host;
 mod instance;
 mod key;
@@ -33,8 +34,8 @@ struct Context {
 pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     let context = || Ok::<_, Failure>(Context { output: Output::of(settings)?, client: Client::of(settings)? });
     match command {
-        Command::Up(_) => daemon::up(settings),
-        Command::Server(_) => daemon::server(settings),
+        Command::Up(up) => daemon::up(settings, &up.server),
+        Command::Server(server) => daemon::server(settings, &server),
         Command::Agent(agent) if agent.purge => daemon::purge(settings),
         Command::Agent(_) => daemon::agent(settings),
         Command::Counters(_) => counters::run(settings),
@@ -48,6 +49,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Org(command) => organization::run(command, &context()?),
         Command::Key(command) => key::run(command, &context()?),
         Command::Audit(args) => audit::run(&args, &context()?),
+        Command::Env => env::run(settings),
         Command::Lab(command) => lab::run(command, settings),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),
         Command::Completion { shell } => {

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod command;
 mod exit;
+mod identity;
 mod logging;
 mod open_files;
 mod output;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use privnet_api::Credentials;
+
 use crate::exit::{Exit, Failure};
 
 /// One thing that can be set.
@@ -37,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 32] = [
+pub(crate) const SETTINGS: [Setting; 33] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -47,6 +49,7 @@ pub(crate) const SETTINGS: [Setting; 32] = [
     Setting { name: "zone", default: Fallback::Value("ch-dk-2") },
     Setting { name: "public-url", default: Fallback::Derived("http:// and the listen address") },
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },
+    Setting { name: "auth-leeway", default: Fallback::Value("60s") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
     Setting { name: "sync-listen", default: Fallback::Derived("none, agents use the socket") },
     Setting { name: "audit-days", default: Fallback::Value("90") },
@@ -79,6 +82,11 @@ impl Setting {
     /// The environment variable that sets it.
     pub(crate) fn variable(&self) -> String {
         format!("PRIVNET_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    /// The variable of Exoscale's own clients that sets it where ours does not.
+    pub(crate) fn exoscale_variable(&self) -> Option<&'static str> {
+        (self.name == "api-url").then_some("EXOSCALE_API_ENDPOINT")
     }
 
     /// What `--help` says about its default.
@@ -123,15 +131,23 @@ pub(crate) struct Value {
     pub(crate) source: Source,
 }
 
-/// Every setting's value in force.
+/// Every setting's value in force, and what else the environment says.
 #[derive(Debug)]
-pub(crate) struct Settings(BTreeMap<&'static str, Value>);
+pub(crate) struct Settings {
+    values: BTreeMap<&'static str, Value>,
+    credentials: Option<Credentials>,
+}
+
+/// The variables of Exoscale's clients for a key and its secret. They are no settings, as a secret is nothing
+/// for a command line or for a file that others read.
+const KEY_VARIABLES: [&str; 2] = ["EXOSCALE_API_KEY", "EXOSCALE_API_SECRET"];
 
 impl Settings {
     /// Takes each setting from the first of `flag`, `variable` and `file` that has it.
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, or has a key that is no setting.
+    /// The file cannot be read, is not TOML, or has a key that is no setting; there is a key without its
+    /// secret, or a secret without its key.
     pub(crate) fn load(
         flag: impl Fn(&str) -> Option<String>,
         variable: impl Fn(&str) -> Option<String>,
@@ -145,7 +161,9 @@ impl Settings {
         let mut values = BTreeMap::new();
         for setting in &SETTINGS {
             let from_flag = || Some((flag(setting.name)?, Source::Flag(setting.name)));
-            let from_variable = || Some((variable(&setting.variable())?, Source::Environment(setting.variable())));
+            let from_one = |name: String| Some((variable(&name)?, Source::Environment(name)));
+            let from_exoscales = || from_one(setting.exoscale_variable()?.to_owned());
+            let from_variable = || from_one(setting.variable()).or_else(from_exoscales);
             let from_file = || Some((from_file.get(setting.name)?.clone(), Source::File(file.clone()?)));
             let value = match from_flag().or_else(from_variable).or_else(from_file) {
                 Some((text, source)) => Value { text: Some(text), source },
@@ -153,12 +171,22 @@ impl Settings {
             };
             values.insert(setting.name, value);
         }
-        Ok(Self(values))
+        let credentials = match KEY_VARIABLES.map(variable) {
+            [Some(key), Some(secret)] => Some(Credentials { key, secret }),
+            [None, None] => None,
+            _ => return Err(Failure::say(Exit::Usage, format_args!("set both of {}", KEY_VARIABLES.join(" and ")))),
+        };
+        Ok(Self { values, credentials })
+    }
+
+    /// The key and secret that the environment has.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// A setting's value in force.
     pub(crate) fn get(&self, name: &str) -> &Value {
-        &self.0[name]
+        &self.values[name]
     }
 
     /// A setting's value as a `T`; `None` if it is to be worked out.
@@ -240,7 +268,8 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// The address of an API, to which paths that start with `/v2` or `/privnet/v1` are added.
+/// The address of an API, to which paths that start with `/v2` or `/privnet/v1` are added. Written with or
+/// without `/v2`, which Exoscale's clients expect at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BaseUrl(pub(crate) String);
 
@@ -252,10 +281,7 @@ impl FromStr for BaseUrl {
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err("a URL that starts with http:// or https:// is expected");
         }
-        if url.ends_with("/v2") {
-            return Err("the URL is expected without /v2 at its end");
-        }
-        Ok(Self(url.to_owned()))
+        Ok(Self(url.strip_suffix("/v2").unwrap_or(url).to_owned()))
     }
 }
 
@@ -304,6 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn what_exoscales_clients_are_told_counts_unless_we_are_told_otherwise() {
+        let endpoint = ("EXOSCALE_API_ENDPOINT", "http://exoscale/v2");
+        let url = |variables: &[_]| {
+            let settings = load(&[], variables, Some(config("").path())).expect("valid");
+            settings.require::<BaseUrl>("api-url").map(|url| url.0).ok()
+        };
+        assert_eq!(url(&[endpoint]).as_deref(), Some("http://exoscale"));
+        assert_eq!(url(&[endpoint, ("PRIVNET_API_URL", "http://ours")]).as_deref(), Some("http://ours"));
+    }
+
+    #[test]
+    fn a_key_and_its_secret_come_together() {
+        let (key, secret) = (("EXOSCALE_API_KEY", "EXOk"), ("EXOSCALE_API_SECRET", "s"));
+        let load = |variables: &[_]| load(&[], variables, Some(config("").path()));
+        let both = load(&[key, secret]).expect("both");
+        assert_eq!(both.credentials(), Some(&Credentials { key: "EXOk".into(), secret: "s".into() }));
+        assert_eq!(load(&[]).expect("none").credentials(), None);
+        for one in [key, secret] {
+            let refusal = load(&[one]).expect_err("one of two");
+            assert_eq!(refusal, "set both of EXOSCALE_API_KEY and EXOSCALE_API_SECRET");
+        }
+    }
+
+    #[test]
     fn what_lies_in_the_data_folder_follows_it() {
         let settings = load(&[("data", "/srv/p")], &[], Some(config("").path())).expect("valid");
         assert_eq!(settings.get("sync-socket").text.as_deref(), Some("/srv/p/sync.sock"));
@@ -340,11 +390,11 @@ mod tests {
     }
 
     #[test]
-    fn an_api_s_url_has_a_scheme_and_no_path_of_the_api() {
-        for good in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/"] {
+    fn an_api_s_url_has_a_scheme_and_perhaps_the_path_of_the_api() {
+        for good in ["", "/", "/v2", "/v2/"].map(|end| format!("http://127.0.0.1:8080{end}")) {
             assert_eq!(good.parse(), Ok(BaseUrl("http://127.0.0.1:8080".to_owned())));
         }
-        for bad in ["127.0.0.1:8080", "ftp://api", "http://127.0.0.1:8080/v2", "http://127.0.0.1:8080/v2/"] {
+        for bad in ["127.0.0.1:8080", "ftp://api", ""] {
             assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
         }
     }

@@ -29,6 +29,10 @@ pub enum Access {
 }
 
 impl Caller {
+    /// Somebody who has not said who they are: reads what an organization has that there is not.
+    pub const NOBODY: Self =
+        Self::Client { key: None, scope: Scope::Organization(OrganizationId::MIN, Role::ReadOnly) };
+
     /// An operator without a key.
     pub const OPERATOR: Self = Self::Client { key: None, scope: Scope::Operator };
 

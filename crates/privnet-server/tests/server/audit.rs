@@ -54,6 +54,7 @@ fn an_organization_reads_of_what_is_its_own_in_exoscale_s_shape() {
         "uri": "/v2/private-network",
         "status": 200,
         "request-id": operation["id"],
+        "iam-api-key": {"key": server.first_credentials().operator.key, "name": "first operator"},
         "zone": "ch-dk-2",
     }]);
     assert_eq!(events, expected);
@@ -114,15 +115,17 @@ fn reading_changes_nothing_and_is_not_told() {
 #[test]
 fn nothing_of_a_body_or_a_header_or_a_query_is_told() {
     let mut server = TestServer::start(Setup::WAITING);
+    let target = format!("/v2/private-network?secret={SECRET}");
+    let good = json!({"name": SECRET, "description": SECRET, "labels": {SECRET: SECRET}, "user-data": SECRET});
+    let bad = json!({"name": "", "user-data": SECRET, "secret": {"key": SECRET}});
     let mut connection = Connection::open(&server);
-    for body in [
-        json!({"name": SECRET, "description": SECRET, "labels": {SECRET: SECRET}, "user-data": SECRET}),
-        json!({"name": "", "user-data": SECRET, "secret": {"key": SECRET}}),
-    ] {
+    for (body, is_signed) in [(&good, true), (&bad, true), (&good, false)] {
         let body = body.to_string();
+        let signed = server.authorization("POST", &target, body.as_bytes());
+        let authorization = if is_signed { &signed } else { SECRET };
+        let length = body.len();
         let head = format!(
-            "POST /v2/private-network?secret={SECRET} HTTP/1.1\r\nhost: x\r\nauthorization: {SECRET}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
+            "POST {target} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: {length}\r\n\r\n"
         );
         connection.send(head.as_bytes());
         connection.send(body.as_bytes());
@@ -130,6 +133,7 @@ fn nothing_of_a_body_or_a_header_or_a_query_is_told() {
     }
     server.restart();
     let events = log(&server);
-    assert_eq!(results(&events).len(), 2);
+    let statuses: Vec<_> = results(&events).into_iter().map(|(_, status)| status).collect();
+    assert_eq!(statuses, [200, 400, 403]);
     assert!(!json!(events).to_string().contains(SECRET), "{events:?}");
 }

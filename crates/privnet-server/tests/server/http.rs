@@ -6,8 +6,16 @@ use crate::support::{Connection, Setup, TestServer};
 
 const NETWORK: &str = r#"{"name":"n"}"#;
 
-fn create(headers: &str, body: &str) -> String {
-    format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{headers}\r\n{body}")
+/// A request to create the network, whose body is on the wire as the headers say.
+fn create(server: &TestServer, headers: &str, body: &str) -> String {
+    let authorization = server.authorization("POST", "/v2/private-network", NETWORK.as_bytes());
+    format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\n{headers}\r\n{body}")
+}
+
+/// A request without a body.
+fn ask(server: &TestServer, method: &str, target: &str) -> String {
+    let authorization = server.authorization(method, target, b"");
+    format!("{method} {target} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\n\r\n")
 }
 
 /// How many networks there are.
@@ -56,7 +64,7 @@ fn what_is_no_request_ends_only_its_own_connection() {
 fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
     let server = TestServer::start(Setup::WAITING);
     let mut connection = Connection::open(&server);
-    connection.send(create("expect: 100-continue\r\ncontent-length: 12\r\n", "").as_bytes());
+    connection.send(create(&server, "expect: 100-continue\r\ncontent-length: 12\r\n", "").as_bytes());
     assert_eq!(connection.answer(), ("HTTP/1.1 100 Continue".to_owned(), String::new()));
     connection.send(NETWORK.as_bytes());
     assert_eq!(connection.answer().0, "HTTP/1.1 200 OK");
@@ -67,8 +75,8 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
 fn changes_on_one_connection_are_made_in_their_order() {
     let server = TestServer::start(Setup::WAITING);
     let mut connection = Connection::open(&server);
-    let list = "GET /v2/quota/private-network HTTP/1.1\r\nhost: x\r\n\r\n";
-    let create = create("content-length: 12\r\n", NETWORK);
+    let list = ask(&server, "GET", "/v2/quota/private-network");
+    let create = create(&server, "content-length: 12\r\n", NETWORK);
     connection.send(format!("{list}{create}{list}{create}{list}").as_bytes());
     let usage =
         |answer: (String, String)| serde_json::from_str::<serde_json::Value>(&answer.1).expect("JSON")["usage"].clone();
@@ -95,7 +103,7 @@ fn a_body_of_two_lengths_is_refused_and_ends_the_connection() {
         ("transfer-encoding: x\r\n", chunked),
     ] {
         let mut connection = Connection::open(&server);
-        connection.send(create(headers, body).as_bytes());
+        connection.send(create(&server, headers, body).as_bytes());
         assert_eq!(connection.answer().0, "HTTP/1.1 400 Bad Request", "{headers}");
         assert!(connection.is_at_its_end(), "{headers}");
     }
@@ -108,7 +116,7 @@ fn chunks_are_a_body_and_their_trailers_are_not() {
     let mut connection = Connection::open(&server);
     let chunks = "4;x=y\r\n{\"na\r\n8\r\nme\":\"n\"}\r\n0\r\ncontent-length: 7\r\nx: y\r\n\r\n";
     for _ in 0..2 {
-        connection.send(create("transfer-encoding: chunked\r\n", chunks).as_bytes());
+        connection.send(create(&server, "transfer-encoding: chunked\r\n", chunks).as_bytes());
         assert_eq!(connection.answer().0, "HTTP/1.1 200 OK");
     }
     assert_eq!(count(&server), 2);
@@ -119,7 +127,7 @@ fn chunks_that_are_none_are_refused() {
     let server = TestServer::start(Setup::WAITING);
     for chunks in ["x\r\n{}\r\n0\r\n\r\n", "fffffffffffffffff\r\n", "2\r\n{}xx0\r\n\r\n"] {
         let mut connection = Connection::open(&server);
-        connection.send(create("transfer-encoding: chunked\r\n", chunks).as_bytes());
+        connection.send(create(&server, "transfer-encoding: chunked\r\n", chunks).as_bytes());
         assert_eq!(connection.answer().0, "HTTP/1.1 400 Bad Request", "{chunks}");
         assert!(connection.is_at_its_end(), "{chunks}");
     }
@@ -150,7 +158,8 @@ fn absurd_methods_and_paths_are_answered() {
         (&format!("GET {long}{}", "x".repeat(10_000)), "431 Request Header Fields Too Large"),
     ] {
         let mut connection = Connection::open(&server);
-        connection.send(format!("{line} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
+        let (method, target) = line.split_once(' ').expect("a method and a target");
+        connection.send(ask(&server, method, target).as_bytes());
         let line: String = line.chars().take(80).collect();
         assert_eq!(connection.answer().0, format!("HTTP/1.1 {expected}"), "{line}");
     }
@@ -161,7 +170,8 @@ fn absurd_methods_and_paths_are_answered() {
 fn a_head_of_a_list_has_no_body() {
     let server = TestServer::start(Setup::WAITING);
     let mut connection = Connection::open(&server);
-    connection.send(b"HEAD /v2/private-network HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let [list, health] = [("HEAD", "/v2/private-network"), ("GET", "/healthz")];
+    connection.send((ask(&server, list.0, list.1) + &ask(&server, health.0, health.1)).as_bytes());
     assert_eq!(connection.answer(), ("HTTP/1.1 200 OK".to_owned(), String::new()));
     assert_eq!(connection.answer(), ("HTTP/1.1 200 OK".to_owned(), r#"{"status":"ok"}"#.to_owned()));
 }

@@ -1,7 +1,9 @@
 //! A running server on loopback, its clients, and agents that do what the test says.
 
 mod audit;
+mod authentication;
 mod bad_input;
+mod clients;
 mod contract;
 mod http;
 mod limits;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use privnet_server::{Server, ServerConfig, ServerError};
+use privnet_server::{Authentication, Server, ServerConfig, ServerError};
 
 use crate::support::{Connection, Setup, TestServer, config, folder};
 
@@ -61,7 +61,15 @@ async fn refused(change: impl FnOnce(&mut ServerConfig), message: &str) {
 async fn nobody_is_served_beyond_loopback() {
     refused(
         |config| config.listen = "192.0.2.1:0".parse().expect("an address"),
-        "refusing to listen on 192.0.2.1:0: there is no authentication yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere",
+        "refusing to listen on 192.0.2.1:0: requests are signed but not encrypted, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere",
+    )
+    .await;
+    refused(
+        |config| {
+            config.listen = "[2001:db8::1]:0".parse().expect("an address");
+            config.authentication = Authentication::None;
+        },
+        "refusing to listen on [2001:db8::1]:0 without authentication: everybody who reaches it could change every network; leave out --insecure-no-auth, or listen on a loopback address (127.0.0.1, ::1)",
     )
     .await;
     refused(

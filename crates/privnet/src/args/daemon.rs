@@ -7,7 +7,7 @@ use super::limits::LimitArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Where the API answers; a loopback address, as there is no authentication yet
+    /// Where the API answers; a loopback address, as what is sent is not encrypted
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// The folder for everything that must survive
@@ -22,6 +22,12 @@ pub(crate) struct ServerArgs {
     /// How long an answer waits for the hosts before it says "pending"
     #[arg(long, value_name = "DURATION")]
     operation_hold: Option<String>,
+    /// How long after its expiry a signature is still taken, for clients whose clocks are behind
+    #[arg(long, value_name = "DURATION")]
+    auth_leeway: Option<String>,
+    /// Take every request for an operator's, signed or not: for trying things out, on loopback only
+    #[arg(long)]
+    pub(crate) insecure_no_auth: bool,
     /// The Unix socket for agents
     #[arg(long, value_name = "PATH")]
     sync_socket: Option<String>,
@@ -82,7 +88,7 @@ pub(crate) struct CountersArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
-    server: ServerArgs,
+    pub(crate) server: ServerArgs,
     #[command(flatten)]
     host: HostArgs,
 }

@@ -9,20 +9,21 @@ use std::path::PathBuf;
 use anyhow::Context;
 use privnet_agent::{AgentConfig, AgentError, ServerAddress};
 use privnet_model::HostName;
-use privnet_server::{Server, ServerConfig, ServerError};
+use privnet_server::{Authentication, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::args::ServerArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::print_line;
 use crate::settings::{BaseUrl, HumanDuration, ListenAddress, Settings, Source};
 use crate::{logging, open_files, privilege};
 
 /// Serves the API and the agents.
-pub(super) fn server(settings: &Settings) -> Result<(), Failure> {
-    let config = server_config(settings)?;
+pub(super) fn server(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> {
+    let config = server_config(settings, args)?;
     logging::start(settings)?;
     open_files::allow(config.limits.connections_max)?;
     runtime()?.block_on(async {
@@ -44,8 +45,8 @@ pub(super) fn agent(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Both of this machine. When one of them ends, the other is stopped as well.
-pub(super) fn up(settings: &Settings) -> Result<(), Failure> {
-    let server_config = server_config(settings)?;
+pub(super) fn up(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> {
+    let server_config = server_config(settings, args)?;
     let agent_config = agent_config(settings, ServerAddress::Unix(server_config.sync_socket.clone()))?;
     privilege::require("privnet up")?;
     logging::start(settings)?;
@@ -75,7 +76,8 @@ pub(super) fn purge(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
+fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig, Failure> {
+    let HumanDuration(leeway) = settings.require("auth-leeway")?;
     let HumanDuration(operation_hold) = settings.require("operation-hold")?;
     let ListenAddress(listen) = settings.require("listen")?;
     Ok(ServerConfig {
@@ -84,6 +86,10 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
         zone: settings.require("zone")?,
         public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
         operation_hold,
+        authentication: match args.insecure_no_auth {
+            false => Authentication::Signatures { leeway },
+            true => Authentication::None,
+        },
         limits: limits::limits(settings)?,
         audit: limits::audit(settings)?,
         sync_socket: settings.require("sync-socket")?,
@@ -159,7 +165,7 @@ fn result_of(ended: Result<Result<(), Failure>, JoinError>) -> Result<(), Failur
 
 fn server_failure(error: ServerError) -> Failure {
     let exit = match error {
-        ServerError::NotLoopback(_) | ServerError::SyncNotLoopback(_) => Exit::Usage,
+        ServerError::OpenToAll(_) | ServerError::NotLoopback(_) | ServerError::SyncNotLoopback(_) => Exit::Usage,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)
@@ -179,10 +185,14 @@ fn agent_failure(error: AgentError) -> Failure {
 fn welcome(api: SocketAddr, settings: &Settings) -> String {
     let url = format!("http://{api}");
     // Where clients look by themselves it need not be said.
-    let export = match settings.get("api-url").text.as_deref() == Some(&url) {
+    let mut export = match settings.get("api-url").text.as_deref() == Some(&url) {
         true => String::new(),
         false => format!("  export PRIVNET_API_URL={url}\n"),
     };
+    let data = settings.get("data");
+    if matches!(data.source, Source::Flag(_) | Source::Environment(_)) {
+        export += &format!("  export PRIVNET_DATA={}\n", data.text.as_deref().unwrap_or_default());
+    }
     format!(
         "privnet is up on this machine; the API is at {url}.\n\
         \n\
@@ -195,6 +205,7 @@ fn welcome(api: SocketAddr, settings: &Settings) -> String {
         \x20 privnet attach red backend\n\
         \x20 privnet attach blue backend\n\
         \n\
+        Clients of Exoscale take what `privnet env` prints.\n\
         Ctrl-C stops server and agent; what is attached goes on. `{}` removes it.\n",
         purge_command(settings)
     )

@@ -129,19 +129,21 @@ fn places(note: &Note) -> String {
 }
 
 fn describe(note: &Note) -> String {
-    let Note { lab, url, dir, places: parts, .. } = note;
+    let Note { lab, url, dir, server_dir, places: parts, .. } = note;
     let mut instances = parts.iter().filter(|place| place.host.is_some());
     let hint = match (instances.next(), instances.next_back()) {
         (Some(first), Some(last)) => format!(
             "The instances are on the network \"{NETWORK}\". In another shell, for example:\n\
             \x20 privnet lab exec {} -- ping {}\n\
             \x20 export PRIVNET_API_URL={url}\n\
+            \x20 export PRIVNET_DATA={server_dir}\n\
             \x20 privnet network show {NETWORK}",
             first.name, last.address
         ),
         _ => format!(
             "In another shell, for example:\n\
             \x20 export PRIVNET_API_URL={url}\n\
+            \x20 export PRIVNET_DATA={server_dir}\n\
             \x20 ip netns add pnlab-{lab}-red              (namespaces of this name go with the lab)\n\
             \x20 privnet instance create red --host h1 --netns pnlab-{lab}-red\n\
             \x20 privnet network create backend\n\
@@ -167,6 +169,7 @@ mod tests {
             pid: 1,
             url: "http://127.0.0.9:8080".to_owned(),
             dir: "/tmp".to_owned(),
+            server_dir: "/tmp/server".to_owned(),
             places: vec![place("h1", None), place("i1", Some("h1"))],
         }
     }

@@ -31,7 +31,12 @@ fn privnet(words: &[&str], variables: &[(&str, &str)]) -> Result<Ended> {
 
 /// Runs it against a lab's server.
 fn at(lab: &Lab, words: &[&str]) -> Result<Ended> {
-    privnet(words, &[("PRIVNET_API_URL", lab.api().url())])
+    at_with(lab, words, &[("PRIVNET_DATA", &lab.server_dir().display().to_string())])
+}
+
+/// The same with these variables, and without the server's folder.
+fn at_with(lab: &Lab, words: &[&str], variables: &[(&str, &str)]) -> Result<Ended> {
+    privnet(words, &[variables, &[("PRIVNET_API_URL", lab.api().url())]].concat())
 }
 
 /// The cells of a printed table, without its header.
@@ -149,6 +154,62 @@ fn an_operation_that_fails_has_an_exit_code_of_its_own() {
         let refused = at(lab, &["network", "delete", "n"])?;
         ensure!(refused.code == Some(4) && refused.stderr.contains('1'), "{refused:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn keys_come_from_the_environment_or_from_the_server_s_folder() {
+    in_prepared_lab(hosts(1), |lab| {
+        lab.start_server()?;
+        let data = lab.server_dir().display().to_string();
+        let json: Value = serde_json::from_slice(&std::fs::read(lab.server_dir().join("credentials.json"))?)?;
+        let (key, secret) = (text(&json["default"], "key"), text(&json["default"], "secret"));
+
+        let env = at(lab, &["env"])?;
+        let url = lab.api().url();
+        let expected = format!(
+            "export EXOSCALE_API_ENDPOINT={url}/v2\nexport EXOSCALE_ZONE=ch-dk-2\n\
+             export EXOSCALE_API_KEY={key}\nexport EXOSCALE_API_SECRET={secret}\n"
+        );
+        ensure!(env.stdout == expected, "{env:?}");
+
+        // As somebody else's shell has evaluated it.
+        let endpoint = format!("{url}/v2");
+        let variables =
+            [("EXOSCALE_API_ENDPOINT", &*endpoint), ("EXOSCALE_API_KEY", key), ("EXOSCALE_API_SECRET", secret)];
+        ensure!(privnet(&["network", "list"], &variables)?.code == Some(0));
+        let hosts = privnet(&["host", "list"], &variables)?;
+        ensure!(hosts.code == Some(1) && hosts.stderr.contains(&format!("signed with {key}")), "{hosts:?}");
+
+        let wrong = [("EXOSCALE_API_KEY", key), ("EXOSCALE_API_SECRET", "x"), ("PRIVNET_DATA", &*data)];
+        let refused = at_with(lab, &["network", "list"], &wrong)?;
+        let expected = format!("privnet: Invalid request signature (signed with {key}, from EXOSCALE_API_KEY)\n");
+        ensure!((refused.code, &*refused.stderr) == (Some(1), &*expected), "{refused:?}");
+
+        let nobody = at_with(lab, &["network", "list"], &[("PRIVNET_DATA", "/nowhere")])?;
+        ensure!(
+            nobody.code == Some(1) && nobody.stderr.contains("/nowhere/credentials.json is not there"),
+            "{nobody:?}"
+        );
+        let half = privnet(&["network", "list"], &[("EXOSCALE_API_KEY", key)])?;
+        ensure!(half.code == Some(2) && half.stderr.contains("EXOSCALE_API_SECRET"), "{half:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_without_its_master_key_does_not_start_and_says_what_to_do() {
+    in_prepared_lab(hosts(1), |lab| {
+        lab.start_server()?;
+        lab.stop_server()?;
+        let (file, aside) = (lab.server_dir().join("master.key"), lab.dir().join("aside"));
+        std::fs::rename(&file, &aside)?;
+        let refused = lab.start_server().err().context("it starts")?.to_string();
+        ensure!(refused.contains(&format!("{} is missing", file.display())), "{refused}");
+        ensure!(refused.contains("put it back from a backup"), "{refused}");
+        std::fs::rename(&aside, &file)?;
+        lab.start_server()?;
+        lab.api().get("/v2/private-network").map(drop)
     });
 }
 

@@ -115,8 +115,10 @@ fn a_lab_stays_up_until_it_is_interrupted() -> Result<()> {
     let id = lab.id()?;
     let printed = lab.printed()?;
     ensure!(printed.lines().any(|line| line.starts_with("h3") && line.contains("192.0.2.3")), "{printed}");
-    let url = printed.split_once("PRIVNET_API_URL=").context("a URL")?.1.lines().next().context("a line")?;
-    let listed = Command::new(PRIVNET).args(["--api-url", url, "host", "list"]).output()?;
+    let said = |name: &str| printed.split_once(&format!("{name}=")).and_then(|(_, rest)| rest.lines().next());
+    let [url, data] = ["PRIVNET_API_URL", "PRIVNET_DATA"].map(|name| said(name).context(name));
+    let mut list = Command::new(PRIVNET);
+    let listed = list.env("PRIVNET_DATA", data?).args(["--api-url", url?, "host", "list"]).output()?;
     ensure!(String::from_utf8_lossy(&listed.stdout).matches("connected").count() == 3, "{listed:?}");
     lab.signal(Signal::SIGINT)?;
     ensure!(lab.end()?.success(), "{}", lab.printed()?);

@@ -21,7 +21,9 @@ fn address(lab: &Lab) -> &str {
 /// Asks for the list of networks and reads no more than its beginning.
 fn begin_to_list(lab: &Lab) -> Result<TcpStream> {
     let mut connection = TcpStream::connect(address(lab))?;
-    connection.write_all(b"GET /v2/private-network HTTP/1.0\r\n\r\n")?;
+    let path = "/v2/private-network";
+    let authorization = lab.api().authorization("GET", path, "")?.context("the server has made keys")?;
+    write!(connection, "GET {path} HTTP/1.0\r\nauthorization: {authorization}\r\n\r\n")?;
     connection.read_exact(&mut [0; 16])?;
     Ok(connection)
 }

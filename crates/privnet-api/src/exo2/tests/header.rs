@@ -31,13 +31,13 @@ fn what_is_wrong_is_said() {
     let says = |header: &str, expected: &str| {
         assert_eq!(parse(header).expect_err(header).to_string(), expected);
     };
-    says("", "is of the scheme \"\"; EXO2-HMAC-SHA256 is spoken here");
-    says("Basic Zm9vOmJhcg==", "is of the scheme \"Basic\"; EXO2-HMAC-SHA256 is spoken here");
+    says("", "is not of the scheme EXO2-HMAC-SHA256, which is spoken here");
+    says("Basic Zm9vOmJhcg==", "is not of the scheme EXO2-HMAC-SHA256, which is spoken here");
     says("EXO2-HMAC-SHA256", "has no credential");
-    says("EXO2-HMAC-SHA256 credential", "has \"credential\" where name=value is expected");
+    says("EXO2-HMAC-SHA256 credential", "has a part that is not name=value");
     says(
         "EXO2-HMAC-SHA256 signed-headers=host",
-        "has an unknown part \"signed-headers\"; credential, signed-query-args, expires and signature are known",
+        "has a part that is none of credential, signed-query-args, expires and signature",
     );
     says("EXO2-HMAC-SHA256 credential=k,credential=l", "has credential twice");
     says("EXO2-HMAC-SHA256 credential=,expires=1", "has a credential of 0 octets; 1 to 128 are expected");
@@ -49,7 +49,7 @@ fn what_is_wrong_is_said() {
     for time in ["", "-1", "+1", "1.5", "0x10", "18446744073709551616"] {
         says(
             &format!("EXO2-HMAC-SHA256 credential=k,expires={time},signature={SIGNATURE}"),
-            &format!("has expires={time}; Unix seconds in decimal are expected"),
+            "has an expires that is not Unix seconds in decimal",
         );
     }
     says("EXO2-HMAC-SHA256 credential=k,expires=1", "has no signature");
@@ -63,11 +63,17 @@ fn what_is_wrong_is_said() {
     assert_eq!(Authorization::parse(b"EXO2-HMAC-SHA256 \xff"), Err(HeaderError::NotUtf8));
 }
 
+/// What somebody puts in the wrong place may be a secret, and texts come into logs.
 #[test]
-fn what_may_be_a_secret_in_the_wrong_place_is_not_quoted_whole() {
-    let header = format!("EXO2-HMAC-SHA256 {}", "q".repeat(43));
-    let refusal = parse(&header).expect_err("no pair").to_string();
-    assert_eq!(refusal, format!("has \"{}\" where name=value is expected", "q".repeat(32)));
+fn nothing_of_a_header_is_quoted() {
+    for header in ["hunter2", "EXO2-HMAC-SHA256 hunter2", "EXO2-HMAC-SHA256 hunter2=x"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("EXO2-HMAC-SHA256 credential=k,expires=hunter2,signature={SIGNATURE}")])
+    {
+        let refusal = parse(&header).expect_err("refused").to_string();
+        assert!(!refusal.contains("hunter2"), "{refusal}");
+    }
 }
 
 #[test]

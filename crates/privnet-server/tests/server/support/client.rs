@@ -1,5 +1,9 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use privnet_api::Signer;
+use privnet_api::exo2::Signable;
 use privnet_model::{NetworkId, OrganizationId};
 use serde_json::{Value, json};
 use ureq::http::{HeaderMap, Request};
@@ -7,10 +11,12 @@ use ureq::http::{HeaderMap, Request};
 use super::schema::check_reply;
 use super::{PATIENCE, wait_until};
 
-/// A client of the API with one kept-alive connection. Each reply is held against the OpenAPI document.
+/// A client of the API with one kept-alive connection, who signs each request. Each reply is held against
+/// the OpenAPI document.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
+    signer: Arc<Signer>,
     pub(crate) address: SocketAddr,
 }
 
@@ -24,18 +30,33 @@ pub(crate) struct Reply {
 }
 
 impl Client {
-    pub(crate) fn of(address: SocketAddr) -> Self {
+    pub(crate) fn of(address: SocketAddr, signer: Signer) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .timeout_global(Some(2 * PATIENCE))
             .build();
-        Self { agent: config.into(), address }
+        Self { agent: config.into(), signer: signer.into(), address }
     }
 
-    /// Sends a request; without a content type, as some clients do where the body is empty.
+    /// Sends a signed request; without a content type, as some clients do where the body is empty.
     pub(crate) fn send(&self, method: &str, path: &str, body: &[u8]) -> Reply {
-        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        self.send_with(method, path, body, &[("authorization", &self.authorization(method, path, body))])
+    }
+
+    /// The header's value by which a request shows that it is this client's.
+    pub(crate) fn authorization(&self, method: &str, path: &str, body: &[u8]) -> String {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Signable { method, path, query, body };
+        self.signer.authorization(&request, SystemTime::now()).expect("signed")
+    }
+
+    /// Sends a request with these headers.
+    pub(crate) fn send_with(&self, method: &str, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Reply {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = match body {
             [] if ["GET", "HEAD", "DELETE"].contains(&method) => self.agent.run(request.body(()).expect("a request")),
             _ => self.agent.run(request.body(body).expect("a request")),

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use privnet_api::{FirstCredentials, Signer};
 use privnet_model::zone::Snapshot;
-use privnet_server::{AuditConfig, EngineConfig, Limits, Server, ServerConfig, ServerError};
+use privnet_server::{AuditConfig, Authentication, EngineConfig, Limits, Server, ServerConfig, ServerError};
 use privnet_store::{SqliteStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) sync_over_tcp: bool,
     pub(crate) limits: Limits,
     pub(crate) audit: AuditConfig,
+    pub(crate) authentication: Authentication,
 }
 
 impl Setup {
@@ -52,6 +54,7 @@ impl Setup {
         sync_over_tcp: false,
         limits: Limits::DEFAULT,
         audit: AuditConfig::DEFAULT,
+        authentication: Authentication::Signatures { leeway: Duration::from_secs(60) },
     };
     pub(crate) const AT_ONCE: Self = Self { operation_hold: Duration::ZERO, ..Self::WAITING };
 }
@@ -75,14 +78,14 @@ impl TestServer {
     pub(crate) fn start(setup: Setup) -> Self {
         let dir = folder();
         let (running, address) = run(setup, &dir, None);
-        Self { running: Some(running), client: Client::of(address), setup, dir }
+        Self { running: Some(running), client: Client::of(address, operator(&dir)), setup, dir }
     }
 
     pub(crate) fn start_on(store: impl FnOnce(SqliteStore) -> Box<dyn Store>, setup: Setup) -> Self {
         let dir = folder();
         let store = store(open_store(&dir));
         let (running, address) = run(setup, &dir, Some(store));
-        Self { running: Some(running), client: Client::of(address), setup, dir }
+        Self { running: Some(running), client: Client::of(address, operator(&dir)), setup, dir }
     }
 
     /// Stops the server; requests under way are answered.
@@ -100,7 +103,7 @@ impl TestServer {
 
     pub(crate) fn resume(&mut self) {
         let (running, address) = run(self.setup, &self.dir, None);
-        (self.running, self.client) = (Some(running), Client::of(address));
+        (self.running, self.client) = (Some(running), Client::of(address, operator(&self.dir)));
     }
 
     pub(crate) fn restart(&mut self) {
@@ -124,6 +127,11 @@ impl TestServer {
 
     pub(crate) fn sync_socket(&self) -> PathBuf {
         sync_socket(&self.dir)
+    }
+
+    /// The keys that it has made at its first start.
+    pub(crate) fn first_credentials(&self) -> FirstCredentials {
+        first_credentials(&self.dir)
     }
 }
 
@@ -163,6 +171,7 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),
         operation_hold: setup.operation_hold,
+        authentication: setup.authentication,
         limits: setup.limits,
         audit: setup.audit,
         sync_socket: sync_socket(dir),
@@ -177,6 +186,16 @@ pub(crate) fn folder() -> TempDir {
 
 fn open_store(dir: &TempDir) -> SqliteStore {
     SqliteStore::open(&dir.path().join("privnet.db")).expect("a database")
+}
+
+/// Signs as the operator whom the server has made at its first start.
+fn operator(dir: &TempDir) -> Signer {
+    Signer::new(&first_credentials(dir).operator).expect("a key")
+}
+
+fn first_credentials(dir: &TempDir) -> FirstCredentials {
+    let json = std::fs::read(dir.path().join(FirstCredentials::FILE)).expect("the first keys");
+    serde_json::from_slice(&json).expect("credentials")
 }
 
 fn sync_socket(dir: &TempDir) -> PathBuf {

@@ -1,0 +1,90 @@
+//! Who a request is from: its signature, held against the keys of the zone.
+//!
+//! [`KeyRing`] has the secrets, [`files`] what of them is on disk. What a caller may do is the zone's to say.
+
+mod files;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use privnet_api::exo2::{Authorization, Expired, HeaderError, Signable};
+use privnet_crypto::OpenError;
+use privnet_model::zone::{Caller, Zone};
+use privnet_model::{KeyId, Timestamp};
+
+pub use self::files::KeyFileError;
+pub(crate) use self::files::{first_keys, unlock};
+pub(crate) use self::ring::KeyRing;
+
+/// Whether requests must be signed.
+pub(crate) enum Gate {
+    /// They must.
+    Guarded {
+        /// The secrets of the keys.
+        keys: KeyRing,
+        /// How long after its expiry a signature is still good.
+        leeway: Duration,
+    },
+    /// Whoever reaches the server is an operator.
+    Open,
+}
+
+/// Why a request is nobody's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("requests are signed here (EXO2-HMAC-SHA256), and this one has no Authorization header")]
+    NotSigned,
+    #[error("the request has more than one Authorization header")]
+    SignedTwice,
+    #[error("the Authorization header {0}")]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
+    Expired(#[from] Expired),
+    /// The key is unknown, revoked or expired, or the signature is not its own: nobody is told which.
+    #[error("Invalid request signature")]
+    Signature,
+    /// Nothing is known about the signature.
+    #[error("the signature cannot be verified: {0}")]
+    Fault(#[from] OpenError),
+}
+
+impl Gate {
+    /// Whoever has signed the request.
+    ///
+    /// # Errors
+    /// [`Denied`]: what can be told without the key first, the signature last.
+    pub(crate) fn admit<Z: Deref<Target = Zone>>(
+        &self,
+        headers: &HeaderMap,
+        request: &Signable<'_>,
+        view: impl FnOnce() -> Z,
+        now: Timestamp,
+    ) -> Result<Caller, Denied> {
+        let Self::Guarded { keys, leeway } = self else { return Ok(Caller::OPERATOR) };
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(Denied::NotSigned)?;
+        if values.next().is_some() {
+            return Err(Denied::SignedTwice);
+        }
+        let authorization = Authorization::parse(value.as_bytes())?;
+        authorization.check_expiry(now, *leeway)?;
+        let id: Option<KeyId> = authorization.credential().parse().ok();
+        let (key, signing) = {
+            let zone = view();
+            let key = id.and_then(|id| zone.key(id)).filter(|key| !key.is_expired(now)).cloned();
+            let signing = keys.signing_key(key.as_deref(), &zone)?;
+            (key, signing)
+        };
+        // Where there is no such key, as much is computed as where there is.
+        let is_signed = authorization.is_by(&signing, request).map_err(OpenError::Crypto)?;
+        match key {
+            Some(key) if is_signed => Ok(Caller::Client { key: Some(key.id), scope: key.scope }),
+            _ => Err(Denied::Signature),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The two files about keys in the data folder: the master key, and the first keys with their secrets.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use privnet_api::{Credentials, FirstCredentials};
+use privnet_crypto::{CryptoError, OpenError, SEALING_KEY_OCTETS, SealingKey};
+use privnet_model::zone::Zone;
+use privnet_model::{Key, KeyId, Name, OrganizationId, Role, Scope, Timestamp};
+
+use super::KeyRing;
+
+/// The master key: the octets of a [`SealingKey`] in Base64. Beside the database and not in it, so that a copy
+/// of the database has no secrets that anybody could read.
+const MASTER_KEY_FILE: &str = "master.key";
+
+/// Why the files about keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Without it no secret can be read again.
+    #[error(
+        "{} is missing, and the secrets of {keys} keys are encrypted with what was in it: put it back from a backup. If there is none, the secrets are lost: delete the keys (sqlite3 {} 'DELETE FROM keys'), and the next start makes first ones again",
+        file.display(), file.with_file_name("privnet.db").display()
+    )]
+    MasterKeyMissing {
+        /// Where it should be.
+        file: PathBuf,
+        /// How many keys there are.
+        keys: usize,
+    },
+    /// Something else is in the file.
+    #[error("{} does not have {SEALING_KEY_OCTETS} octets in Base64: put it back from a backup", .0.display())]
+    MasterKeyMalformed(PathBuf),
+    /// It is of another database.
+    #[error(
+        "{} is not what the secrets in the database are encrypted with: put both back from the same backup",
+        file.display()
+    )]
+    MasterKeyWrong {
+        /// The file.
+        file: PathBuf,
+        /// What opening said.
+        #[source]
+        source: OpenError,
+    },
+    /// The file system refuses.
+    #[error("cannot {doing} {}", file.display())]
+    Io {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing can be encrypted.
+    #[error("cannot make keys")]
+    Crypto(#[from] CryptoError),
+}
+
+/// Opens the secrets of a zone with the master key in this folder, which is made where nothing is encrypted yet.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub(crate) fn unlock(dir: &Path, zone: &Zone) -> Result<KeyRing, KeyFileError> {
+    let file = dir.join(MASTER_KEY_FILE);
+    let master = match read(&file)? {
+        Some(text) => decode(&text).ok_or_else(|| KeyFileError::MasterKeyMalformed(file.clone()))?,
+        None if zone.keys().len() > 0 => {
+            return Err(KeyFileError::MasterKeyMissing { file, keys: zone.keys().len() });
+        }
+        None => {
+            let octets = privnet_crypto::random()?;
+            write(&file, &(BASE64_STANDARD.encode(octets) + "\n"))?;
+            octets
+        }
+    };
+    KeyRing::new(SealingKey::new(master), zone).map_err(|source| KeyFileError::MasterKeyWrong { file, source })
+}
+
+/// Makes the keys of a zone that has none, an operator's and an admin's, and writes them down for who has this
+/// folder. Returns them, and the file.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub(crate) fn first_keys(dir: &Path, keys: &KeyRing, now: Timestamp) -> Result<([Key; 2], PathBuf), KeyFileError> {
+    let admin = Scope::Organization(OrganizationId::DEFAULT, Role::Admin);
+    let (operators, operator) = new_key(keys, "first operator", Scope::Operator, now)?;
+    let (admins, default) = new_key(keys, "first admin", admin, now)?;
+    let file = dir.join(FirstCredentials::FILE);
+    let json = serde_json::to_string_pretty(&FirstCredentials { operator, default }).expect("texts alone");
+    write(&file, &(json + "\n"))?;
+    Ok(([operators, admins], file))
+}
+
+fn new_key(keys: &KeyRing, name: &str, scope: Scope, now: Timestamp) -> Result<(Key, Credentials), CryptoError> {
+    let id = KeyId::from_bytes(privnet_crypto::random()?);
+    let secret = new_secret()?;
+    let key = Key {
+        id,
+        name: Name::try_from(name).expect("short enough"),
+        scope,
+        sealed_secret: keys.seal(id, &secret)?,
+        created_at: now,
+        expires_at: None,
+    };
+    Ok((key, Credentials { key: id.to_string(), secret }))
+}
+
+/// A secret as Exoscale's are: 43 characters, which stand for 32 random octets.
+///
+/// # Errors
+/// [`CryptoError::Random`].
+pub(crate) fn new_secret() -> Result<String, CryptoError> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(privnet_crypto::random::<32>()?))
+}
+
+fn decode(text: &[u8]) -> Option<[u8; SEALING_KEY_OCTETS]> {
+    BASE64_STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
+}
+
+fn read(file: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
+    match fs::read(file) {
+        Ok(octets) => Ok(Some(octets)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeyFileError::Io { doing: "read", file: file.to_owned(), source }),
+    }
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
+    let write = || {
+        let new = PathBuf::from(format!("{}.new", file.display()));
+        // What a crash has left may be somebody else's to read.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        written.write_all(text.as_bytes())?;
+        written.sync_all()?;
+        fs::rename(&new, file)?;
+        File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|source| KeyFileError::Io { doing: "write", file: file.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use privnet_model::zone::{Change, Row};
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    /// A zone with its first keys, of this folder.
+    fn founded(dir: &Path) -> Zone {
+        let mut zone = privnet_model::testing::founded();
+        let keys = unlock(dir, &zone).expect("made");
+        let (first, _) = first_keys(dir, &keys, Timestamp::from_unix_ms(0)).expect("made");
+        first.into_iter().for_each(|key| zone.apply(&Change::Key(Row::insert(key))));
+        zone
+    }
+
+    fn refusal(dir: &Path, zone: &Zone) -> String {
+        unlock(dir, zone).map(drop).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn only_the_owner_reads_them() {
+        let dir = folder();
+        // As a crash may leave it.
+        fs::write(dir.path().join("credentials.json.new"), "x").expect("written");
+        founded(dir.path());
+        for file in ["master.key", "credentials.json"] {
+            let mode = fs::metadata(dir.path().join(file)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 2);
+    }
+
+    #[test]
+    fn what_was_written_is_what_the_keys_sign_with() {
+        let dir = folder();
+        let zone = founded(dir.path());
+        let keys = unlock(dir.path(), &zone).expect("unlocked again");
+        let json = fs::read(dir.path().join("credentials.json")).expect("there");
+        let FirstCredentials { operator, default } = serde_json::from_slice(&json).expect("credentials");
+        for (credentials, scope) in
+            [(operator, Scope::Operator), (default, Scope::Organization(OrganizationId::DEFAULT, Role::Admin))]
+        {
+            let key = zone.key(credentials.key.parse().expect("an id")).expect("a key");
+            assert_eq!((key.scope, credentials.secret.len()), (scope, 43));
+            let own = privnet_crypto::SigningKey::new(credentials.secret.as_bytes()).expect("a key");
+            let opened = keys.signing_key(Some(key), &zone).expect("opened");
+            assert_eq!(opened.sign(&[b"x"]).expect("signed"), own.sign(&[b"x"]).expect("signed"));
+        }
+    }
+
+    #[test]
+    fn a_missing_master_key_is_not_replaced() {
+        let dir = folder();
+        let zone = founded(dir.path());
+        let file = dir.path().join("master.key");
+        fs::remove_file(&file).expect("removed");
+        let refusal = refusal(dir.path(), &zone);
+        assert!(refusal.starts_with(&format!("{} is missing, and the secrets of 2 keys", file.display())), "{refusal}");
+        assert!(refusal.contains("put it back from a backup"), "{refusal}");
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn another_database_s_master_key_is_refused() {
+        let (dir, other) = (folder(), folder());
+        let zone = founded(dir.path());
+        founded(other.path());
+        let file = dir.path().join("master.key");
+        fs::copy(other.path().join("master.key"), &file).expect("copied");
+        let expected = "is not what the secrets in the database are encrypted with: put both back from the same backup";
+        assert_eq!(refusal(dir.path(), &zone), format!("{} {expected}", file.display()));
+    }
+
+    #[test]
+    fn a_master_key_that_is_none_is_refused() {
+        let dir = folder();
+        let zone = founded(dir.path());
+        for text in ["", "x", &"A".repeat(42)] {
+            fs::write(dir.path().join("master.key"), text).expect("written");
+            assert!(refusal(dir.path(), &zone).contains("does not have 32 octets in Base64"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_another_key_s_record_does_not_open() {
+        let dir = folder();
+        let mut zone = founded(dir.path());
+        let [one, other] = [0, 1].map(|at| zone.keys().nth(at).cloned().expect("two keys"));
+        let moved = Key { sealed_secret: one.sealed_secret.clone(), ..Key::clone(&other) };
+        zone.apply(&Change::Key(Row { before: Some(other), after: Some(moved.into()) }));
+        assert!(refusal(dir.path(), &zone).contains("is not what the secrets"));
+    }
+}

@@ -1,0 +1,94 @@
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use privnet_crypto::{CryptoError, OpenError, SealingKey, SigningKey};
+use privnet_model::zone::Zone;
+use privnet_model::{Key, KeyId, SealedSecret};
+
+/// The secrets of keys: sealed for the store, opened for verifying. Opening is slow beside verifying, so a
+/// secret is opened once.
+pub(crate) struct KeyRing {
+    master: SealingKey,
+    opened: RwLock<HashMap<KeyId, Arc<SigningKey>>>,
+    /// What nobody has.
+    nobodys: Arc<SigningKey>,
+}
+
+impl KeyRing {
+    /// A ring with the secrets of all the zone's keys.
+    ///
+    /// # Errors
+    /// One cannot be opened: it was sealed with another master key, or is damaged.
+    pub(crate) fn new(master: SealingKey, zone: &Zone) -> Result<Self, OpenError> {
+        let opened = zone.keys().map(|key| Ok((key.id, open(&master, key)?))).collect::<Result<_, OpenError>>()?;
+        let nobodys = Arc::new(SigningKey::new(&privnet_crypto::random::<32>()?)?);
+        Ok(Self { master, opened: RwLock::new(opened), nobodys })
+    }
+
+    /// Encrypts a key's secret for the store; it can be opened as that key's alone.
+    ///
+    /// # Errors
+    /// [`CryptoError`].
+    pub(crate) fn seal(&self, id: KeyId, secret: &str) -> Result<SealedSecret, CryptoError> {
+        Ok(SealedSecret::new(self.master.seal(secret.as_bytes(), &purpose(id))?))
+    }
+
+    /// What one of the zone's keys signs with; for no key, something that nothing was ever signed with.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the secret is damaged, which it was not when the server started.
+    pub(crate) fn signing_key(&self, key: Option<&Key>, zone: &Zone) -> Result<Arc<SigningKey>, OpenError> {
+        let Some(key) = key else { return Ok(Arc::clone(&self.nobodys)) };
+        if let Some(known) = self.opened.read().unwrap_or_else(PoisonError::into_inner).get(&key.id) {
+            return Ok(Arc::clone(known));
+        }
+        let new = open(&self.master, key)?;
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|id, _| zone.key(*id).is_some());
+        opened.insert(key.id, Arc::clone(&new));
+        Ok(new)
+    }
+}
+
+fn open(master: &SealingKey, key: &Key) -> Result<Arc<SigningKey>, OpenError> {
+    let secret = master.open(key.sealed_secret.as_bytes(), &purpose(key.id))?;
+    Ok(Arc::new(SigningKey::new(&secret)?))
+}
+
+/// Holds a secret to its key: in another key's record it does not open.
+fn purpose(id: KeyId) -> Vec<u8> {
+    format!("secret of key {id}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use privnet_model::zone::{Change, Row};
+    use privnet_model::{Name, Scope, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn the_secrets_of_keys_that_are_gone_are_forgotten() {
+        let mut zone = Zone::default();
+        let ring = KeyRing::new(SealingKey::new([7; 32]), &zone).expect("a ring");
+        let key = |number: u8| {
+            let id = KeyId::from_bytes([number; KeyId::OCTETS]);
+            Arc::new(Key {
+                id,
+                name: Name::try_from("k").expect("a name"),
+                scope: Scope::Operator,
+                sealed_secret: ring.seal(id, "secret").expect("sealed"),
+                created_at: Timestamp::from_unix_ms(0),
+                expires_at: None,
+            })
+        };
+        let (gone, next) = (key(1), key(2));
+        zone.apply(&Change::Key(Row { before: None, after: Some(Arc::clone(&gone)) }));
+        ring.signing_key(Some(&gone), &zone).expect("opened");
+        zone.apply(&Change::Key(Row { before: Some(gone), after: None }));
+        zone.apply(&Change::Key(Row { before: None, after: Some(Arc::clone(&next)) }));
+        ring.signing_key(Some(&next), &zone).expect("opened");
+        let opened: Vec<_> = ring.opened.read().expect("no panic").keys().copied().collect();
+        assert_eq!(opened, [next.id]);
+    }
+}

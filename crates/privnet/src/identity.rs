@@ -1,0 +1,106 @@
+//! What requests are signed with, and where that comes from.
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use privnet_api::exo2::Signable;
+use privnet_api::{Credentials, FirstCredentials, Signer};
+use ureq::http::Method;
+
+use crate::exit::Failure;
+use crate::settings::Settings;
+
+/// Who a client is.
+pub(crate) struct Identity {
+    signer: Option<Signer>,
+    source: Source,
+}
+
+enum Source {
+    /// The variables of Exoscale's clients.
+    Environment { key: String },
+    /// What the server on this machine has written down.
+    File { path: PathBuf, key: String },
+    /// The server may run without authentication.
+    Nowhere { path: PathBuf },
+}
+
+impl Identity {
+    /// What the environment says, else the operator of the server whose data folder this is, else nobody.
+    ///
+    /// # Errors
+    /// The file in the data folder cannot be read, or is none of the server's.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, Failure> {
+        if let Some(credentials) = settings.credentials() {
+            return Self::new(credentials, |key| Source::Environment { key });
+        }
+        let path = file(settings)?;
+        match read(&path)? {
+            Some(first) => Self::new(&first.operator, |key| Source::File { path, key }),
+            None => Ok(Self { signer: None, source: Source::Nowhere { path } }),
+        }
+    }
+
+    fn new(credentials: &Credentials, source: impl FnOnce(String) -> Source) -> Result<Self, Failure> {
+        let signer = Signer::new(credentials).context("cannot sign requests")?;
+        Ok(Self { signer: Some(signer), source: source(credentials.key.clone()) })
+    }
+
+    /// The value of a request's `Authorization` header, if there is anything to sign with.
+    pub(crate) fn authorization(&self, method: &Method, path: &str, body: &str) -> Result<Option<String>, Failure> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Signable { method: method.as_str(), path, query, body: body.as_bytes() };
+        Ok(Some(signer.authorization(&request, SystemTime::now()).context("cannot sign a request")?))
+    }
+}
+
+/// Where the key comes from, for who wonders that it is refused.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Environment { key } => write!(f, "signed with {key}, from EXOSCALE_API_KEY"),
+            Source::File { path, key } => write!(f, "signed with {key}, from {}", path.display()),
+            Source::Nowhere { path } => write!(
+                f,
+                "not signed: EXOSCALE_API_KEY is not set, and {} is not there, which a server makes in its data folder",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// What an official client signs with: what the environment says, else the admin of the organization
+/// `default`.
+///
+/// # Errors
+/// There is none; the file cannot be read, or is none of the server's.
+pub(crate) fn for_official_clients(settings: &Settings) -> Result<Credentials, Failure> {
+    if let Some(credentials) = settings.credentials() {
+        return Ok(credentials.clone());
+    }
+    let path = file(settings)?;
+    let missing = || anyhow::anyhow!("{} is not there: run this where the server's data folder is", path.display());
+    Ok(read(&path)?.ok_or_else(missing)?.default)
+}
+
+fn file(settings: &Settings) -> Result<PathBuf, Failure> {
+    Ok(settings.require::<PathBuf>("data")?.join(FirstCredentials::FILE))
+}
+
+fn read(path: &Path) -> Result<Option<FirstCredentials>, Failure> {
+    let json = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let advice = "run this as the server's user, or set EXOSCALE_API_KEY and EXOSCALE_API_SECRET";
+            return Err(anyhow::Error::new(error).context(format!("cannot read {}: {advice}", path.display())).into());
+        }
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let what = || format!("{} is not what a server writes there", path.display());
+    Ok(Some(serde_json::from_slice(&json).with_context(what)?))
+}
