@@ -19,7 +19,7 @@ use privnet_model::{KeyId, Timestamp};
 
 pub use self::files::KeyFileError;
 pub(crate) use self::files::{first_keys, unlock};
-pub(crate) use self::ring::KeyRing;
+pub(crate) use self::ring::{KeyRing, NewSecret};
 
 /// Whether requests must be signed.
 pub(crate) enum Gate {

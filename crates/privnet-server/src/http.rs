@@ -20,7 +20,7 @@ use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::Organization;
-use privnet_model::zone::{Caller, Command, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, error, info};
@@ -29,7 +29,7 @@ use self::body::{Body, BodyError};
 pub(crate) use self::door::Client;
 use self::rate::Buckets;
 use crate::audit::Origin;
-use crate::auth::{Denied, Gate};
+use crate::auth::{Denied, Gate, NewSecret};
 use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
 
@@ -229,9 +229,7 @@ impl Api {
                 let keys = zone.seen_by(caller).keys().map(|key| reply::Key::from(&**key)).collect();
                 json(&reply::Keys { keys })
             }
-            Request::CreateKey(_) => {
-                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "no secrets can be kept yet"));
-            }
+            Request::CreateKey(wish) => self.create_key(origin, caller, wish).await?,
             Request::Health => json(&reply::Health::OK),
             Request::Readiness if engine.is_ready() => json(&reply::Health::OK),
             Request::Readiness => {
@@ -261,6 +259,23 @@ impl Api {
             Outcome::Organization(organization) => json(&described(&organization, &self.engine.view())),
             Outcome::Key(_) | Outcome::Host(_) | Outcome::Done => Body::default(),
         })
+    }
+
+    /// The secret is told here and nowhere else.
+    async fn create_key(&self, origin: &Origin, caller: Caller, wish: CreateKey) -> Result<Body, Refused> {
+        let Gate::Guarded { keys, .. } = &self.gate else {
+            let message = "this server verifies nothing (--insecure-no-auth), so that a key would be good for nothing";
+            return Err(Refused::new(StatusCode::CONFLICT, message));
+        };
+        let NewSecret { id, secret, sealed_secret } = keys.new_secret().map_err(|cause| {
+            error!(%cause, "cannot make a secret");
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot make a secret; the server's log tells more")
+        })?;
+        let command = Command::CreateKey { id, sealed_secret, wish };
+        match self.engine.submit_for(Some(origin.clone()), caller, command).await? {
+            Outcome::Key(key) => Ok(json(&reply::NewKey { key: reply::Key::from(&*key), secret: &secret })),
+            other => unreachable!("making a key came to {other:?}"),
+        }
     }
 
     fn zones(&self) -> reply::Zones {

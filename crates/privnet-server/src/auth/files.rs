@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_STANDARD;
 use privnet_api::{Credentials, FirstCredentials};
 use privnet_crypto::{CryptoError, OpenError, SEALING_KEY_OCTETS, SealingKey};
 use privnet_model::zone::Zone;
-use privnet_model::{Key, KeyId, Name, OrganizationId, Role, Scope, Timestamp};
+use privnet_model::{Key, Name, OrganizationId, Role, Scope, Timestamp};
 
-use super::KeyRing;
+use super::{KeyRing, NewSecret};
 
 /// The master key: the octets of a [`SealingKey`] in Base64. Beside the database and not in it, so that a copy
 /// of the database has no secrets that anybody could read.
@@ -99,25 +99,16 @@ pub(crate) fn first_keys(dir: &Path, keys: &KeyRing, now: Timestamp) -> Result<(
 }
 
 fn new_key(keys: &KeyRing, name: &str, scope: Scope, now: Timestamp) -> Result<(Key, Credentials), CryptoError> {
-    let id = KeyId::from_bytes(privnet_crypto::random()?);
-    let secret = new_secret()?;
+    let NewSecret { id, secret, sealed_secret } = keys.new_secret()?;
     let key = Key {
         id,
         name: Name::try_from(name).expect("short enough"),
         scope,
-        sealed_secret: keys.seal(id, &secret)?,
+        sealed_secret,
         created_at: now,
         expires_at: None,
     };
     Ok((key, Credentials { key: id.to_string(), secret }))
-}
-
-/// A secret as Exoscale's are: 43 characters, which stand for 32 random octets.
-///
-/// # Errors
-/// [`CryptoError::Random`].
-pub(crate) fn new_secret() -> Result<String, CryptoError> {
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(privnet_crypto::random::<32>()?))
 }
 
 fn decode(text: &[u8]) -> Option<[u8; SEALING_KEY_OCTETS]> {

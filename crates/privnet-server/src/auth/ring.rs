@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use privnet_crypto::{CryptoError, OpenError, SealingKey, SigningKey};
 use privnet_model::zone::Zone;
 use privnet_model::{Key, KeyId, SealedSecret};
@@ -14,6 +16,14 @@ pub(crate) struct KeyRing {
     nobodys: Arc<SigningKey>,
 }
 
+/// What makes a key one: whoever has the secret.
+pub(crate) struct NewSecret {
+    pub(crate) id: KeyId,
+    /// In the clear, for its holder alone.
+    pub(crate) secret: String,
+    pub(crate) sealed_secret: SealedSecret,
+}
+
 impl KeyRing {
     /// A ring with the secrets of all the zone's keys.
     ///
@@ -25,11 +35,18 @@ impl KeyRing {
         Ok(Self { master, opened: RwLock::new(opened), nobodys })
     }
 
-    /// Encrypts a key's secret for the store; it can be opened as that key's alone.
+    /// A new key's id and secret, as Exoscale's are: 43 characters, which stand for 32 random octets.
     ///
     /// # Errors
     /// [`CryptoError`].
-    pub(crate) fn seal(&self, id: KeyId, secret: &str) -> Result<SealedSecret, CryptoError> {
+    pub(crate) fn new_secret(&self) -> Result<NewSecret, CryptoError> {
+        let id = KeyId::from_bytes(privnet_crypto::random()?);
+        let secret = BASE64_URL_SAFE_NO_PAD.encode(privnet_crypto::random::<32>()?);
+        Ok(NewSecret { id, sealed_secret: self.seal(id, &secret)?, secret })
+    }
+
+    /// Encrypts a key's secret for the store; it can be opened as that key's alone.
+    pub(super) fn seal(&self, id: KeyId, secret: &str) -> Result<SealedSecret, CryptoError> {
         Ok(SealedSecret::new(self.master.seal(secret.as_bytes(), &purpose(id))?))
     }
 

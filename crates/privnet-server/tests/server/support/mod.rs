@@ -1,7 +1,7 @@
 //! The server under test and what speaks with it.
 
 pub(crate) mod agent;
-mod client;
+pub(crate) mod client;
 mod connection;
 mod schema;
 
