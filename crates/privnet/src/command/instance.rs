@@ -3,7 +3,7 @@ use ureq::http::Method;
 
 use super::Context;
 use super::operation;
-use super::resolve::{HOST, INSTANCE, NETWORK, ORGANIZATION};
+use super::resolve::{HOST, INSTANCE, NETWORK, ORGANIZATION, PLACED_INSTANCE};
 use crate::args::InstanceCommand;
 use crate::client::{Client, list, text};
 use crate::exit::{Exit, Failure};
@@ -23,14 +23,15 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
             output.print(&created, || describe(&created, &Value::Null))
         }
         InstanceCommand::List => {
-            let answer = INSTANCE.answer(client)?;
+            // Where they run is told to operators alone.
+            let answer = PLACED_INSTANCE.answer(client).or_else(|_| INSTANCE.answer(client))?;
             output.print(&answer, || describe_all(INSTANCE.things(&answer)))
         }
         InstanceCommand::Show { instance } => {
             let id = INSTANCE.id(client, &instance)?;
             let instance = client.get(&format!("/v2/instance/{id}"))?;
             output.print(&instance, || {
-                let all = INSTANCE.answer(client).unwrap_or_default();
+                let all = PLACED_INSTANCE.answer(client).unwrap_or_default();
                 let placed = INSTANCE.things(&all).iter().find(|placed| text(placed, "id") == id);
                 let networks = NETWORK.answer(client).unwrap_or_default();
                 let mut description = describe(placed.unwrap_or(&instance), &instance);
@@ -39,7 +40,7 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
             })
         }
         InstanceCommand::Move { instance, to, netns, wait } => {
-            let path = format!("/privnet/v1/instances/{}:move", INSTANCE.id(client, &instance)?);
+            let path = format!("/privnet/v1/instances/{}:move", PLACED_INSTANCE.id(client, &instance)?);
             let mut body = json!({"host": to});
             if let Some(netns) = netns {
                 body["netns"] = netns.into();
@@ -48,7 +49,7 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
             operation::finish(accepted, wait, context, |_| format!("{instance} is on {to}"))
         }
         InstanceCommand::Delete { instance } => {
-            let path = format!("/privnet/v1/instances/{}", INSTANCE.id(client, &instance)?);
+            let path = format!("/privnet/v1/instances/{}", PLACED_INSTANCE.id(client, &instance)?);
             let answer = client.request(Method::DELETE, &path, None)?;
             output.print(&answer, || format!("{instance} is deleted"))
         }

@@ -16,7 +16,10 @@ pub(super) struct Kind {
 }
 
 pub(super) const NETWORK: Kind = Kind { noun: "private network", path: "/v2/private-network", key: "private-networks" };
-pub(super) const INSTANCE: Kind = Kind { noun: "instance", path: "/privnet/v1/instances", key: "instances" };
+/// Those of one's organization.
+pub(super) const INSTANCE: Kind = Kind { noun: "instance", path: "/v2/instance", key: "instances" };
+/// Those of all organizations, with where they run: for operators.
+pub(super) const PLACED_INSTANCE: Kind = Kind { path: "/privnet/v1/instances", ..INSTANCE };
 pub(super) const HOST: Kind = Kind { noun: "host", path: "/privnet/v1/hosts", key: "hosts" };
 
 pub(super) const ORGANIZATION: Kind =

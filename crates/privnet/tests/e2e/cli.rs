@@ -238,6 +238,63 @@ fn settings_in_force_are_shown_with_where_they_came_from() -> Result<()> {
     Ok(())
 }
 
+/// What the documentation on organizations and keys shows, and what their holders see.
+#[test]
+fn an_organization_is_made_given_keys_and_deleted() {
+    in_lab(hosts(1), |lab| {
+        let netns = lab.add_namespace()?;
+        let lab = &*lab;
+        let created = at(lab, &["org", "create", "acme", "--networks", "1", "--instances", "unlimited"])?;
+        ensure!(created.stdout.contains("0 of 1") && created.stdout.contains("0 of unlimited"), "{created:?}");
+        let key_of = |words: &[&str]| -> Result<Value> {
+            let made = at(lab, &[&["key", "create"][..], words, &["--output", "json"]].concat())?;
+            serde_json::from_str(&made.stdout).with_context(|| format!("{made:?}"))
+        };
+        let admin = key_of(&["acme-admin", "--role", "admin", "--organization", "acme", "--expires-in", "1h"])?;
+        let reader = key_of(&["acme-reader", "--role", "read-only", "--organization", "acme"])?;
+        let with = |key: &Value, words: &[&str]| {
+            let (id, secret) = (text(key, "id"), text(key, "secret"));
+            at_with(lab, words, &[("EXOSCALE_API_KEY", id), ("EXOSCALE_API_SECRET", secret)])
+        };
+
+        let register = ["instance", "create", "web", "--netns", netns.name(), "--organization", "acme"];
+        ensure!(at(lab, &register)?.code == Some(0), "the instance is not registered");
+        at(lab, &["network", "create", "default-net"])?;
+        ensure!(with(&admin, &["network", "create", "acme-net"])?.code == Some(0), "no network");
+        let attached = with(&admin, &["attach", "web", "acme-net"])?;
+        ensure!(attached.stdout == "web is attached to acme-net\n", "{attached:?}");
+        for key in [&admin, &reader] {
+            let networks = with(key, &["network", "list"])?;
+            ensure!(rows(&networks.stdout).iter().map(|row| row[0]).eq(["acme-net"]), "{networks:?}");
+            let instances = with(key, &["instance", "list"])?;
+            ensure!(rows(&instances.stdout).iter().map(|row| row[0]).eq(["web"]), "{instances:?}");
+            let refused = with(key, &["org", "list"])?;
+            ensure!(refused.code == Some(1) && refused.stderr.contains("with an operator's key"), "{refused:?}");
+        }
+        let excess = with(&admin, &["network", "create", "one-more"])?;
+        ensure!(excess.code == Some(4) && excess.stderr.contains("quota exceeded"), "{excess:?}");
+        let refused = with(&reader, &["network", "delete", "acme-net"])?;
+        ensure!(refused.code == Some(1) && refused.stderr.contains("read-only"), "{refused:?}");
+        let in_use = at(lab, &["org", "delete", "acme"])?;
+        ensure!(in_use.code == Some(4) && in_use.stderr.contains("1 private network and 1 instance"), "{in_use:?}");
+
+        let revoked = with(&admin, &["key", "revoke", text(&reader, "id")])?;
+        ensure!(revoked.code == Some(0), "{revoked:?}");
+        ensure!(with(&reader, &["network", "list"])?.stderr.contains("Invalid request signature"), "still good");
+        let listed = with(&admin, &["key", "list"])?;
+        ensure!(rows(&listed.stdout).iter().map(|row| row[1]).eq(["acme-admin"]), "{listed:?}");
+        for words in [&["detach", "web", "acme-net"][..], &["network", "delete", "acme-net"]] {
+            ensure!(with(&admin, words)?.code == Some(0), "{words:?}");
+        }
+        for words in [&["instance", "delete", "web"][..], &["org", "delete", "acme"]] {
+            let ended = at(lab, words)?;
+            ensure!(ended.code == Some(0), "{ended:?}");
+        }
+        ensure!(with(&admin, &["network", "list"])?.stderr.contains("Invalid request signature"), "still good");
+        Ok(())
+    });
+}
+
 #[test]
 fn shells_are_taught_every_command() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
