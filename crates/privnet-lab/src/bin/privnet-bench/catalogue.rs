@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 34] = [
+pub(crate) const BENCHMARKS: [Benchmark; 35] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -145,6 +145,13 @@ pub(crate) const BENCHMARKS: [Benchmark; 34] = [
         Other("fdatasync calls per second of the same disk"),
     )
     .reaching(AtLeast(1.5)),
+    Benchmark::new(
+        "signed_request_overhead",
+        "1/s",
+        "signed requests for a network answered per second, 32 clients",
+        Other("unsigned ones, by a server without authentication"),
+    )
+    .reaching(AtLeast(0.8)),
     Benchmark::new(
         "create_at_100k",
         "1/s",

@@ -20,14 +20,17 @@ const ROOM_BYTES: usize = 64 << 10;
 /// A signed request as it is on the wire.
 pub(crate) fn request(api: &Api, method: &str, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
     let text = body.map(Value::to_string).unwrap_or_default();
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n", text.len());
-    if body.is_some() {
-        request += "content-type: application/json\r\n";
-    }
-    if let Some(authorization) = api.authorization(method, path, &text)? {
-        request += &format!("authorization: {authorization}\r\n");
-    }
-    Ok((request + "\r\n" + &text).into_bytes())
+    let authorization = api.authorization(method, path, &text)?;
+    let signature = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+    let kind = if body.is_some() { "content-type: application/json\r\n" } else { "" };
+    let length = text.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n{kind}{signature}\r\n");
+    Ok((head + &text).into_bytes())
+}
+
+/// A GET that nobody has signed, as it is on the wire.
+pub(crate) fn unsigned_get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n").into_bytes()
 }
 
 /// Where an API answers.

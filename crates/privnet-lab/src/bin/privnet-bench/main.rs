@@ -17,6 +17,7 @@ mod reference;
 mod report;
 mod runs;
 mod session;
+mod signed;
 mod stats;
 mod svg;
 mod traffic;
@@ -95,7 +96,7 @@ fn run(names: Vec<String>) -> Result<bool> {
 /// What there is to do for all of them, in order.
 fn steps() -> impl Iterator<Item = &'static Step> {
     let data_plane = overlay::STEPS.iter().chain(&ports::STEPS).chain(&pings::STEPS);
-    data_plane.chain(&moves::STEPS).chain(&create::STEPS).chain(&many::STEPS)
+    data_plane.chain(&moves::STEPS).chain(&create::STEPS).chain(&signed::STEPS).chain(&many::STEPS)
 }
 
 /// Each group has labs of its own, so that none is measured on what another left.
@@ -106,6 +107,7 @@ fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     session.group(&pings::STEPS, pings::measure)?;
     session.group(&moves::STEPS, moves::measure)?;
     session.group(&create::STEPS, create::measure)?;
+    session.group(&signed::STEPS, signed::measure)?;
     session.group(&many::STEPS, many::measure)?;
     let mut measured = session.into_measurements();
     measured.sort_by_key(|one| BENCHMARKS.iter().position(|benchmark| benchmark.name == one.benchmark.name));
