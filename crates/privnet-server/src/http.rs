@@ -9,6 +9,7 @@ mod events;
 mod list;
 mod rate;
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
-use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::{KeyId, Organization};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, error, info};
@@ -56,8 +57,9 @@ pub(crate) async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let buckets = Mutex::new(Buckets::per_second(limits.requests_per_second));
-    let api = Arc::new(Api { engine, gate, config, limits, buckets });
+    let by_address = Mutex::new(Buckets::per_second(limits.address_requests_per_second));
+    let by_key = Mutex::new(Buckets::per_second(limits.key_requests_per_second));
+    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_key });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
@@ -72,10 +74,10 @@ async fn respond(api: Arc<Api>, source: IpAddr, request: hyper::Request<Incoming
 
 async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    if let Err(wait) = api.take_token(source.into(), started) {
+    if let Err(refused) = take_token(&api.by_address, source.into(), started) {
         body::discard(request.into_body()).await;
-        debug!(%source, "a request is refused: its client makes too many");
-        return Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait).into_response();
+        debug!(%source, "a request is refused: its address makes too many");
+        return refused.into_response();
     }
     shielded(async move {
         let (head, body) = request.into_parts();
@@ -94,6 +96,12 @@ async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::
     .await
 }
 
+/// Counts a request against a rate, or says when to try again.
+fn take_token<P: Eq + Hash>(buckets: &Mutex<Buckets<P>>, principal: P, now: Instant) -> Result<(), Refused> {
+    let taken = buckets.lock().unwrap_or_else(PoisonError::into_inner).take(principal, now);
+    taken.map_err(|wait| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait))
+}
+
 /// Makes an answer in a task of its own: a panic ends no more than that, and a client that goes away
 /// stops nothing half way.
 async fn shielded(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Response<Body> {
@@ -108,15 +116,11 @@ struct Api {
     gate: Gate,
     config: HttpConfig,
     limits: Limits,
-    buckets: Mutex<Buckets<Client>>,
+    by_address: Mutex<Buckets<Client>>,
+    by_key: Mutex<Buckets<KeyId>>,
 }
 
 impl Api {
-    /// Counts a request against its client's rate; how long to wait where there are too many.
-    fn take_token(&self, client: Client, now: Instant) -> Result<(), Duration> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client, now)
-    }
-
     async fn answer(
         &self,
         route: Result<Route, RouteError>,
@@ -133,8 +137,9 @@ impl Api {
             Err(refused) => Err(refused),
         };
         if let Err(Refused { status, message, .. }) = &answer
-            && route.endpoint.method != Method::Get
+            && (route.endpoint.method != Method::Get || *status == StatusCode::FORBIDDEN)
         {
+            let message = if caller.is_some() { message } else { without_quotes(message) };
             self.engine.log().refused(origin.refused(caller, status.as_u16(), message, now()));
         }
         answer
@@ -150,6 +155,9 @@ impl Api {
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let request = Signable { method: head.method.as_str(), path, query, body: &octets };
         let caller = self.gate.admit(&head.headers, &request, || self.engine.view(), now())?;
+        if let Caller::Client { key: Some(key), .. } = caller {
+            take_token(&self.by_key, key, Instant::now())?;
+        }
         Ok((caller, octets))
     }
 
@@ -311,6 +319,12 @@ fn expect_in_catalogue(wish: &LaunchInstance) -> Result<(), Refused> {
 /// An organization with what it has.
 fn described<'a>(organization: &'a Organization, zone: &Zone) -> reply::Organization<'a> {
     reply::Organization::new(organization, zone.usage(organization.id))
+}
+
+/// What a message says before it quotes something. Of a request that is nobody's that is its Authorization
+/// header, and whoever misspells that may have put the secret there.
+fn without_quotes(message: &str) -> &str {
+    message.split_once('"').map_or(message, |(before, _)| before).trim_end()
 }
 
 /// What the built-in lists have not.

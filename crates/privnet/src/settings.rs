@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 33] = [
+pub(crate) const SETTINGS: [Setting; 34] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -59,7 +59,8 @@ pub(crate) const SETTINGS: [Setting; 33] = [
     Setting { name: "head-bytes-max", default: Fallback::Value("65536") },
     Setting { name: "headers-max", default: Fallback::Value("100") },
     Setting { name: "body-bytes-max", default: Fallback::Value("1048576") },
-    Setting { name: "requests-per-second", default: Fallback::Value("50000") },
+    Setting { name: "key-requests-per-second", default: Fallback::Value("50000") },
+    Setting { name: "address-requests-per-second", default: Fallback::Value("50000") },
     Setting { name: "idle-timeout", default: Fallback::Value("120s") },
     Setting { name: "head-timeout", default: Fallback::Value("10s") },
     Setting { name: "body-timeout", default: Fallback::Value("30s") },

@@ -47,9 +47,11 @@ fn an_organization_reads_of_what_is_its_own_in_exoscale_s_shape() {
     server.instance("web", "h1");
     let events = server.get("/v2/event");
     let timestamp = events[0]["timestamp"].as_str().expect("a time");
+    let key = server.first_credentials().operator.key;
     let expected = json!([{
         "timestamp": timestamp,
         "source-ip": "127.0.0.1",
+        "iam-api-key": {"key": key, "name": "first operator"},
         "handler": "create-private-network",
         "uri": "/v2/private-network",
         "status": 200,
@@ -136,4 +138,21 @@ fn nothing_of_a_body_or_a_header_or_a_query_is_told() {
     let statuses: Vec<_> = results(&events).into_iter().map(|(_, status)| status).collect();
     assert_eq!(statuses, [200, 400, 403]);
     assert!(!json!(events).to_string().contains(SECRET), "{events:?}");
+}
+
+#[test]
+fn a_request_that_is_nobody_s_is_told_to_operators_alone() {
+    let mut server = TestServer::start(Setup::WAITING);
+    for _ in 0..3 {
+        assert_eq!(server.send_with("GET", "/v2/private-network", b"", &[]).status, 403);
+    }
+    server.restart();
+    let events = log(&server);
+    assert_eq!(
+        results(&events),
+        [("list-private-networks".to_owned(), 403), ("list-private-networks".to_owned(), 403)]
+    );
+    assert_eq!([&events[0]["times"], &events[1]["times"]], [&json!(1), &json!(2)]);
+    assert_eq!((events[0].get("key"), events[0].get("organization")), (None, None));
+    assert_eq!(server.get("/v2/event"), json!([]));
 }

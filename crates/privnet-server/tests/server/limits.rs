@@ -3,11 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use privnet_api::Signer;
 use privnet_server::Limits;
 use serde_json::json;
 
 use crate::support::agent::silent;
-use crate::support::{Agent, Connection, Setup, TestServer, managed};
+use crate::support::{Agent, Client, Connection, Setup, TestServer, managed};
 
 fn server(change: impl FnOnce(&mut Limits)) -> TestServer {
     let mut limits = Limits::DEFAULT;
@@ -79,7 +80,7 @@ fn a_request_that_takes_too_long_is_answered_and_done_all_the_same() {
 
 #[test]
 fn who_asks_too_much_is_told_when_to_ask_again() {
-    let server = server(|limits| limits.requests_per_second = NonZeroU32::new(1));
+    let server = server(|limits| limits.address_requests_per_second = NonZeroU32::new(1));
     let mut connection = Connection::open(&server);
     let requests = 100;
     connection.send(with_headers("").repeat(requests).as_bytes());
@@ -95,4 +96,17 @@ fn who_asks_too_much_is_told_when_to_ask_again() {
         );
         assert_eq!(body, r#"{"message":"too many requests"}"#);
     }
+}
+
+#[test]
+fn a_key_that_is_used_too_much_is_refused_and_others_are_not() {
+    let server = server(|limits| limits.key_requests_per_second = NonZeroU32::new(1));
+    let replies: Vec<_> = (0..100).map(|_| server.send("GET", "/v2/quota", b"")).collect();
+    let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
+    assert!(!refused.is_empty() && replies[0].status == 200, "{replies:?}");
+    assert_eq!(refused[0].body, json!({"message": "too many requests"}));
+    assert_eq!(refused[0].headers["retry-after"], "1");
+    assert_eq!(server.send_with("GET", "/v2/zone", b"", &[]).status, 200, "what needs no key has no limit of a key");
+    let other = Signer::new(&server.first_credentials().default).expect("a key");
+    assert_eq!(Client::of(server.address, other).send("GET", "/v2/quota", b"").status, 200);
 }

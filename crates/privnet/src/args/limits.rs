@@ -19,10 +19,13 @@ pub(crate) struct LimitArgs {
     /// How large a request's body may be; larger ones are answered 413
     #[arg(long, value_name = "OCTETS")]
     body_bytes_max: Option<String>,
-    /// How many requests a client may make in a second, and twice as many at once; further ones are
+    /// How many requests may be made with one key in a second, and twice as many at once; further ones are
     /// answered 429; 0: any number
     #[arg(long, value_name = "REQUESTS")]
-    requests_per_second: Option<String>,
+    key_requests_per_second: Option<String>,
+    /// How many requests one client address may make in a second, whoever signs them
+    #[arg(long, value_name = "REQUESTS")]
+    address_requests_per_second: Option<String>,
     /// How long a connection may be without a request
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,

@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::agent::Agent;
+pub(crate) use self::client::Client;
+use self::client::Reply;
 pub(crate) use self::client::id_of;
-use self::client::{Client, Reply};
 pub(crate) use self::connection::Connection;
 
 /// How long anything may take that is bound to happen.
