@@ -439,8 +439,16 @@ impl Lab {
         let placed = all["instances"].as_array().into_iter().flatten().find(|one| one["id"] == id);
         let placed = placed.with_context(|| format!("instance {id} is not there"))?;
         let host = self.hosts.iter().position(|host| placed["host"] == *host.name).context("its host is there")?;
-        let namespace = Namespace::made(self.id(), &text(placed, "netns")?)?;
+        let namespace = self.namespace_of(&text(placed, "netns")?)?;
         Ok(Instance { id: id.to_owned(), name: text(placed, "name")?, host: host + 1, namespace })
+    }
+
+    /// A namespace that an agent of the lab has made, by its name.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn namespace_of(&self, netns: &str) -> Result<Namespace> {
+        Namespace::made(self.id(), netns)
     }
 
     /// Starts a DHCP client on an instance's device.

@@ -55,7 +55,10 @@ impl Namespace {
     }
 
     /// Removes it. Its devices go when nobody uses it any more, clones of this among others.
-    pub(crate) fn remove(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn remove(self) -> Result<()> {
         let Self { lab, name, file } = self;
         drop(file);
         run(command(&lab, "ip").args(["netns", "delete", &name])).map(drop)

@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// Create, list, show, change and delete networks
     #[command(subcommand, visible_alias = "net", arg_required_else_help = true)]
     Network(NetworkCommand),
-    /// Register, list, show, move and delete instances
+    /// Register, make, list, show, start, stop, move and delete instances
     #[command(subcommand, visible_alias = "vm", arg_required_else_help = true)]
     Instance(InstanceCommand),
     /// Plug an instance into a network
@@ -176,10 +176,12 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstanceCommand {
-    /// Register a network namespace as an instance
+    /// Register a network namespace as an instance, or have a host make one
     #[command(after_help = "Examples:
   privnet instance create red                              the namespace \"red\" of the only host
-  privnet instance create web1 --host h2 --netns web       the namespace \"web\" of host h2")]
+  privnet instance create web1 --host h2 --netns web       the namespace \"web\" of host h2
+  privnet instance create web2 --make                      a new namespace, on the host with the fewest instances
+  privnet instance create web3 --make --host h2            a new namespace on host h2")]
     Create {
         /// Its name, need not be unique
         name: String,
@@ -187,11 +189,40 @@ pub(crate) enum InstanceCommand {
         #[arg(long)]
         host: Option<String>,
         /// Its network namespace on that host, as `ip netns` names it or by absolute path [default: NAME]
-        #[arg(long, value_name = "NETNS")]
+        #[arg(long, value_name = "NETNS", conflicts_with = "make")]
         netns: Option<String>,
         /// The organization whose it is, by name or id [default: default]
-        #[arg(long, value_name = "ORGANIZATION")]
+        #[arg(long, value_name = "ORGANIZATION", conflicts_with = "make")]
         organization: Option<String>,
+        /// Have the host's agent make a network namespace for it; without --host the server chooses one
+        #[arg(long)]
+        make: bool,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Plug in the ports of an instance that is stopped
+    #[command(after_help = "Example: privnet instance start web1")]
+    Start {
+        /// The instance, by name or id
+        instance: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Unplug the ports of an instance; MAC addresses, leases and networks stay
+    #[command(after_help = "Example: privnet instance stop web1")]
+    Stop {
+        /// The instance, by name or id
+        instance: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Unplug the ports of an instance and plug them in anew
+    #[command(after_help = "Example: privnet instance reboot web1")]
+    Reboot {
+        /// The instance, by name or id
+        instance: String,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// List all instances
     #[command(visible_alias = "ls", after_help = "Example: privnet instance list --output json")]
@@ -218,17 +249,27 @@ pub(crate) enum InstanceCommand {
         /// The host it runs on from now on, by name
         #[arg(long, value_name = "HOST")]
         to: String,
-        /// Its network namespace on that host [default: as before]
+        /// Its network namespace on that host [default: as before, or one that the host makes, as before]
         #[arg(long, value_name = "NETNS")]
         netns: Option<String>,
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Forget an instance that is attached to nothing
-    #[command(visible_alias = "rm", after_help = "Example: privnet instance delete red")]
+    /// Forget an instance; a namespace that its host has made for it is removed
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  privnet instance delete red
+  privnet instance delete red --detach      and unplug it from all networks first"
+    )]
     Delete {
         /// The instance, by name or id
         instance: String,
+        /// Detach it from all networks first; without this, one that is attached is not deleted
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
 }
 

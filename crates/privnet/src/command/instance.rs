@@ -4,7 +4,7 @@ use ureq::http::Method;
 use super::Context;
 use super::operation;
 use super::resolve::{HOST, INSTANCE, NETWORK, ORGANIZATION, PLACED_INSTANCE};
-use crate::args::InstanceCommand;
+use crate::args::{InstanceCommand, WaitArgs};
 use crate::client::{Client, list, text};
 use crate::exit::{Exit, Failure};
 use crate::output::{properties, table};
@@ -12,7 +12,8 @@ use crate::output::{properties, table};
 pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Failure> {
     let Context { client, output } = context;
     match command {
-        InstanceCommand::Create { name, host, netns, organization } => {
+        InstanceCommand::Create { name, host, make: true, wait, .. } => make(&name, host.as_deref(), wait, context),
+        InstanceCommand::Create { name, host, netns, organization, .. } => {
             let host = host.map_or_else(|| only_host(client), Ok)?;
             let netns = netns.as_deref().unwrap_or(&name);
             let mut body = json!({"name": name, "host": host, "kind": "netns", "netns": netns});
@@ -48,12 +49,53 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
             let accepted = client.request(Method::PUT, &path, Some(&body))?;
             operation::finish(accepted, wait, context, |_| format!("{instance} is on {to}"))
         }
-        InstanceCommand::Delete { instance } => {
+        InstanceCommand::Start { instance, wait } => operate(&instance, "start", "is running", wait, context),
+        InstanceCommand::Stop { instance, wait } => operate(&instance, "stop", "is stopped", wait, context),
+        InstanceCommand::Reboot { instance, wait } => operate(&instance, "reboot", "is rebooted", wait, context),
+        InstanceCommand::Delete { instance, detach: true, wait } => {
+            let path = format!("/v2/instance/{}", INSTANCE.id(client, &instance)?);
+            let accepted = client.request(Method::DELETE, &path, None)?;
+            operation::finish(accepted, wait, context, |_| format!("{instance} is deleted"))
+        }
+        InstanceCommand::Delete { instance, .. } => {
             let path = format!("/privnet/v1/instances/{}", PLACED_INSTANCE.id(client, &instance)?);
             let answer = client.request(Method::DELETE, &path, None)?;
             output.print(&answer, || format!("{instance} is deleted"))
         }
     }
+}
+
+/// Has a host make an instance, of the first type and template there are.
+fn make(name: &str, host: Option<&str>, wait: WaitArgs, context: &Context) -> Result<(), Failure> {
+    let client = &context.client;
+    let first = |path: &str, key: &str| {
+        let answer = client.get(path)?;
+        let id = list(&answer, key).first().map(|first| text(first, "id").to_owned());
+        id.ok_or_else(|| Failure::say(Exit::NotFound, format_args!("the server's list {path} is empty")))
+    };
+    let mut body = json!({
+        "name": name,
+        "instance-type": {"id": first("/v2/instance-type", "instance-types")?},
+        "template": {"id": first("/v2/template", "templates")?},
+        "disk-size": 10,
+    });
+    if let Some(host) = host {
+        body["labels"] = json!({"privnet/host": host});
+    }
+    let accepted = client.request(Method::POST, "/v2/instance", Some(&body))?;
+    operation::finish(accepted, wait, context, |operation| {
+        let id = text(&operation["reference"], "id");
+        let all = PLACED_INSTANCE.answer(client).unwrap_or_default();
+        let made = INSTANCE.things(&all).iter().find(|instance| text(instance, "id") == id);
+        made.map_or_else(|| format!("{name} is made"), |made| describe(made, made))
+    })
+}
+
+/// Does something to an instance by one of its actions.
+fn operate(instance: &str, action: &str, outcome: &str, wait: WaitArgs, context: &Context) -> Result<(), Failure> {
+    let path = format!("/v2/instance/{}:{action}", INSTANCE.id(&context.client, instance)?);
+    let accepted = context.client.request(Method::PUT, &path, None)?;
+    operation::finish(accepted, wait, context, |_| format!("{instance} {outcome}"))
 }
 
 /// The host that is meant when none is named.
@@ -71,8 +113,9 @@ fn only_host(client: &Client) -> Result<String, Failure> {
 }
 
 fn describe_all(instances: &[Value]) -> String {
-    let row = |instance: &Value| ["name", "id", "host", "kind", "netns"].map(|key| text(instance, key).to_owned());
-    table(["NAME", "ID", "HOST", "KIND", "NETNS"], instances.iter().map(row))
+    let keys = ["name", "id", "host", "state", "driver", "kind", "netns"];
+    let row = |instance: &Value| keys.map(|key| text(instance, key).to_owned());
+    table(["NAME", "ID", "HOST", "STATE", "DRIVER", "KIND", "NETNS"], instances.iter().map(row))
 }
 
 fn describe(placed: &Value, instance: &Value) -> String {
@@ -81,6 +124,7 @@ fn describe(placed: &Value, instance: &Value) -> String {
         ("name", property("name")),
         ("id", property("id")),
         ("host", property("host")),
+        ("driver", property("driver")),
         ("kind", property("kind")),
         ("netns", property("netns")),
         ("state", text(instance, "state").to_owned()),
