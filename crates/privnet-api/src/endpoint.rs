@@ -5,12 +5,12 @@ use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
     AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
-    LaunchInstance, MoveInstance, UpdateInstance, UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
+    LaunchInstance, MoveInstance, RegisterSshKey, UpdateInstance, UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
 };
 use crate::reply::{
-    Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes, Instances, Keys, LogEntries, NewKey, Operation,
-    Organization, Organizations, PlacedInstance, PlacedInstances, PrivateNetwork, PrivateNetworks, Quota, Quotas,
-    Template, Templates, Zones,
+    AntiAffinityGroups, DeployTargets, ElasticIps, Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes,
+    Instances, Keys, LogEntries, NewKey, Operation, Organization, Organizations, PlacedInstance, PlacedInstances,
+    PrivateNetwork, PrivateNetworks, Quota, Quotas, SecurityGroups, SshKey, SshKeys, Template, Templates, Zones,
 };
 
 /// One operation of the API.
@@ -73,6 +73,14 @@ pub enum Call {
     GetInstanceType,
     ListTemplates,
     GetTemplate,
+    ListSshKeys,
+    RegisterSshKey,
+    GetSshKey,
+    DeleteSshKey,
+    ListAntiAffinityGroups,
+    ListSecurityGroups,
+    ListElasticIps,
+    ListDeployTargets,
     ListQuotas,
     GetQuota,
     ListEvents,
@@ -130,7 +138,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 49] = [
+pub static ENDPOINTS: [Endpoint; 57] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -193,8 +201,10 @@ pub static ENDPOINTS: [Endpoint; 49] = [
         .says("List zones: this one, with the URL of its API")
         .answers(SchemaGenerator::subschema_for::<Zones>),
     get(Call::ListInstances, "list-instances", "/v2/instance")
-        .says("List instances")
-        .answers(SchemaGenerator::subschema_for::<Instances<'static>>),
+        .says("List instances, those that all arguments of the query fit")
+        .asks(&["manager-id", "manager-type", "ip-address", "labels"])
+        .answers(SchemaGenerator::subschema_for::<Instances<'static>>)
+        .refuses(&[400]),
     mutation(Call::LaunchInstance, "create-instance", Method::Post, "/v2/instance")
         .says("Create an instance on the host with the fewest, or on the one that its label privnet/host names")
         .reads(SchemaGenerator::subschema_for::<LaunchInstance>)
@@ -247,6 +257,32 @@ pub static ENDPOINTS: [Endpoint; 49] = [
         .says("Show a template")
         .answers(SchemaGenerator::subschema_for::<Template>)
         .refuses(&[400, 404]),
+    get(Call::ListSshKeys, "list-ssh-keys", "/v2/ssh-key")
+        .says("List SSH keys")
+        .answers(SchemaGenerator::subschema_for::<SshKeys>),
+    mutation(Call::RegisterSshKey, "register-ssh-key", Method::Post, "/v2/ssh-key")
+        .says("Register a public SSH key under a name, for instances to be created with")
+        .reads(SchemaGenerator::subschema_for::<RegisterSshKey>)
+        .refuses(&[400, 409, 413, 503]),
+    get(Call::GetSshKey, "get-ssh-key", "/v2/ssh-key/{name}")
+        .says("Show an SSH key")
+        .answers(SchemaGenerator::subschema_for::<SshKey>)
+        .refuses(&[400, 404]),
+    mutation(Call::DeleteSshKey, "delete-ssh-key", Method::Delete, "/v2/ssh-key/{name}")
+        .says("Forget an SSH key; instances that were created with it keep its name")
+        .refuses(&[400, 404, 503]),
+    get(Call::ListAntiAffinityGroups, "list-anti-affinity-groups", "/v2/anti-affinity-group")
+        .says("List anti-affinity groups: there are none")
+        .answers(SchemaGenerator::subschema_for::<AntiAffinityGroups>),
+    get(Call::ListSecurityGroups, "list-security-groups", "/v2/security-group")
+        .says("List security groups: there are none")
+        .answers(SchemaGenerator::subschema_for::<SecurityGroups>),
+    get(Call::ListElasticIps, "list-elastic-ips", "/v2/elastic-ip")
+        .says("List elastic IPs: there are none")
+        .answers(SchemaGenerator::subschema_for::<ElasticIps>),
+    get(Call::ListDeployTargets, "list-deploy-targets", "/v2/deploy-target")
+        .says("List deploy targets: there are none")
+        .answers(SchemaGenerator::subschema_for::<DeployTargets>),
     get(Call::ListQuotas, "list-quotas", "/v2/quota")
         .says("List how many there are of what, and how many there may be")
         .answers(SchemaGenerator::subschema_for::<Quotas>),

@@ -5,9 +5,11 @@ mod event;
 mod host;
 mod instance;
 mod network;
+mod nothing;
 mod operation;
 mod organization;
 mod quota;
+mod ssh_key;
 mod zone;
 
 use privnet_model::Timestamp;
@@ -19,9 +21,11 @@ pub use event::{Event, EventKey, LogEntries, LogEntry};
 pub use host::{Host, Hosts};
 pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
+pub use nothing::{AntiAffinityGroups, DeployTargets, ElasticIps, SecurityGroups};
 pub use operation::{Operation, Reference};
 pub use organization::{Key, Keys, NewKey, Organization, OrganizationQuotas, OrganizationUsage, Organizations};
 pub use quota::{Quota, Quotas};
+pub use ssh_key::{SshKey, SshKeys};
 pub use zone::{Zone, Zones};
 
 /// Why a request is refused.

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use privnet_model::zone::{self, Command, Grant, RangeFields, Refusal};
 use privnet_model::{
-    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId, Netns, NetnsError, NetworkId,
-    OperationId, OrganizationId, OrganizationName, OrganizationNameError, ParseIdError, ParseKeyIdError, Placement,
-    Power, Quotas, Role, TemplateId, Timestamp,
+    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId, Name, Netns, NetnsError,
+    NetworkId, OperationId, OrganizationId, OrganizationName, OrganizationNameError, ParseIdError, ParseKeyIdError,
+    Placement, Power, Quotas, Role, TemplateId, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -15,6 +15,8 @@ use crate::{Call, Route, query};
 pub mod body;
 mod fields;
 mod instance;
+
+pub use instance::InstanceFilter;
 
 /// What a request asks for. Its values have passed their own rules; whether they fit what there is
 /// only the zone knows.
@@ -29,7 +31,7 @@ pub enum Request {
     /// list-zones
     ListZones,
     /// list-instances
-    ListInstances,
+    ListInstances(InstanceFilter),
     /// get-instance
     GetInstance(InstanceId),
     /// list-instance-types
@@ -40,6 +42,18 @@ pub enum Request {
     ListTemplates,
     /// get-template
     GetTemplate(TemplateId),
+    /// list-ssh-keys
+    ListSshKeys,
+    /// get-ssh-key
+    GetSshKey(Name),
+    /// list-anti-affinity-groups
+    ListAntiAffinityGroups,
+    /// list-security-groups
+    ListSecurityGroups,
+    /// list-elastic-ips
+    ListElasticIps,
+    /// list-deploy-targets
+    ListDeployTargets,
     /// list-quotas
     ListQuotas,
     /// get-quota, of whatever the path names
@@ -162,7 +176,7 @@ impl Reader<'_> {
             Call::GetPrivateNetwork => Request::GetNetwork(self.path_id()?),
             Call::GetOperation => Request::GetOperation(self.path_id()?),
             Call::ListZones => Request::ListZones,
-            Call::ListInstances => Request::ListInstances,
+            Call::ListInstances => Request::ListInstances(self.instance_filter()?),
             Call::LaunchInstance => Request::Change(self.launch_instance()?),
             Call::GetInstance => Request::GetInstance(self.path_id()?),
             Call::UpdateInstance => Request::Change(self.update_instance()?),
@@ -177,6 +191,14 @@ impl Reader<'_> {
             Call::GetInstanceType => Request::GetInstanceType(self.path_id()?),
             Call::ListTemplates => Request::ListTemplates,
             Call::GetTemplate => Request::GetTemplate(self.path_id()?),
+            Call::ListSshKeys => Request::ListSshKeys,
+            Call::RegisterSshKey => Request::Change(self.register_ssh_key()?),
+            Call::GetSshKey => Request::GetSshKey(self.path_name()?),
+            Call::DeleteSshKey => Request::Change(Command::DeleteSshKey(self.path_name()?)),
+            Call::ListAntiAffinityGroups => Request::ListAntiAffinityGroups,
+            Call::ListSecurityGroups => Request::ListSecurityGroups,
+            Call::ListElasticIps => Request::ListElasticIps,
+            Call::ListDeployTargets => Request::ListDeployTargets,
             Call::ListQuotas => Request::ListQuotas,
             Call::GetQuota => Request::GetQuota(cut(self.params.first().map_or("", String::as_str))),
             Call::ListEvents => Request::ListEvents(self.event_filter()?),
@@ -365,6 +387,12 @@ impl Reader<'_> {
 
     fn fields(&mut self) -> Fields<'_> {
         Fields::new(self.object, self.faults)
+    }
+
+    /// The first parameter of the path, a name.
+    fn path_name(&mut self) -> Option<Name> {
+        let name = Name::try_from(self.params.first().map_or("", String::as_str));
+        name.map_err(|error| self.faults.note(format!("name: {error}"))).ok()
     }
 
     /// The first parameter of the path.

@@ -372,7 +372,7 @@ fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = 
     let flaws = [
         (is_up(link), "is down"),
         (link["mtu"] == PORT_DEVICE_MTU_BYTES, "has another MTU"),
-        (alias.ends_with(&format!(" mtu={}", port.mtu_bytes)), "was made for another MTU"),
+        (format!("{alias} ").contains(&format!(" mtu={} ", port.mtu_bytes)), "was made for another MTU"),
         (alias.contains(&format!("vni={} ", port.vni)), "is of another network"),
         (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
     ];

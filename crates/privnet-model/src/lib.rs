@@ -21,6 +21,7 @@ mod options;
 mod organization;
 mod port;
 mod sorted_map;
+mod ssh_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
@@ -44,6 +45,7 @@ pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameE
 pub use organization::{Organization, OrganizationName, OrganizationNameError, Quota, Quotas};
 pub use port::{DeviceName, DeviceNameError, Port};
 pub use sorted_map::SortedMap;
+pub use ssh_key::{SshKey, SshPublicKey, SshPublicKeyError};
 pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};
 pub use time::Timestamp;
 pub use vni::{Vni, VniOutOfRange};

@@ -31,6 +31,8 @@ pub enum Subject {
     Network(NetworkId),
     /// An instance, with its ports in every network.
     Instance(InstanceId),
+    /// What has no id, such as an SSH key.
+    Nothing,
 }
 
 /// What an operation was asked to do.
@@ -70,11 +72,15 @@ pub enum OperationKind {
     AddInstanceProtection,
     /// remove-instance-protection
     RemoveInstanceProtection,
+    /// register-ssh-key
+    RegisterSshKey,
+    /// delete-ssh-key
+    DeleteSshKey,
 }
 
 impl OperationKind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::CreateNetwork,
         Self::UpdateNetwork,
         Self::DeleteNetwork,
@@ -92,6 +98,8 @@ impl OperationKind {
         Self::RebootInstance,
         Self::AddInstanceProtection,
         Self::RemoveInstanceProtection,
+        Self::RegisterSshKey,
+        Self::DeleteSshKey,
     ];
 
     /// The operation's id in the API.
@@ -114,6 +122,8 @@ impl OperationKind {
             Self::RebootInstance => "reboot-instance",
             Self::AddInstanceProtection => "add-instance-protection",
             Self::RemoveInstanceProtection => "remove-instance-protection",
+            Self::RegisterSshKey => "register-ssh-key",
+            Self::DeleteSshKey => "delete-ssh-key",
         }
     }
 

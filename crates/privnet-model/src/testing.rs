@@ -66,12 +66,14 @@ impl Life {
 
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
-        match self.below(51) {
+        match self.below(54) {
             43 | 49 | 50 => self.create_organization(),
             44 => self.update_organization(zone),
             45 => Command::DeleteOrganization(self.organization(zone)),
             46..48 => self.create_key(zone),
             48 => Command::RevokeKey(self.key(zone)),
+            51..53 => Command::RegisterSshKey { name: self.name(), public_key: self.public_key() },
+            53 => Command::DeleteSshKey(self.name()),
             0..2 => self.register_host(zone),
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
@@ -294,6 +296,14 @@ impl Life {
             labels: self.labels(),
             has_secure_boot: self.below(2) == 0,
             has_tpm: self.below(2) == 0,
+        }
+    }
+
+    fn public_key(&mut self) -> String {
+        let comment = self.below(3);
+        match self.below(8) {
+            0 => "no key".to_owned(),
+            _ => format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f {comment}"),
         }
     }
 

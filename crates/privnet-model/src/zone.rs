@@ -11,6 +11,7 @@ mod decide;
 mod instances;
 mod refusal;
 mod seen;
+mod ssh_keys;
 mod state;
 mod tenants;
 #[cfg(test)]

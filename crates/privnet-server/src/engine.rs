@@ -441,6 +441,7 @@ fn network_of(change: &Change) -> Option<NetworkId> {
         Change::Carriage(row) => row.after.as_ref().or(row.before.as_ref()).map(|carriage| carriage.network),
         // An operation, as an organization or a key, changes nothing that a host carries; what it waits for is settled all the same.
         Change::Organization(_)
+        | Change::SshKey(_)
         | Change::Key(_)
         | Change::Operation(_)
         | Change::Port(_)

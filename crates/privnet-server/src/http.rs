@@ -192,7 +192,7 @@ impl Api {
                 json(&reply::Operation::from(&**operation))
             }
             Request::ListZones => json(&self.zones()),
-            Request::ListInstances => list::instances(engine.clone(), caller),
+            Request::ListInstances(filter) => list::instances(engine.clone(), caller, filter),
             Request::GetInstance(id) => {
                 let zone = engine.view();
                 let instance = zone.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))?;
@@ -204,6 +204,20 @@ impl Api {
             }
             Request::ListTemplates => json(&reply::Templates::built_in()),
             Request::GetTemplate(id) => json(reply::Template::with_id(id).ok_or_else(|| not_found("template", id))?),
+            Request::ListSshKeys => {
+                let zone = engine.view();
+                let ssh_keys = zone.seen_by(caller).ssh_keys().map(|key| reply::SshKey::from(&**key)).collect();
+                json(&reply::SshKeys { ssh_keys })
+            }
+            Request::GetSshKey(name) => {
+                let zone = engine.view();
+                let key = zone.seen_by(caller).ssh_key(&name).ok_or(Refusal::SshKeyNotFound(name))?;
+                json(&reply::SshKey::from(&**key))
+            }
+            Request::ListAntiAffinityGroups => json(&reply::AntiAffinityGroups::default()),
+            Request::ListSecurityGroups => json(&reply::SecurityGroups::default()),
+            Request::ListElasticIps => json(&reply::ElasticIps::default()),
+            Request::ListDeployTargets => json(&reply::DeployTargets::default()),
             Request::ListQuotas => json(&reply::Quotas { quotas: self.quotas(caller)?.into() }),
             Request::GetQuota(entity) => {
                 let quota = self.quotas(caller)?.into_iter().find(|quota| quota.resource == entity);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use privnet_model::zone::{Change, Row};
 use privnet_model::{
-    Carriage, Host, HostId, Instance, InstanceId, Key, KeyId, Network, NetworkId, Operation, OperationId, Organization,
-    OrganizationId, Port,
+    Carriage, Host, HostId, Instance, InstanceId, Key, KeyId, Name, Network, NetworkId, Operation, OperationId,
+    Organization, OrganizationId, Port, SshKey,
 };
 
 /// The first state and the last of every record that a list of changes touches. What lies between
@@ -20,6 +20,7 @@ pub(crate) struct Effect<'a> {
     pub(crate) hosts: Records<'a, Host>,
     pub(crate) operations: Records<'a, Operation>,
     pub(crate) carriages: Records<'a, Carriage>,
+    pub(crate) ssh_keys: Records<'a, SshKey>,
 }
 
 /// Records by key, before and after.
@@ -56,6 +57,7 @@ impl<'a> Effect<'a> {
                 Change::Host(row) => add(&mut effect.hosts, row),
                 Change::Operation(row) => add(&mut effect.operations, row),
                 Change::Carriage(row) => add(&mut effect.carriages, row),
+                Change::SshKey(row) => add(&mut effect.ssh_keys, row),
             }
         }
         effect
@@ -150,6 +152,18 @@ impl Record for Operation {
 
     fn title(&self) -> String {
         format!("operation {}", self.id)
+    }
+}
+
+impl Record for SshKey {
+    type Key = (OrganizationId, Name);
+
+    fn key(&self) -> (OrganizationId, Name) {
+        (self.organization, self.name.clone())
+    }
+
+    fn title(&self) -> String {
+        format!("SSH key \"{}\" of organization {}", self.name, self.organization)
     }
 }
 

@@ -43,7 +43,7 @@ const LOG_PAGES_MAX: i64 = 8192;
 /// What the log is cut back to after a commit that was larger.
 const LOG_BYTES_MAX: i64 = LOG_PAGES_MAX * 4096;
 
-/// Room for every statement that writes: three for each of eight tables.
+/// Room for every statement that writes: three for each of nine tables.
 const STATEMENTS_MAX: usize = 32;
 
 /// The records of a zone in an SQLite database. One process has it at a time; others may read it.
@@ -89,6 +89,7 @@ impl Store for SqliteStore {
             hosts: read_all(&transaction)?,
             operations: read_all(&transaction)?,
             carriages: read_all(&transaction)?,
+            ssh_keys: read_all(&transaction)?,
         })
     }
 
@@ -147,6 +148,7 @@ fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError>
         phase.run(connection, &effect.ports)?;
         phase.run(connection, &effect.operations)?;
         phase.run(connection, &effect.carriages)?;
+        phase.run(connection, &effect.ssh_keys)?;
     }
     Ok(())
 }

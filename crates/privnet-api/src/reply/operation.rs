@@ -24,7 +24,9 @@ pub struct Operation<'a> {
     /// Why it failed or timed out, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
-    reference: Reference,
+    /// Absent where it is about what has no id, such as an SSH key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<Reference>,
 }
 
 /// What an operation is about: the private network, or the instance that is moved. It may be gone by now.
@@ -59,12 +61,13 @@ impl<'a> From<&'a privnet_model::Operation> for Operation<'a> {
 }
 
 impl Reference {
-    fn to(subject: Subject) -> Self {
+    fn to(subject: Subject) -> Option<Self> {
         let (id, path, command) = match subject {
             Subject::Network(id) => (id.to_string(), "/v2/private-network", "get-private-network"),
             Subject::Instance(id) => (id.to_string(), "/v2/instance", "get-instance"),
+            Subject::Nothing => return None,
         };
-        Self { link: format!("{path}/{id}"), id, command }
+        Some(Self { link: format!("{path}/{id}"), id, command })
     }
 }
 

@@ -193,6 +193,18 @@ pub struct UpdateInstance {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
+/// A public SSH key to register. The same one again is a success.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "register-ssh-key-request")]
+pub struct RegisterSshKey {
+    /// Unique; no control characters.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// As a line of an authorized_keys file: type, base64, perhaps a comment.
+    pub public_key: String,
+}
+
 /// Something of the catalogue, by its id. Other properties of it are ignored.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(rename = "ref")]

@@ -1,7 +1,9 @@
 //! Requests about instances.
 
+use std::net::Ipv4Addr;
+
 use privnet_model::zone::{Command, HOST_LABEL, LaunchInstance, UpdateInstance};
-use privnet_model::{Driver, HostName, HostNameError, InstanceProperties, Labels, Power, PublicIp};
+use privnet_model::{Driver, HostName, HostNameError, Instance, InstanceProperties, Labels, Power, PublicIp};
 
 use super::Reader;
 use super::fields::{Fields, Given, cut};
@@ -9,7 +11,58 @@ use super::fields::{Fields, Given, cut};
 /// As the real service limits user data (the client egoscale and the exo command know it as 32 KiB).
 const USER_DATA_OCTETS_MAX: usize = 32_768;
 
+/// Which instances a list is to have: those that all that is given fits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceFilter {
+    /// Whether only those are asked for that something else manages, such as an instance pool: there are none.
+    pub is_managed: bool,
+    /// An address that the instance has leased.
+    pub address: Option<Ipv4Addr>,
+    /// Keys of labels, and perhaps their values.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+impl InstanceFilter {
+    /// Whether an instance with these ports is asked for.
+    pub fn fits(&self, instance: &Instance, mut addresses: impl Iterator<Item = Ipv4Addr>) -> bool {
+        let labels = &instance.properties.labels;
+        let has_label = |(key, value): &(String, Option<String>)| match (labels.get(key), value) {
+            (Some(held), Some(value)) => held == value,
+            (held, None) => held.is_some(),
+            (None, Some(_)) => false,
+        };
+        !self.is_managed
+            && self.labels.iter().all(has_label)
+            && self.address.is_none_or(|asked| addresses.any(|held| held == asked))
+    }
+}
+
 impl Reader<'_> {
+    pub(super) fn instance_filter(&mut self) -> Option<InstanceFilter> {
+        let mut fields = self.fields();
+        let address = fields.address("ip-address").good();
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
+        let labels = fields.parsed("labels", text).good().unwrap_or_default();
+        let label = |term: &str| match term.split_once([':', '=']) {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (term.to_owned(), None),
+        };
+        let is_given = |given: Given<String>| given.good().is_some();
+        Some(InstanceFilter {
+            is_managed: is_given(fields.parsed("manager-id", text)) || is_given(fields.parsed("manager-type", text)),
+            address,
+            labels: labels.split(',').filter(|term| !term.is_empty()).map(label).collect(),
+        })
+    }
+
+    pub(super) fn register_ssh_key(&mut self) -> Option<Command> {
+        let mut fields = self.fields();
+        let name = fields.name().required(&mut fields, "name");
+        let public_key = fields.parsed("public-key", |text| Ok::<_, String>(text.to_owned()));
+        let public_key = public_key.required(&mut fields, "public-key");
+        Some(Command::RegisterSshKey { name: name?, public_key: public_key? })
+    }
+
     /// Its driver is the server's to choose.
     pub(super) fn launch_instance(&mut self) -> Option<Command> {
         let mut fields = self.fields();

@@ -527,10 +527,11 @@ fn the_table_asks_for_the_access_that_the_commands_need() {
     let instance = json!({"id": INSTANCE});
     let body = json!({
         "name": "n", "host": "h1", "kind": "netns", "netns": "n", "instance": instance, "role": "admin",
-        "instance-type": instance, "template": instance, "disk-size": 10,
+        "instance-type": instance, "template": instance, "disk-size": 10, "public-key": "k",
     });
     for endpoint in &ENDPOINTS {
         let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels").replace("{key}", KEY);
+        let path = path.replace("{name}", "n");
         let request = ask(endpoint.method.as_str(), &path, body.to_string().as_bytes()).expect(endpoint.id);
         if let Request::Change(command) = request {
             assert_eq!(endpoint.access, Some(command.access()), "{}", endpoint.id);
@@ -546,7 +547,7 @@ proptest! {
         query in "((from|to|organization|key|\\PC{0,3})=[0-9TZ:.+%-]{0,24}&?){0,4}",
     ) {
         for endpoint in &ENDPOINTS {
-            let path = endpoint.path.replace("{id}", &segment.replace(['/', ':'], "x")).replace("{field}", "labels");
+            let path = endpoint.path.replace("{id}", &segment.replace(['/', ':'], "x")).replace("{field}", "labels").replace("{name}", "n");
             if let Ok(route) = route(endpoint.method.as_str(), &path)
                 && let Err(refusal) = read(&route, &query, &body)
             {

@@ -85,7 +85,9 @@ impl Command {
             | Self::ProtectInstance(..)
             | Self::DestroyInstance(_)
             | Self::CreateKey { .. }
-            | Self::RevokeKey(_) => Access::Admin,
+            | Self::RevokeKey(_)
+            | Self::RegisterSshKey { .. }
+            | Self::DeleteSshKey(_) => Access::Admin,
             Self::CreateInstance { .. }
             | Self::MoveInstance { .. }
             | Self::DeleteInstance(_)

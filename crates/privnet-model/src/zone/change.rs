@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port};
+use crate::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port, SshKey};
 
 /// One record made, replaced or removed. A decision is a list of these, which a store commits
 /// together or not at all and which `Zone::apply` then carries out in memory.
@@ -22,6 +22,8 @@ pub enum Change {
     Operation(Row<Operation>),
     /// A carriage, by host and network.
     Carriage(Row<Carriage>),
+    /// An SSH key, by organization and name.
+    SshKey(Row<SshKey>),
 }
 
 /// A record before and after a change, so that it can be undone and a store can tell that somebody
@@ -67,6 +69,7 @@ impl Change {
             Self::Host(row) => Self::Host(row.inverse()),
             Self::Operation(row) => Self::Operation(row.inverse()),
             Self::Carriage(row) => Self::Carriage(row.inverse()),
+            Self::SshKey(row) => Self::SshKey(row.inverse()),
         }
     }
 }
@@ -90,4 +93,6 @@ pub struct Snapshot {
     pub operations: Vec<Operation>,
     /// All carriages.
     pub carriages: Vec<Carriage>,
+    /// All SSH keys.
+    pub ssh_keys: Vec<SshKey>,
 }

@@ -69,6 +69,15 @@ pub enum Command {
     ProtectInstance(InstanceId, bool),
     /// delete-instance: it is detached from all networks and taken away.
     DestroyInstance(InstanceId),
+    /// register-ssh-key
+    RegisterSshKey {
+        /// Unique in the organization.
+        name: Name,
+        /// As it was given.
+        public_key: String,
+    },
+    /// delete-ssh-key
+    DeleteSshKey(Name),
     /// The workload is on this host from now on, with all its ports.
     MoveInstance {
         /// The instance.

@@ -89,6 +89,8 @@ impl Zone {
             Command::DeleteOrganization(id) => self.delete_organization(*id),
             Command::CreateKey { id, sealed_secret, wish } => self.create_key(*id, sealed_secret, wish, world),
             Command::RevokeKey(id) => self.revoke_key(*id, world.caller),
+            Command::RegisterSshKey { name, public_key } => self.register_ssh_key(name, public_key, world),
+            Command::DeleteSshKey(name) => self.delete_ssh_key(name, world),
             Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
             Command::RemoveHost { host, with_instances } => self.remove_host(*host, *with_instances),
             Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),

@@ -160,6 +160,15 @@ pub enum Refusal {
     /// A protected instance is not deleted.
     #[error("instance {0} is protected; remove its protection first")]
     InstanceProtected(InstanceId),
+    /// No such SSH key.
+    #[error("SSH key \"{0}\" not found")]
+    SshKeyNotFound(Name),
+    /// Another SSH key has the name.
+    #[error("SSH key \"{0}\" exists already")]
+    SshKeyTaken(Name),
+    /// The text is no public key. In the words, and with the status, of the real service.
+    #[error("Public key is invalid")]
+    PublicKeyInvalid,
     /// Only what runs is rebooted.
     #[error("instance {0} is stopped; start it instead")]
     InstanceStopped(InstanceId),
@@ -250,6 +259,7 @@ impl Refusal {
             | Self::InstanceNotFound(_)
             | Self::HostNotFound(_)
             | Self::OperationNotFound(_)
+            | Self::SshKeyNotFound(_)
             | Self::NotAttached { .. } => RefusalKind::NotFound,
             Self::HalfSetRange { .. }
             | Self::Range(_)
@@ -270,6 +280,8 @@ impl Refusal {
             | Self::InstanceInUse { .. }
             | Self::InstanceProtected(_)
             | Self::InstanceStopped(_)
+            | Self::SshKeyTaken(_)
+            | Self::PublicKeyInvalid
             | Self::NetnsIsMade(_)
             | Self::NoHost
             | Self::HostInUse { .. }

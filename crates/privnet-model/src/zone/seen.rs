@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use super::state::Holdings;
 use super::{Caller, Zone};
-use crate::{Instance, InstanceId, Key, KeyId, Network, NetworkId, Operation, OperationId, OrganizationId, Scope};
+use crate::{
+    Instance, InstanceId, Key, KeyId, Name, Network, NetworkId, Operation, OperationId, OrganizationId, Scope, SshKey,
+};
 
 /// A zone as a caller sees it: what other organizations have is not there (invariant 10).
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,17 @@ impl<'z> Seen<'z> {
     pub fn networks_from(self, first: NetworkId) -> impl Iterator<Item = &'z Arc<Network>> {
         let ids = self.holdings().map(|holdings| holdings.networks.range(first..));
         ids.into_iter().flatten().filter_map(move |id| self.zone.network(*id))
+    }
+
+    /// An SSH key by name.
+    pub fn ssh_key(self, name: &Name) -> Option<&'z Arc<SshKey>> {
+        self.zone.ssh_keys.get(&(self.caller.organization(), name.clone()))
+    }
+
+    /// All SSH keys, by name.
+    pub fn ssh_keys(self) -> impl Iterator<Item = &'z Arc<SshKey>> {
+        let organization = self.caller.organization();
+        self.zone.ssh_keys.values().filter(move |key| key.organization == organization)
     }
 
     /// An instance by id.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Change, Row, Snapshot};
 use crate::{
-    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Network,
+    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Name, Network,
     NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId, OrganizationName, Port, Scope,
-    SortedMap, Vni, Wait, WaitPort,
+    SortedMap, SshKey, Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -20,6 +20,7 @@ pub(super) const REMOVALS_MAX: usize = 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     pub(super) organizations: BTreeMap<OrganizationId, Arc<Organization>>,
+    pub(super) ssh_keys: BTreeMap<(OrganizationId, Name), Arc<SshKey>>,
     pub(super) keys: BTreeMap<KeyId, Arc<Key>>,
     pub(super) segments: BTreeMap<NetworkId, Segment>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
@@ -74,9 +75,10 @@ impl Zone {
         let instances = snapshot.instances.into_iter().map(|record| Change::Instance(Row::insert(record)));
         let ports = snapshot.ports.into_iter().map(|record| Change::Port(Row::insert(record)));
         let operations = snapshot.operations.into_iter().map(|record| Change::Operation(Row::insert(record)));
+        let ssh_keys = snapshot.ssh_keys.into_iter().map(|record| Change::SshKey(Row::insert(record)));
         let carriages = snapshot.carriages.into_iter().map(|record| Change::Carriage(Row::insert(record)));
         let changes = organizations.chain(keys).chain(networks).chain(hosts).chain(instances).chain(ports);
-        changes.chain(operations).chain(carriages).for_each(|change| zone.apply(&change));
+        changes.chain(operations).chain(carriages).chain(ssh_keys).for_each(|change| zone.apply(&change));
         zone
     }
 
@@ -94,6 +96,7 @@ impl Zone {
             hosts: self.hosts().map(|record| Host::clone(record)).collect(),
             operations: self.operations.values().map(|record| Operation::clone(record)).collect(),
             carriages,
+            ssh_keys: self.ssh_keys.values().map(|record| SshKey::clone(record)).collect(),
         }
     }
 
@@ -250,6 +253,7 @@ impl Zone {
     /// Carries out a change that was decided on this zone's state.
     pub fn apply(&mut self, change: &Change) {
         match change {
+            Change::SshKey(row) => replace(&mut self.ssh_keys, row, |key| (key.organization, key.name.clone())),
             Change::Organization(row) => replace(&mut self.organizations, row, |organization| organization.id),
             Change::Key(row) => self.apply_key(row),
             Change::Network(row) => self.apply_network(row),

@@ -61,6 +61,8 @@ impl Zone {
         let keys = self.holdings.get(&id).into_iter().flat_map(|holdings| &holdings.keys);
         let keys = keys.filter_map(|key| self.key(*key));
         let mut changes: Vec<_> = keys.map(|key| Change::Key(Row::remove(Arc::clone(key)))).collect();
+        let ssh_keys = self.ssh_keys.values().filter(|key| key.organization == id);
+        changes.extend(ssh_keys.map(|key| Change::SshKey(Row::remove(Arc::clone(key)))));
         changes.push(Change::Organization(Row::remove(Arc::clone(organization))));
         Ok(done(changes))
     }

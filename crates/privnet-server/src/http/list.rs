@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use privnet_api::reply;
+use privnet_api::{InstanceFilter, reply};
 use privnet_model::zone::Caller;
 use privnet_model::{Instance, InstanceId, NetworkId};
 use serde::Serialize;
@@ -20,10 +20,12 @@ pub(super) fn networks(engine: Engine, caller: Caller) -> Body {
     list("private-networks", NetworkId::MIN, move |from| engine.page(caller, from))
 }
 
-pub(super) fn instances(engine: Engine, caller: Caller) -> Body {
+pub(super) fn instances(engine: Engine, caller: Caller, filter: InstanceFilter) -> Body {
     list("instances", InstanceId::MIN, move |from| {
         let zone = engine.view();
-        page(zone.seen_by(caller).instances_from(from), |json, instance| {
+        let addresses = |id| zone.ports_of_instance(id).filter_map(|port| Some(port.lease?.address));
+        let instances = zone.seen_by(caller).instances_from(from);
+        page(instances.filter(|instance| filter.fits(instance, addresses(instance.id))), |json, instance| {
             let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
             write(json, &reply::Instance::new(instance, ports));
         })

@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod contract;
 mod http;
+mod instances;
 mod keys;
 mod limits;
 mod moves;

@@ -5,12 +5,13 @@ use crate::StoreError;
 
 /// What leads from each version of the schema to the next; the first makes the tables. One that has
 /// been released is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
+    include_str!("migrations/6.sql"),
 ];
 
 /// Where SQLite keeps the version for us.

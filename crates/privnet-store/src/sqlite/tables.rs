@@ -9,7 +9,7 @@ use privnet_model::{
     HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease,
     LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
     Organization, OrganizationId, OrganizationName, Placement, Port, Power, PublicIp, Quota, Quotas, Reason,
-    Role as KeyRole, Scope, SealedSecret, Subject, TemplateId, Timestamp, Vni, Wait, WaitPort,
+    Role as KeyRole, Scope, SealedSecret, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, Vni, Wait, WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -324,6 +324,7 @@ impl Table for Operation {
         let (network, instance) = match &self.subject {
             Subject::Network(id) => (octets(id.as_bytes()), NULL),
             Subject::Instance(id) => (NULL, octets(id.as_bytes())),
+            Subject::Nothing => (NULL, NULL),
         };
         let (applied, host, deadline) = match &self.state {
             OperationState::Pending { wait, deadline } => match wait {
@@ -364,6 +365,35 @@ impl Table for Operation {
         let created_at = timestamp(fields)?;
         let state = operation_state(fields, subject)?;
         Ok(Self { id, organization: organization(fields)?, kind, subject, created_at, state })
+    }
+}
+
+impl Table for SshKey {
+    const NAME: &'static str = "ssh_keys";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("organization", Role::Key),
+        Column::new("name", Role::Key),
+        Column::new("public_key", Role::Version),
+        Column::new("created_at_ms", Role::Plain),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            octets(self.organization.as_bytes()),
+            text(self.name.as_str()),
+            text(self.public_key.as_str()),
+            number(self.created_at.unix_ms),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            organization: organization(fields)?,
+            name: fields.text(Name::try_from)?,
+            public_key: fields.text(SshPublicKey::try_from)?,
+            created_at: timestamp(fields)?,
+        })
     }
 }
 
@@ -568,7 +598,8 @@ fn subject(fields: &mut Fields<'_>) -> Result<Subject, StoreError> {
     match (network, instance) {
         (Some(network), None) => Ok(Subject::Network(network)),
         (None, Some(instance)) => Ok(Subject::Instance(instance)),
-        _ => Err(fields.invalid("it is about a network or an instance, one of them")),
+        (None, None) => Ok(Subject::Nothing),
+        (Some(_), Some(_)) => Err(fields.invalid("it is about a network or an instance, one of them")),
     }
 }
 

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use privnet_model::zone::Snapshot;
 use privnet_model::{
     AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Generation, Host, HostFacts, HostId,
-    Instance, InstanceId, InstanceProperties, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId,
-    Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power, Quota,
-    Quotas, Reason, Role, Scope, SealedSecret, Subject, Timestamp, Vni, Wait, WaitPort,
+    Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns,
+    Network, NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement,
+    Port, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, SshKey, Subject, TemplateId, Timestamp,
+    Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -33,7 +34,25 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
     full.last_address = Some(ip(77));
     let mut host = host(1);
     host.facts.vtep = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0xabc]);
-    let instance = Instance { placement: netns("/proc/1/ns/net"), ..instance(1, &host) };
+    let instance = Instance {
+        placement: netns("/proc/1/ns/net"),
+        driver: Driver::Netns,
+        power: Power::Stopped,
+        reboots: u32::MAX,
+        is_protected: true,
+        properties: InstanceProperties {
+            instance_type: InstanceTypeId::built_in(7),
+            template: TemplateId::built_in(9),
+            disk_size_gib: 51_200,
+            public_ip: PublicIp::Dual,
+            ssh_keys: vec!["one".try_into().expect("valid"), "two \"é".try_into().expect("valid")],
+            user_data: Some("I2Nsb3VkLWNvbmZpZwo=".into()),
+            labels: Labels::from([("k".into(), "v".into())]),
+            has_secure_boot: true,
+            has_tpm: true,
+        },
+        ..instance(1, &host)
+    };
     let leased = |number, address, kind| Port { lease: Some(Lease { address, kind }), ..port(&full, number) };
     let ports = vec![leased(1, ip(50), LeaseKind::Dynamic)];
     let admin = Scope::Organization(organization(1).id, Role::Admin);
@@ -46,6 +65,7 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
         hosts: vec![host.clone()],
         operations: operations(&full, &host),
         carriages: vec![carriage(&host, &full)],
+        ssh_keys: vec![ssh_key()],
     };
     comes_back::<D>(&snapshot);
     snapshot.ports = vec![leased(1, Ipv4Addr::new(255, 255, 255, 255), LeaseKind::Static)];
@@ -63,6 +83,7 @@ pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>
         hosts: vec![host.clone()],
         operations: vec![operation(1, &network, OperationState::Success)],
         carriages: vec![carriage(&host, &network)],
+        ssh_keys: Vec::new(),
     });
 }
 
@@ -81,6 +102,7 @@ pub fn records_come_in_the_order_of_their_keys<D: Database>() {
         carriages: hosts.iter().flat_map(|host| networks.iter().map(|network| carriage(host, network))).collect(),
         networks: networks.to_vec(),
         hosts: hosts.to_vec(),
+        ssh_keys: Vec::new(),
     };
     comes_back::<D>(&snapshot);
 }
@@ -133,6 +155,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         hosts: vec![moved.clone(), other.clone()],
         operations: vec![done.clone()],
         carriages: vec![carriage],
+        ssh_keys: Vec::new(),
     };
     assert_eq!(load(&mut store), replaced);
 
@@ -174,6 +197,7 @@ pub fn the_largest_numbers_come_back<D: Database>() {
         hosts: vec![host],
         networks: vec![network],
         carriages: vec![],
+        ssh_keys: Vec::new(),
     });
 }
 
@@ -187,6 +211,7 @@ fn comes_back<D: Database>(snapshot: &Snapshot) {
         .chain(snapshot.hosts.iter().map(insert))
         .chain(snapshot.operations.iter().map(insert))
         .chain(snapshot.carriages.iter().map(insert))
+        .chain(snapshot.ssh_keys.iter().map(insert))
         .rev()
         .collect();
     let database = D::new();
@@ -211,9 +236,11 @@ fn operations(network: &Network, host: &Host) -> Vec<Operation> {
     let about_network = about_network.map(|(state, kind)| (kind, Subject::Network(network.id), state));
     let instance = InstanceId::from_bytes(octets(1));
     let moving = OperationState::Pending { wait: Wait::Placed(instance), deadline };
-    let about_instance = [moving, OperationState::Success];
+    let removal = OperationState::Pending { wait: Wait::Removed { instance, host: host.id }, deadline };
+    let about_instance = [moving, removal, OperationState::Success];
     let about_instance = about_instance.map(|state| (OperationKind::Move, Subject::Instance(instance), state));
-    let all = (1..).zip(about_network.chain(about_instance));
+    let about_nothing = [(OperationKind::RegisterSshKey, Subject::Nothing, OperationState::Success)];
+    let all = (1..).zip(about_network.chain(about_instance).chain(about_nothing));
     all.map(|(n, (kind, subject, state))| Operation { kind, subject, ..operation(n, network, state) }).collect()
 }
 
@@ -292,6 +319,16 @@ pub fn instance(number: u8, host: &Host) -> Instance {
         reboots: 0,
         is_protected: false,
         properties: InstanceProperties::unknown(),
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+fn ssh_key() -> SshKey {
+    let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody";
+    SshKey {
+        organization: organization(1).id,
+        name: "é \"'".try_into().expect("valid"),
+        public_key: line.try_into().expect("valid"),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),
     }
 }
