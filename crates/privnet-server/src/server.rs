@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use privnet_model::zone::{Change, Row};
 use privnet_store::{SqliteStore, Store, StoreError};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tracing::{info, warn};
@@ -251,8 +251,18 @@ fn keys(records: &mut Records, data_dir: &Path) -> Result<KeyRing, ServerError> 
     Ok(keys)
 }
 
+/// How many connections wait to be accepted: a burst of more has some wait for a second, until their clients ask
+/// the kernel again (listen(2)). The kernel may allow fewer (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|source| ServerError::Listen { address, source })
 }
 
 fn refuse_other_than_loopback(config: &ServerConfig) -> Result<(), ServerError> {
