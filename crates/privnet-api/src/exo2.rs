@@ -30,8 +30,7 @@ use base64::prelude::BASE64_STANDARD;
 use privnet_crypto::{CryptoError, SIGNATURE_OCTETS, SigningKey};
 use privnet_model::Timestamp;
 
-pub use header::{CREDENTIAL_OCTETS_MAX, HEADER_OCTETS_MAX, HeaderError};
-use query::Arguments;
+pub use header::{CREDENTIAL_OCTETS_MAX, HEADER_OCTETS_MAX, HeaderError, SIGNED_QUERY_ARGS_MAX};
 
 /// The scheme's name in the header. Its letters may be of either case (RFC 9110 §11.1).
 pub const SCHEME: &str = "EXO2-HMAC-SHA256";
@@ -102,8 +101,7 @@ impl<'a> Authorization<'a> {
     /// # Errors
     /// It cannot be computed.
     pub fn is_by(&self, key: &SigningKey, request: &Signable<'_>) -> Result<bool, CryptoError> {
-        let arguments = Arguments::of(request.query);
-        let expected = sign(key, request, &arguments.values(&self.signed_query_args), self.expires_unix_s)?;
+        let expected = sign(key, request, &self.signed_query_args, self.expires_unix_s)?;
         Ok(privnet_crypto::equal(&self.signature, &expected))
     }
 }
@@ -118,9 +116,8 @@ pub fn authorization(
     request: &Signable<'_>,
     expires_unix_s: u64,
 ) -> Result<String, CryptoError> {
-    let arguments = Arguments::of(request.query);
-    let names = arguments.signable_names();
-    let signature = sign(key, request, &arguments.values(&names), expires_unix_s)?;
+    let names = query::signable_names(request.query);
+    let signature = sign(key, request, &names, expires_unix_s)?;
     let signature = BASE64_STANDARD.encode(signature);
     let named = if names.is_empty() { String::new() } else { format!("signed-query-args={},", names.join(";")) };
     Ok(format!("{SCHEME} credential={credential},{named}expires={expires_unix_s},signature={signature}"))
@@ -129,10 +126,11 @@ pub fn authorization(
 fn sign(
     key: &SigningKey,
     request: &Signable<'_>,
-    values: &[&[u8]],
+    signed_query_args: &[impl AsRef<str>],
     expires_unix_s: u64,
 ) -> Result<[u8; SIGNATURE_OCTETS], CryptoError> {
     let expires = expires_unix_s.to_string();
-    let before = [request.method.as_bytes(), b" ", request.path.as_bytes(), b"\n", request.body, b"\n"];
-    key.sign(&[&before, values, &[b"\n\n", expires.as_bytes()]].concat())
+    let values = query::signed_values(request.query, signed_query_args);
+    let (method, path) = (request.method.as_bytes(), request.path.as_bytes());
+    key.sign(&[method, b" ", path, b"\n", request.body, b"\n", &values, b"\n\n", expires.as_bytes()])
 }

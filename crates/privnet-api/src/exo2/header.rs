@@ -9,6 +9,9 @@ pub const HEADER_OCTETS_MAX: usize = 4096;
 /// The longest key id, in octets; Exoscale's have 27.
 pub const CREDENTIAL_OCTETS_MAX: usize = 128;
 
+/// How many query arguments a header names at most.
+pub const SIGNED_QUERY_ARGS_MAX: usize = 64;
+
 const CREDENTIAL: &str = "credential";
 const SIGNED_QUERY_ARGS: &str = "signed-query-args";
 const EXPIRES: &str = "expires";
@@ -42,6 +45,12 @@ pub enum HeaderError {
     /// The key's id is empty, or has more than [`CREDENTIAL_OCTETS_MAX`].
     #[error("has a {CREDENTIAL} of {0} octets; 1 to {CREDENTIAL_OCTETS_MAX} are expected")]
     CredentialLength(usize),
+    /// One query argument is named again: its value would be signed each time.
+    #[error("names a query argument twice in {SIGNED_QUERY_ARGS}")]
+    ArgumentTwice,
+    /// More than [`SIGNED_QUERY_ARGS_MAX`].
+    #[error("names {0} query arguments in {SIGNED_QUERY_ARGS}; {SIGNED_QUERY_ARGS_MAX} are the most")]
+    TooManyArguments(usize),
     /// No decimal number of 64 bits.
     #[error("has an {EXPIRES} that is not Unix seconds in decimal")]
     NoTime,
@@ -72,7 +81,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Authorization<'_>, HeaderError> {
     let names = optional(&parts, SIGNED_QUERY_ARGS)?.unwrap_or_default();
     Ok(Authorization {
         credential,
-        signed_query_args: names.split(';').filter(|name| !name.is_empty()).collect(),
+        signed_query_args: arguments(names)?,
         expires_unix_s: time(required(&parts, EXPIRES)?)?,
         signature: signature(required(&parts, SIGNATURE)?)?,
     })
@@ -94,6 +103,19 @@ fn optional<'a>(parts: &[Part<'a>], name: &'static str) -> Result<Option<&'a str
 
 fn required<'a>(parts: &[Part<'a>], name: &'static str) -> Result<&'a str, HeaderError> {
     optional(parts, name)?.ok_or(HeaderError::Missing(name))
+}
+
+fn arguments(names: &str) -> Result<Vec<&str>, HeaderError> {
+    let names: Vec<_> = names.split(';').filter(|name| !name.is_empty()).collect();
+    if names.len() > SIGNED_QUERY_ARGS_MAX {
+        return Err(HeaderError::TooManyArguments(names.len()));
+    }
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    match sorted.is_sorted_by(|one, next| one < next) {
+        true => Ok(names),
+        false => Err(HeaderError::ArgumentTwice),
+    }
 }
 
 fn time(text: &str) -> Result<u64, HeaderError> {

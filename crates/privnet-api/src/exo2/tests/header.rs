@@ -27,6 +27,14 @@ fn an_empty_list_of_arguments_is_as_none() {
 }
 
 #[test]
+fn as_many_arguments_as_there_may_be_are_read() {
+    let names: Vec<_> = (0..64).map(|number| format!("a{number}")).collect();
+    let names = names.join(";");
+    let header = format!("EXO2-HMAC-SHA256 credential=k,signed-query-args={names},expires=12,signature={SIGNATURE}");
+    assert_eq!(parse(&header).expect("a header").signed_query_args.len(), 64);
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let says = |header: &str, expected: &str| {
         assert_eq!(parse(header).expect_err(header).to_string(), expected);
@@ -44,6 +52,11 @@ fn what_is_wrong_is_said() {
     says(
         &format!("EXO2-HMAC-SHA256 credential={}", "k".repeat(129)),
         "has a credential of 129 octets; 1 to 128 are expected",
+    );
+    says("EXO2-HMAC-SHA256 credential=k,signed-query-args=a;b;;a", "names a query argument twice in signed-query-args");
+    says(
+        &format!("EXO2-HMAC-SHA256 credential=k,signed-query-args={}", "a;".repeat(65)),
+        "names 65 query arguments in signed-query-args; 64 are the most",
     );
     says("EXO2-HMAC-SHA256 credential=k", "has no expires");
     for time in ["", "-1", "+1", "1.5", "0x10", "18446744073709551616"] {
