@@ -15,12 +15,14 @@
 
 mod events;
 mod fields;
+mod private;
 mod schema;
 mod table;
 mod tables;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,12 +64,14 @@ pub struct SqliteStore {
 struct Lock(File);
 
 impl SqliteStore {
-    /// Opens the database, making it where there is none and bringing its schema up to date.
+    /// Opens the database, making it where there is none and bringing its schema up to date. From then on its
+    /// owner alone reads it and the files beside it.
     ///
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Foreign`], [`StoreError::NewerSchema`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = Lock::take(path).map_err(|cause| trouble_with_file("lock the database", cause))?;
+        private::make(path).map_err(|cause| trouble_with_file("keep the database from other users", cause))?;
         let mut connection = connect(path).map_err(|cause| trouble("open the database", cause))?;
         schema::refuse_foreign(&connection)?;
         configure(&connection).map_err(|cause| trouble("open the database", cause))?;
@@ -117,9 +121,8 @@ impl Store for SqliteStore {
 
 impl Lock {
     fn take(database: &Path) -> io::Result<Self> {
-        let mut path = database.as_os_str().to_owned();
-        path.push("-lock");
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        let path = beside(database, "-lock");
+        let file = File::options().create(true).truncate(false).write(true).mode(private::MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -151,6 +154,13 @@ fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError>
         phase.run(connection, &effect.ssh_keys)?;
     }
     Ok(())
+}
+
+/// A file whose name is the database's and something more.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

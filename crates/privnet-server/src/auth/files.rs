@@ -1,8 +1,8 @@
 //! The two files about keys in the data folder: the master key, and the first keys with their secrets.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -35,6 +35,17 @@ pub enum KeyFileError {
     /// Something else is in the file.
     #[error("{} does not have {SEALING_KEY_OCTETS} octets in Base64: put it back from a backup", .0.display())]
     MasterKeyMalformed(PathBuf),
+    /// With it and the database, others have every secret.
+    #[error(
+        "{} can be read by others than its owner (mode {mode:04o}), and with it the secret of every key: chmod 600 it. Where somebody may have read it, make new keys and revoke the old ones",
+        file.display()
+    )]
+    MasterKeyNotPrivate {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// It is of another database.
     #[error(
         "{} is not what the secrets in the database are encrypted with: put both back from the same backup",
@@ -70,7 +81,8 @@ pub enum KeyFileError {
 pub(crate) fn unlock(dir: &Path, zone: &Zone) -> Result<KeyRing, KeyFileError> {
     let file = dir.join(MASTER_KEY_FILE);
     let master = match read(&file)? {
-        Some(text) => decode(&text).ok_or_else(|| KeyFileError::MasterKeyMalformed(file.clone()))?,
+        Some(Found { mode, .. }) if mode & 0o077 != 0 => return Err(KeyFileError::MasterKeyNotPrivate { file, mode }),
+        Some(Found { text, .. }) => decode(&text).ok_or_else(|| KeyFileError::MasterKeyMalformed(file.clone()))?,
         None if zone.keys().len() > 0 => {
             return Err(KeyFileError::MasterKeyMissing { file, keys: zone.keys().len() });
         }
@@ -115,9 +127,22 @@ fn decode(text: &[u8]) -> Option<[u8; SEALING_KEY_OCTETS]> {
     BASE64_STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
-fn read(file: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
-    match fs::read(file) {
-        Ok(octets) => Ok(Some(octets)),
+struct Found {
+    text: Vec<u8>,
+    /// Who may do what with it.
+    mode: u32,
+}
+
+fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
+    let read = || -> io::Result<Found> {
+        let mut opened = File::open(file)?;
+        let mode = opened.metadata()?.permissions().mode() & 0o7777;
+        let mut text = Vec::new();
+        opened.read_to_end(&mut text)?;
+        Ok(Found { text, mode })
+    };
+    match read() {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(KeyFileError::Io { doing: "read", file: file.to_owned(), source }),
     }
@@ -143,8 +168,6 @@ fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use privnet_model::zone::{Change, Row};
 
     use super::*;
@@ -207,6 +230,21 @@ mod tests {
         assert!(refusal.starts_with(&format!("{} is missing, and the secrets of 2 keys", file.display())), "{refusal}");
         assert!(refusal.contains("put it back from a backup"), "{refusal}");
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_master_key_that_others_read_is_refused() {
+        let dir = folder();
+        let zone = founded(dir.path());
+        let file = dir.path().join("master.key");
+        for (mode, is_refused) in [(0o640, true), (0o604, true), (0o400, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("set");
+            let refusal = unlock(dir.path(), &zone).map(drop).err().map(|error| error.to_string());
+            let expected =
+                format!("{} can be read by others than its owner (mode {mode:04o}), and with it", file.display());
+            assert_eq!(refusal.is_some(), is_refused, "{mode:o}");
+            assert!(refusal.is_none_or(|refusal| refusal.starts_with(&expected)), "{mode:o}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod disk;
 mod migrations;
+mod private;
 mod size;
 
 use std::path::PathBuf;
