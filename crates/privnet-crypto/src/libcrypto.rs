@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use crate::{CryptoError, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, TAG_OCTETS};
+use crate::{CryptoError, MD5_OCTETS, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, TAG_OCTETS};
 
 /// An opaque type of the library.
 #[repr(C)]
@@ -66,6 +66,16 @@ unsafe extern "C" {
         octets: c_int,
     ) -> c_int;
     fn EVP_CipherFinal_ex(context: *mut CipherContext, out: *mut u8, written: *mut c_int) -> c_int;
+
+    fn EVP_Q_digest(
+        library: *mut c_void,
+        algorithm: *const c_char,
+        properties: *const c_char,
+        data: *const u8,
+        octets: usize,
+        out: *mut u8,
+        written: *mut usize,
+    ) -> c_int;
 
     fn CRYPTO_memcmp(one: *const c_void, other: *const c_void, octets: usize) -> c_int;
 
@@ -283,6 +293,27 @@ impl Drop for CipherState {
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     // SAFETY: both are as long as is told, and only read.
     one.len() == other.len() && unsafe { CRYPTO_memcmp(one.as_ptr().cast(), other.as_ptr().cast(), one.len()) } == 0
+}
+
+pub(crate) fn md5(data: &[u8]) -> Result<[u8; MD5_OCTETS], CryptoError> {
+    let mut digest = [0; MD5_OCTETS];
+    let mut written = 0;
+    // SAFETY: null means the default library context and no wish as to the provider; the data is as long as is
+    // told, and only read; there is room for an MD5.
+    let done = unsafe {
+        EVP_Q_digest(
+            ptr::null_mut(),
+            c"MD5".as_ptr(),
+            ptr::null(),
+            data.as_ptr(),
+            data.len(),
+            digest.as_mut_ptr(),
+            &raw mut written,
+        )
+    };
+    check(done, "compute an MD5")?;
+    assert_eq!(written, MD5_OCTETS, "MD5 has one length");
+    Ok(digest)
 }
 
 fn check(done: c_int, doing: &'static str) -> Result<(), CryptoError> {

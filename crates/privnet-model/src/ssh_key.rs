@@ -32,11 +32,9 @@ impl SshPublicKey {
         &self.0
     }
 
-    /// The MD5 of the key's octets in hexadecimal with colons, as Exoscale shows it (RFC 4716 §4). It is for people
-    /// to compare, and nothing relies on it.
-    pub fn fingerprint(&self) -> String {
-        let octets = self.0.split_ascii_whitespace().nth(1).and_then(decode_base64).unwrap_or_default();
-        md5(&octets).map(|octet| format!("{octet:02x}")).join(":")
+    /// The key's own octets (RFC 4253 §6.6), without type and comment of the line.
+    pub fn octets(&self) -> Vec<u8> {
+        self.0.split_ascii_whitespace().nth(1).and_then(decode_base64).unwrap_or_default()
     }
 }
 
@@ -86,69 +84,18 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// RFC 1321. Where it tells nothing but keys apart, its weakness does no harm.
-fn md5(message: &[u8]) -> [u8; 16] {
-    const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
-    let mut padded = message.to_vec();
-    padded.push(0x80);
-    padded.resize(padded.len().next_multiple_of(64) + if padded.len() % 64 > 56 { 64 } else { 0 }, 0);
-    let end = padded.len() - 8;
-    padded[end..].copy_from_slice(&(message.len() as u64 * 8).to_le_bytes());
-    let mut state = [0x6745_2301u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
-    for block in padded.chunks_exact(64) {
-        let word =
-            |at: usize| u32::from_le_bytes([block[4 * at], block[4 * at + 1], block[4 * at + 2], block[4 * at + 3]]);
-        let [mut a, mut b, mut c, mut d] = state;
-        for step in 0..64 {
-            let (mixed, at) = match step / 16 {
-                0 => ((b & c) | (!b & d), step),
-                1 => ((d & b) | (!d & c), (5 * step + 1) % 16),
-                2 => (b ^ c ^ d, (3 * step + 5) % 16),
-                _ => (c ^ (b | !d), (7 * step) % 16),
-            };
-            let sine = (f64::from(step as u32 + 1).sin().abs() * 4_294_967_296.0) as u32;
-            let sum = a.wrapping_add(mixed).wrapping_add(sine).wrapping_add(word(at));
-            (a, d, c) = (d, c, b);
-            b = b.wrapping_add(sum.rotate_left(SHIFTS[step / 16][step % 4]));
-        }
-        for (total, part) in state.iter_mut().zip([a, b, c, d]) {
-            *total = total.wrapping_add(part);
-        }
-    }
-    let mut digest = [0; 16];
-    for (octets, word) in digest.chunks_exact_mut(4).zip(state) {
-        octets.copy_from_slice(&word.to_le_bytes());
-    }
-    digest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn md5_is_that_of_rfc_1321_appendix_a_5() {
-        let hex = |text: &str| md5(text.as_bytes()).map(|octet| format!("{octet:02x}")).concat();
-        let digits = "1234567890".repeat(8);
-        for (text, digest) in [
-            ("", "d41d8cd98f00b204e9800998ecf8427e"),
-            ("a", "0cc175b9c0f1b6a831c399e269772661"),
-            ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
-            ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", "d174ab98d277d9f5a5611c2c9f419d9f"),
-            (&*digits, "57edf4a22be3c955ac49da2e2107b67a"),
-        ] {
-            assert_eq!(hex(text), digest, "{text}");
-        }
-    }
-
-    /// Key and fingerprint as `ssh-keygen -lE md5` shows them.
-    #[test]
-    fn a_key_has_the_fingerprint_that_openssh_shows() {
+    fn a_key_is_kept_as_a_line_and_tells_its_octets() {
         let line =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody@somewhere\n";
         let key = SshPublicKey::try_from(line).expect("a key");
         assert_eq!(key.as_str(), line.trim());
-        assert_eq!(key.fingerprint(), "0f:a2:0a:d7:38:3e:65:45:08:6b:63:84:1c:ff:dc:ba");
+        let parameters: Vec<u8> = (0..32).collect();
+        assert_eq!(key.octets(), [b"\0\0\0\x0bssh-ed25519\0\0\0\x20", &*parameters].concat());
     }
 
     #[test]
