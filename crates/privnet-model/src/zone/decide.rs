@@ -58,9 +58,11 @@ impl Zone {
     /// Decides a command on the present state. Nothing is changed by this.
     ///
     /// # Errors
-    /// The first [`Refusal`] that holds: the caller must be one who may give such a command, what is named
-    /// must exist for it, then the values must obey their rules, then they must fit what there is.
+    /// The first [`Refusal`] that holds: the caller's key must still be good, the caller must be one who may give
+    /// such a command, what is named must exist for it, then the values must obey their rules, then they must fit
+    /// what there is.
     pub fn decide(&self, command: &Command, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
+        self.refuse_gone_key(world.caller, world.now)?;
         world.caller.check(command.access())?;
         match command {
             Command::CreateNetwork(wish) => self.create_network(wish, world),

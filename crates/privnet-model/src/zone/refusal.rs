@@ -16,6 +16,10 @@ pub enum Refusal {
     /// The caller is of an organization, and has asked about what organizations share.
     #[error("hosts, placements and organizations are managed with an operator's key, and this is an organization's")]
     NotOperator,
+    /// The caller's key has been revoked, or has expired, since the request was admitted. In the words for a key
+    /// that never was.
+    #[error("Invalid request signature")]
+    KeyGone,
     /// No such organization.
     #[error("organization {0} not found")]
     OrganizationNotFound(OrganizationId),
@@ -252,7 +256,7 @@ impl Refusal {
     /// The kind of this refusal.
     pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::ReadOnly | Self::NotOperator => RefusalKind::Forbidden,
+            Self::ReadOnly | Self::NotOperator | Self::KeyGone => RefusalKind::Forbidden,
             Self::OrganizationNotFound(_)
             | Self::KeyNotFound(_)
             | Self::NetworkNotFound(_)

@@ -6,7 +6,7 @@ use super::decide::{done, random_octets};
 use super::{
     Caller, Change, Circumstances, CreateKey, Decision, Grant, Outcome, Refusal, Row, UpdateOrganization, Usage, Zone,
 };
-use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quotas, Scope, SealedSecret};
+use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quotas, Scope, SealedSecret, Timestamp};
 
 /// How many keys an organization has at most.
 pub const KEYS_PER_ORGANIZATION_MAX: usize = 256;
@@ -72,6 +72,13 @@ impl Zone {
             Some(_) => Err(Refusal::OrganizationNameTaken(name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// A request may wait behind the revocation of the key that it was admitted with.
+    pub(super) fn refuse_gone_key(&self, caller: Caller, now: Timestamp) -> Result<(), Refusal> {
+        let Caller::Client { key: Some(id), scope } = caller else { return Ok(()) };
+        let is_good = |key: &Arc<Key>| key.scope == scope && !key.is_expired(now);
+        if self.key(id).is_some_and(is_good) { Ok(()) } else { Err(Refusal::KeyGone) }
     }
 
     pub(super) fn create_key(

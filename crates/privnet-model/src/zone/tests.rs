@@ -27,32 +27,33 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_unix_ms(1_790_000_000_000);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A zone, and what decisions take from the world: always the same moment, and numbers that are all
+/// A zone, and what decisions take from the world: the same moment unless a test says otherwise, and numbers that are all
 /// different.
 struct World {
     zone: Zone,
     /// The next random numbers, before those that come by themselves.
     scripted: VecDeque<u64>,
     drawn: u64,
+    now: Timestamp,
     caller: Caller,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { zone: founded(), scripted: VecDeque::new(), drawn: 0, caller: Caller::Server }
+        Self { zone: founded(), scripted: VecDeque::new(), drawn: 0, now: NOW, caller: Caller::Server }
     }
 }
 
 impl World {
     fn decide(&mut self, command: &Command) -> Result<Decision, Refusal> {
-        let Self { zone, scripted, drawn, caller } = self;
+        let Self { zone, scripted, drawn, now, caller } = self;
         let random = &mut || {
             *drawn += 1;
             scripted.pop_front().unwrap_or(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         };
         let mut circumstances = Circumstances {
             caller: *caller,
-            now: NOW,
+            now: *now,
             operation_timeout: OPERATION_TIMEOUT,
             random,
             makes_instances: &|_| true,

@@ -203,6 +203,40 @@ fn no_key_makes_one_that_is_good_for_more() {
     assert_eq!(world.refused(&create_key(1, own, None)), Refusal::ReadOnly);
 }
 
+/// Whoever asks with this key.
+fn holder(key: &Key) -> Caller {
+    Caller::Client { key: Some(key.id), scope: key.scope }
+}
+
+/// A request may have been admitted before, and wait behind what makes its key good for nothing.
+#[test]
+fn a_key_that_is_good_for_nothing_any_more_changes_nothing() {
+    let mut world = World::default();
+    let grant = Grant::Organization(None, Role::Admin);
+    let minute = Some(Duration::from_secs(60));
+    let [revoked, expiring] =
+        [(1, None), (2, minute)].map(|(number, lifetime)| key(&mut world, &create_key(number, grant, lifetime)));
+    let commands =
+        [create_network(RangeFields::default()), create_key(9, grant, None), Command::RevokeKey(expiring.id)];
+    let refuses_all = |world: &mut World| {
+        commands.iter().all(|command| world.decide(command).is_err_and(|refusal| refusal == Refusal::KeyGone))
+    };
+    world.caller = holder(&revoked);
+    assert!(commands.iter().all(|command| world.decide(command).is_ok()));
+    world.run(&Command::RevokeKey(revoked.id));
+    assert!(refuses_all(&mut world));
+
+    world.caller = holder(&expiring);
+    world.now = NOW.plus(Duration::from_millis(59_999));
+    assert!(!refuses_all(&mut world));
+    world.now = NOW.plus(Duration::from_secs(60));
+    assert!(refuses_all(&mut world));
+
+    world.now = NOW;
+    world.caller = Caller::Client { key: Some(expiring.id), scope: Scope::Operator };
+    check(&mut world, &commands[0], RefusalKind::Forbidden, "Invalid request signature");
+}
+
 #[test]
 fn a_key_id_is_given_once_and_an_organization_has_so_many_keys() {
     let mut world = World::default();

@@ -2,7 +2,7 @@
 
 use super::super::{RefusalKind, Row, UpdateNetwork, UpdateOrganization};
 use super::*;
-use crate::{KeyId, Organization, OrganizationId, Quotas, Role, Scope};
+use crate::{Organization, OrganizationId, Quotas, Role, Scope};
 
 const OTHER: OrganizationId = OrganizationId::MAX;
 
@@ -16,7 +16,7 @@ fn world_of_two() -> World {
 }
 
 fn member(organization: OrganizationId, role: Role) -> Caller {
-    Caller::Client { key: Some(KeyId::from_bytes([1; 12])), scope: Scope::Organization(organization, role) }
+    Caller::Client { key: None, scope: Scope::Organization(organization, role) }
 }
 
 /// Every command that names a network or an instance and may be given by an organization's admin.
