@@ -315,7 +315,7 @@ fn a_list_has_what_all_arguments_fit() {
 
 #[test]
 fn an_instance_is_pending_until_its_host_has_made_it_and_deleted_until_that_has_nothing_of_it() {
-    let server = TestServer::start(Setup::WAITING);
+    let server = TestServer::start(Setup::AT_ONCE);
     let agent = Agent::connect(&server, "h1", silent);
     let created = server.post("/v2/instance", wish(&server, "web"));
     assert_eq!(created["state"], "pending", "{created}");
