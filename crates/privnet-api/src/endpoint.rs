@@ -145,7 +145,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     mutation(Call::CreatePrivateNetwork, "create-private-network", Method::Post, "/v2/private-network")
         .says("Create a private network")
         .reads(SchemaGenerator::subschema_for::<CreatePrivateNetwork>)
-        .refuses(&[400, 409, 503]),
+        .refuses(&[400, 409]),
     get(Call::GetPrivateNetwork, "get-private-network", "/v2/private-network/{id}")
         .says("Show a private network")
         .answers(SchemaGenerator::subschema_for::<PrivateNetwork<'static>>)
@@ -153,10 +153,10 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     mutation(Call::UpdatePrivateNetwork, "update-private-network", Method::Put, "/v2/private-network/{id}")
         .says("Change the properties of a private network that are given; options and labels are replaced whole")
         .reads(SchemaGenerator::subschema_for::<UpdatePrivateNetwork>)
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     mutation(Call::DeletePrivateNetwork, "delete-private-network", Method::Delete, "/v2/private-network/{id}")
         .says("Delete a private network that no instance is attached to")
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     mutation(
         Call::ResetPrivateNetworkField,
         "reset-private-network-field",
@@ -164,7 +164,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         "/v2/private-network/{id}/{field}",
     )
     .says("Empty a property of a private network")
-    .refuses(&[400, 404, 503]),
+    .refuses(&[400, 404]),
     mutation(
         Call::AttachInstance,
         "attach-instance-to-private-network",
@@ -173,7 +173,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     )
     .says("Attach an instance to a private network, with a static address or one of the range")
     .reads(SchemaGenerator::subschema_for::<AttachInstance>)
-    .refuses(&[400, 404, 409, 503]),
+    .refuses(&[400, 404, 409]),
     mutation(
         Call::DetachInstance,
         "detach-instance-from-private-network",
@@ -182,7 +182,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     )
     .says("Detach an instance from a private network")
     .reads(SchemaGenerator::subschema_for::<DetachInstance>)
-    .refuses(&[400, 404, 503]),
+    .refuses(&[400, 404]),
     mutation(
         Call::UpdateInstanceIp,
         "update-private-network-instance-ip",
@@ -191,7 +191,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     )
     .says("Give an attached instance another static address or, without ip, one of the range")
     .reads(SchemaGenerator::subschema_for::<UpdateIp>)
-    .refuses(&[400, 404, 409, 503]),
+    .refuses(&[400, 404, 409]),
     get(Call::GetOperation, "get-operation", "/v2/operation/{id}")
         .says("Show how far an operation is")
         .answers(SchemaGenerator::subschema_for::<Operation<'static>>)
@@ -208,7 +208,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     mutation(Call::LaunchInstance, "create-instance", Method::Post, "/v2/instance")
         .says("Create an instance on the host with the fewest, or on the one that its label privnet/host names")
         .reads(SchemaGenerator::subschema_for::<LaunchInstance>)
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     get(Call::GetInstance, "get-instance", "/v2/instance/{id}")
         .says("Show an instance")
         .answers(SchemaGenerator::subschema_for::<Instance<'static>>)
@@ -216,25 +216,25 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     mutation(Call::UpdateInstance, "update-instance", Method::Put, "/v2/instance/{id}")
         .says("Change the properties of an instance that are given; labels are replaced whole")
         .reads(SchemaGenerator::subschema_for::<UpdateInstance>)
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     mutation(Call::DestroyInstance, "delete-instance", Method::Delete, "/v2/instance/{id}")
         .says("Detach an instance from all private networks and delete it, unless it is protected")
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     mutation(Call::ResetInstanceField, "reset-instance-field", Method::Delete, "/v2/instance/{id}/{field}")
         .says("Empty a property of an instance")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     mutation(Call::StartInstance, "start-instance", Method::Put, "/v2/instance/{id}:start")
         .says("Plug the instance's ports in")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     mutation(Call::StopInstance, "stop-instance", Method::Put, "/v2/instance/{id}:stop")
         .says("Unplug the instance's ports; its MAC addresses and leases stay")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     mutation(Call::RebootInstance, "reboot-instance", Method::Put, "/v2/instance/{id}:reboot")
         .says("Unplug the instance's ports and plug them in anew")
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     mutation(Call::AddInstanceProtection, "add-instance-protection", Method::Put, "/v2/instance/{id}:add-protection")
         .says("Keep an instance from being deleted")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     mutation(
         Call::RemoveInstanceProtection,
         "remove-instance-protection",
@@ -242,7 +242,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         "/v2/instance/{id}:remove-protection",
     )
     .says("Let an instance be deleted")
-    .refuses(&[400, 404, 503]),
+    .refuses(&[400, 404]),
     get(Call::ListInstanceTypes, "list-instance-types", "/v2/instance-type")
         .says("List instance types")
         .answers(SchemaGenerator::subschema_for::<InstanceTypes>),
@@ -263,14 +263,14 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     mutation(Call::RegisterSshKey, "register-ssh-key", Method::Post, "/v2/ssh-key")
         .says("Register a public SSH key under a name, for instances to be created with")
         .reads(SchemaGenerator::subschema_for::<RegisterSshKey>)
-        .refuses(&[400, 409, 413, 503]),
+        .refuses(&[400, 409, 413]),
     get(Call::GetSshKey, "get-ssh-key", "/v2/ssh-key/{name}")
         .says("Show an SSH key")
         .answers(SchemaGenerator::subschema_for::<SshKey>)
         .refuses(&[400, 404]),
     mutation(Call::DeleteSshKey, "delete-ssh-key", Method::Delete, "/v2/ssh-key/{name}")
         .says("Forget an SSH key; instances that were created with it keep its name")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     get(Call::ListAntiAffinityGroups, "list-anti-affinity-groups", "/v2/anti-affinity-group")
         .says("List anti-affinity groups: there are none")
         .answers(SchemaGenerator::subschema_for::<AntiAffinityGroups>),
@@ -294,7 +294,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .asks(&["from", "to"])
         .says("List who has changed what, and was refused to, of the last 24 hours or between two moments; the newest 10,000")
         .answers(SchemaGenerator::subschema_for::<Vec<Event<'static>>>)
-        .refuses(&[400, 503]),
+        .refuses(&[400]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
         .needs(Access::Operator)
         .says("List hosts")
@@ -308,7 +308,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .says("Forget a host that has no instances; what it still carries counts as gone"),
     removal(Call::RemoveHostWithInstances, "remove-host-with-instances", "/privnet/v1/hosts/{id}:with-instances")
         .says("Forget a host that is gone for good, with its instances, their ports and leases")
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     get(Call::ListPlacedInstances, "list-placed-instances", "/privnet/v1/instances")
         .needs(Access::Operator)
         .says("List instances with their host and placement")
@@ -320,13 +320,13 @@ pub static ENDPOINTS: [Endpoint; 57] = [
             .says("Register an instance that exists on a host")
             .reads(SchemaGenerator::subschema_for::<CreateInstance>)
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
-            .refuses(&[400, 404, 409, 503])
+            .refuses(&[400, 404, 409])
     },
     mutation(Call::MoveInstance, "move-placed-instance", Method::Put, "/privnet/v1/instances/{id}:move")
         .needs(Access::Operator)
         .says("Place an instance on another host, or elsewhere on its own, with all its ports")
         .reads(SchemaGenerator::subschema_for::<MoveInstance>)
-        .refuses(&[400, 404, 503]),
+        .refuses(&[400, 404]),
     removal(Call::DeleteInstance, "delete-placed-instance", "/privnet/v1/instances/{id}")
         .says("Forget an instance that is attached to no private network"),
     get(Call::ListLog, "list-audit-log", "/privnet/v1/events")
@@ -334,7 +334,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .asks(&["from", "to", "organization", "key"])
         .says("List who has changed what, of all organizations, and whose requests were nobody's; as list-events")
         .answers(SchemaGenerator::subschema_for::<LogEntries<'static>>)
-        .refuses(&[400, 503]),
+        .refuses(&[400]),
     get(Call::ListOrganizations, "list-organizations", "/privnet/v1/organizations")
         .needs(Access::Operator)
         .says("List organizations with their quotas and what they have")
@@ -346,7 +346,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
             .says("Create an organization; quotas that are not given are those of every new one")
             .reads(SchemaGenerator::subschema_for::<CreateOrganization>)
             .answers(SchemaGenerator::subschema_for::<Organization<'static>>)
-            .refuses(&[400, 409, 503])
+            .refuses(&[400, 409])
     },
     get(Call::GetOrganization, "get-organization", "/privnet/v1/organizations/{id}")
         .needs(Access::Operator)
@@ -358,7 +358,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .says("Change the name and the quotas of an organization that are given")
         .reads(SchemaGenerator::subschema_for::<UpdateOrganization>)
         .answers(SchemaGenerator::subschema_for::<Organization<'static>>)
-        .refuses(&[400, 404, 409, 503]),
+        .refuses(&[400, 404, 409]),
     removal(Call::DeleteOrganization, "delete-organization", "/privnet/v1/organizations/{id}")
         .says("Delete an organization that has no private networks and no instances, with its keys"),
     get(Call::ListKeys, "list-keys", "/privnet/v1/keys")
@@ -371,7 +371,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
             .says("Create a key for an organization or, as an operator, for an operator; its secret is told this once")
             .reads(SchemaGenerator::subschema_for::<CreateKey>)
             .answers(SchemaGenerator::subschema_for::<NewKey<'static>>)
-            .refuses(&[400, 404, 409, 503])
+            .refuses(&[400, 404, 409])
     },
     removal(Call::RevokeKey, "revoke-key", "/privnet/v1/keys/{key}")
         .needs(Access::Admin)
@@ -383,8 +383,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
     get(Call::Readiness, "get-readiness", "/readyz")
         .needs_no_key()
         .says("Whether requests can be served, changes among them")
-        .answers(SchemaGenerator::subschema_for::<Health>)
-        .refuses(&[503]),
+        .answers(SchemaGenerator::subschema_for::<Health>),
     get(Call::Document, "get-openapi-document", "/v2/openapi.json")
         .needs_no_key()
         .says("This document")
@@ -413,7 +412,7 @@ const fn mutation(call: Call, id: &'static str, method: Method, path: &'static s
 }
 
 const fn removal(call: Call, id: &'static str, path: &'static str) -> Endpoint {
-    let refusals = &[400, 404, 409, 503];
+    let refusals = &[400, 404, 409];
     Endpoint { method: Method::Delete, status: 204, refusals, access: Some(Access::Operator), ..get(call, id, path) }
 }
 

@@ -8,9 +8,9 @@ use crate::{ENDPOINTS, Endpoint, reply};
 /// rewrites the file.
 pub const OPENAPI_JSON: &str = include_str!("../openapi.json");
 
-/// Statuses that any request may be refused with: the path or method is unknown, there are too many requests,
-/// or we have a fault.
-const REFUSALS_OF_ALL: [u16; 4] = [404, 405, 429, 500];
+/// Statuses that any request may be refused with: the path or method is unknown, there are too many requests
+/// of one client or of all, or we have a fault.
+const REFUSALS_OF_ALL: [u16; 5] = [404, 405, 429, 500, 503];
 
 /// Those of what needs a key besides: the request is not signed, or the key may not; what is signed is too large.
 const REFUSALS_OF_SIGNED: [u16; 2] = [403, 413];

@@ -24,6 +24,7 @@ use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, R
 use privnet_model::{KeyId, Organization};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError};
@@ -36,6 +37,9 @@ use crate::limits::Limits;
 
 /// How much of a path is logged.
 const LOGGED_PATH_CHARS_MAX: usize = 200;
+
+/// When a client for whom there is no room should come again.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the API tells about itself, and how long it waits.
 #[derive(Debug, Clone)]
@@ -59,7 +63,8 @@ pub(crate) async fn serve(
 ) {
     let by_address = Mutex::new(Buckets::per_second(limits.address_requests_per_second));
     let by_key = Mutex::new(Buckets::per_second(limits.key_requests_per_second));
-    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_key });
+    let places = Arc::new(Semaphore::new(limits.requests_max));
+    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_key, places });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
@@ -79,7 +84,14 @@ async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::
         debug!(%source, "a request is refused: its address makes too many");
         return refused.into_response();
     }
+    let Ok(place) = Arc::clone(&api.places).try_acquire_owned() else {
+        body::discard(request.into_body()).await;
+        debug!(%source, "a request is refused: there are too many under way");
+        return Refused::busy("the server has as many requests under way as it takes").into_response();
+    };
     shielded(async move {
+        // It is taken for as long as there is something to do, whether anybody still waits for it or not.
+        let _place = place;
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.as_str(), head.uri.path());
         let route = privnet_api::route(method, path);
@@ -118,6 +130,8 @@ struct Api {
     limits: Limits,
     by_address: Mutex<Buckets<Client>>,
     by_key: Mutex<Buckets<KeyId>>,
+    /// One for each request that may be under way.
+    places: Arc<Semaphore>,
 }
 
 impl Api {
@@ -376,6 +390,11 @@ struct Refused {
 impl Refused {
     fn new(status: StatusCode, message: impl ToString) -> Self {
         Self { status, message: message.to_string(), header: None }
+    }
+
+    /// There is no room now, and will be soon.
+    fn busy(message: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(BUSY_RETRY_AFTER)
     }
 
     /// Says when to try again, in whole seconds (RFC 9110 §10.2.3).

@@ -12,6 +12,10 @@ pub struct Limits {
     /// How many of them one client may have, at least 1. Default 2,048. A further one is answered 429 with
     /// `Retry-After` and closed. A client is an IPv4 address, or 64 bits of an IPv6 address.
     pub connections_per_address_max: usize,
+    /// How many requests may be under way at once, at least 1. Default 8,192. One whose client has gone, or has
+    /// been answered that it takes too long, counts until it is done. Further ones are answered 503 with
+    /// `Retry-After`.
+    pub requests_max: usize,
     /// How many octets a request's line and headers may have together, at least 8,192. Default 65,536. More
     /// are answered 431.
     pub head_bytes_max: usize,
@@ -47,6 +51,7 @@ impl Limits {
     pub const DEFAULT: Self = Self {
         connections_max: 4096,
         connections_per_address_max: 2048,
+        requests_max: 8192,
         head_bytes_max: 64 << 10,
         headers_max: 100,
         body_bytes_max: 1 << 20,

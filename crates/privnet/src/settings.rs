@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 34] = [
+pub(crate) const SETTINGS: [Setting; 35] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -56,6 +56,7 @@ pub(crate) const SETTINGS: [Setting; 34] = [
     Setting { name: "audit-events-max", default: Fallback::Value("1000000") },
     Setting { name: "connections-max", default: Fallback::Value("4096") },
     Setting { name: "connections-per-address-max", default: Fallback::Value("2048") },
+    Setting { name: "requests-max", default: Fallback::Value("8192") },
     Setting { name: "head-bytes-max", default: Fallback::Value("65536") },
     Setting { name: "headers-max", default: Fallback::Value("100") },
     Setting { name: "body-bytes-max", default: Fallback::Value("1048576") },

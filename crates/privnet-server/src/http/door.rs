@@ -25,8 +25,8 @@ use tracing::{debug, warn};
 pub(crate) use self::admission::Client;
 use self::admission::{Admissions, Full};
 use self::timed::{Answering, Phase, TAKEN_BYTES, Timed};
-use super::Refused;
 use super::body::{self, Body};
+use super::{BUSY_RETRY_AFTER, Refused};
 use crate::limits::Limits;
 
 /// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
@@ -40,9 +40,6 @@ const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many headers hyper takes when it is told nothing.
 const HYPER_HEADERS_MAX: usize = 100;
-
-/// When a client that finds no place should come again.
-const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves clients until `shutdown` resolves, and then answers the requests under way.
 pub(super) async fn serve<A, F>(listener: TcpListener, limits: Limits, answer: A, shutdown: impl Future<Output = ()>)
@@ -135,10 +132,11 @@ fn prepared(stream: TcpStream) -> TcpStream {
 async fn turn_away(full: Full, request: Request<Incoming>) -> Response<Body> {
     body::discard(request.into_body()).await;
     let refused = match full {
-        Full::Server => Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server has as many connections as it takes"),
-        Full::Client => Refused::new(StatusCode::TOO_MANY_REQUESTS, "this client has as many connections as one may"),
+        Full::Server => Refused::busy("the server has as many connections as it takes"),
+        Full::Client => Refused::new(StatusCode::TOO_MANY_REQUESTS, "this client has as many connections as one may")
+            .retry_after(BUSY_RETRY_AFTER),
     };
-    refused.retry_after(PLACE_RETRY_AFTER).into_response()
+    refused.into_response()
 }
 
 /// A connection as hyper serves it, within the limits. One that is not kept alive ends after one request.

@@ -7,8 +7,8 @@ use privnet_api::Signer;
 use privnet_server::Limits;
 use serde_json::json;
 
-use crate::support::agent::silent;
-use crate::support::{Agent, Client, Connection, Setup, TestServer, managed};
+use crate::support::agent::{acknowledge, silent};
+use crate::support::{Agent, Client, Connection, Setup, TestServer, managed, wait_until};
 
 fn server(change: impl FnOnce(&mut Limits)) -> TestServer {
     let mut limits = Limits::DEFAULT;
@@ -76,6 +76,22 @@ fn a_request_that_takes_too_long_is_answered_and_done_all_the_same() {
     let reply = server.ask("PUT", &format!("{network}:attach"), json!({"instance": {"id": web}}));
     assert_eq!((reply.status, reply.body), (503, json!({"message": message})));
     assert_eq!(server.get(&network)["leases"][0]["instance-id"], web);
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_has_its_place_until_it_is_done() {
+    let server = server(|limits| (limits.requests_max, limits.request_timeout) = (1, Duration::from_secs(1)));
+    let agent = Agent::connect(&server, "h1", silent);
+    assert_eq!(agent.hear_what_it_lacked(), []);
+    let (network, web) = (server.network(managed(9)), server.instance("web", "h1"));
+    let given_up = server.ask("PUT", &format!("{network}:attach"), json!({"instance": {"id": web}}));
+    assert_eq!(given_up.status, 503);
+    let reply = server.send_with("POST", "/v2/private-network", b"{}", &[]);
+    let message = "the server has as many requests under way as it takes";
+    assert_eq!((reply.status, reply.body), (503, json!({"message": message})));
+    assert_eq!(reply.headers["retry-after"], "1");
+    agent.say(acknowledge(&agent.hear()).expect("what the host shall carry"));
+    wait_until("an end", || server.send("GET", "/healthz", b"").status == 200);
 }
 
 #[test]

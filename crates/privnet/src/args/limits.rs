@@ -10,6 +10,9 @@ pub(crate) struct LimitArgs {
     /// How many of them one client address may have; further ones are answered 429
     #[arg(long, value_name = "COUNT")]
     connections_per_address_max: Option<String>,
+    /// How many requests may be under way at once; further ones are answered 503
+    #[arg(long, value_name = "COUNT")]
+    requests_max: Option<String>,
     /// How large a request's line and headers may be together; larger ones are answered 431
     #[arg(long, value_name = "OCTETS")]
     head_bytes_max: Option<String>,

@@ -12,6 +12,7 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, Failure> {
     Ok(Limits {
         connections_max: count::<1, 1_000_000>(settings, "connections-max")?,
         connections_per_address_max: count::<1, 1_000_000>(settings, "connections-per-address-max")?,
+        requests_max: count::<1, 1_000_000>(settings, "requests-max")?,
         head_bytes_max: count::<8192, 1_048_576>(settings, "head-bytes-max")?,
         headers_max: count::<1, 1000>(settings, "headers-max")?,
         body_bytes_max: count::<1, 1_073_741_824>(settings, "body-bytes-max")?,
