@@ -74,7 +74,7 @@ impl Origin {
         Event {
             at,
             source: self.source,
-            key: caller.and_then(key_of),
+            key: caller.and_then(|caller| caller.key()),
             organization: caller.and_then(|caller| self.reader(caller)),
             call: self.call.into(),
             path: self.path.clone(),
@@ -92,13 +92,6 @@ impl Origin {
             Caller::Client { scope: Scope::Operator, .. } | Caller::Server if is_shared => None,
             _ => Some(caller.organization()),
         }
-    }
-}
-
-fn key_of(caller: Caller) -> Option<KeyId> {
-    match caller {
-        Caller::Client { key, .. } => key,
-        Caller::Server => None,
     }
 }
 

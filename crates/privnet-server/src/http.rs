@@ -169,7 +169,7 @@ impl Api {
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let request = Signable { method: head.method.as_str(), path, query, body: &octets };
         let caller = self.gate.admit(&head.headers, &request, || self.engine.view(), now())?;
-        if let Caller::Client { key: Some(key), .. } = caller {
+        if let Some(key) = caller.key() {
             take_token(&self.by_key, key, Instant::now())?;
         }
         Ok((caller, octets))

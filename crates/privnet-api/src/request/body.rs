@@ -323,7 +323,7 @@ pub struct CreateKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uuid"))]
     pub organization: Option<String>,
-    /// How long it is good for, in seconds, at most 100 years; until it is revoked if absent.
+    /// How long it is good for, in seconds, at most 100 years; until it is revoked if absent. It ends with the key it is made with at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3_155_760_000_u64))]
     pub expires_in_seconds: Option<u64>,

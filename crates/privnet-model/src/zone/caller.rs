@@ -44,6 +44,14 @@ impl Caller {
         }
     }
 
+    /// What its request was signed with.
+    pub const fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Client { key, .. } => *key,
+            Self::Server => None,
+        }
+    }
+
     /// Whether it manages what organizations share, the server among them.
     pub const fn is_operator(&self) -> bool {
         matches!(self, Self::Server | Self::Client { scope: Scope::Operator, .. })

@@ -212,7 +212,7 @@ pub struct CreateKey {
     pub name: Name,
     /// What it is to be good for.
     pub grant: Grant,
-    /// For how long; `None`: until it is revoked.
+    /// For how long; `None`: until it is revoked. It ends with the caller's key at the latest.
     pub lifetime: Option<Duration>,
 }
 

@@ -93,13 +93,15 @@ impl Zone {
         if self.key(id).is_some() {
             return Err(Refusal::KeyIdTaken(id));
         }
+        let asked = lifetime.map(|lifetime| world.now.plus(lifetime));
+        let callers = world.caller.key().and_then(|id| self.key(id)?.expires_at);
         let key = Arc::new(Key {
             id,
             name: name.clone(),
             scope,
             sealed_secret: sealed_secret.clone(),
             created_at: world.now,
-            expires_at: lifetime.map(|lifetime| world.now.plus(lifetime)),
+            expires_at: asked.into_iter().chain(callers).min(),
         });
         let row = Row { before: None, after: Some(Arc::clone(&key)) };
         Ok(Decision { changes: vec![Change::Key(row)], outcome: Outcome::Key(key) })

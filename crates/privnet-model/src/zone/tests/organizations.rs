@@ -208,6 +208,25 @@ fn holder(key: &Key) -> Caller {
     Caller::Client { key: Some(key.id), scope: key.scope }
 }
 
+#[test]
+fn no_key_makes_one_that_is_good_for_longer() {
+    let seconds = Duration::from_secs;
+    for (own, asked, given) in [
+        (Some(60), None, Some(60)),
+        (Some(60), Some(61), Some(60)),
+        (Some(60), Some(59), Some(59)),
+        (None, Some(61), Some(61)),
+        (None, None, None),
+    ] {
+        for grant in [Grant::Operator, Grant::Organization(None, Role::Admin)] {
+            let mut world = World::default();
+            world.caller = holder(&key(&mut world, &create_key(1, grant, own.map(seconds))));
+            let made = key(&mut world, &create_key(2, grant, asked.map(seconds)));
+            assert_eq!(made.expires_at, given.map(|given| NOW.plus(seconds(given))), "{own:?} {asked:?}");
+        }
+    }
+}
+
 /// A request may have been admitted before, and wait behind what makes its key good for nothing.
 #[test]
 fn a_key_that_is_good_for_nothing_any_more_changes_nothing() {
