@@ -57,6 +57,9 @@ pub enum Refusal {
     /// A key has this id, which was to be drawn at random.
     #[error("there is a key {0} already")]
     KeyIdTaken(KeyId),
+    /// Without it nobody could manage what organizations share, at once or when the others have expired.
+    #[error("key {0} is the only operator's key that never expires; create another one first")]
+    LastOperatorKey(KeyId),
     /// An organization has so many keys that nobody could tell what they are for.
     #[error("the organization has {KEYS_PER_ORGANIZATION_MAX} keys, the most there may be; revoke one first")]
     TooManyKeys,
@@ -275,6 +278,7 @@ impl Refusal {
             | Self::OrganizationOfOperators(_)
             | Self::QuotaExceeded { .. }
             | Self::KeyIdTaken(_)
+            | Self::LastOperatorKey(_)
             | Self::TooManyKeys
             | Self::AddressTaken { .. }
             | Self::RangeExhausted { .. }

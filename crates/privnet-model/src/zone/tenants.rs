@@ -126,6 +126,10 @@ impl Zone {
 
     pub(super) fn revoke_key(&self, id: KeyId, caller: Caller) -> Result<Decision, Refusal> {
         let key = self.seen_by(caller).key(id).ok_or(Refusal::KeyNotFound(id))?;
+        let is_lasting = |key: &Arc<Key>| key.scope == Scope::Operator && key.expires_at.is_none();
+        if is_lasting(key) && self.keys().filter(|key| is_lasting(key)).count() == 1 {
+            return Err(Refusal::LastOperatorKey(id));
+        }
         Ok(done(vec![Change::Key(Row::remove(Arc::clone(key)))]))
     }
 }

@@ -290,8 +290,24 @@ fn a_key_is_revoked_by_its_organization_and_by_operators() {
     assert_eq!(world.refused(&Command::RevokeKey(own)), Refusal::KeyNotFound(own));
     world.caller = Caller::OPERATOR;
     assert_eq!(world.zone.seen_by(world.caller).keys().count(), 3);
-    for id in [spare, anothers, operators] {
+    for id in [spare, anothers] {
         world.run(&Command::RevokeKey(id));
     }
-    assert_eq!(world.zone.keys().len(), 0);
+    assert_eq!(world.zone.keys().map(|key| key.id).collect::<Vec<_>>(), [operators]);
+}
+
+#[test]
+fn an_operators_key_that_never_expires_stays() {
+    let mut world = World::default();
+    let operators = |world: &mut World, number, lifetime| key(world, &create_key(number, Grant::Operator, lifetime)).id;
+    let first = operators(&mut world, 1, None);
+    let expiring = operators(&mut world, 2, Some(Duration::from_secs(60)));
+    key(&mut world, &create_key(3, Grant::Organization(None, Role::Admin), None));
+    let message =
+        "key EXO000100000000000000000000 is the only operator's key that never expires; create another one first";
+    check(&mut world, &Command::RevokeKey(first), RefusalKind::Conflict, message);
+    world.run(&Command::RevokeKey(expiring));
+    let second = operators(&mut world, 4, None);
+    world.run(&Command::RevokeKey(first));
+    assert_eq!(world.refused(&Command::RevokeKey(second)), Refusal::LastOperatorKey(second));
 }
