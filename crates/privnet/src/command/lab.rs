@@ -137,7 +137,8 @@ fn describe(note: &Note) -> String {
             \x20 privnet lab exec {} -- ping {}\n\
             \x20 export PRIVNET_API_URL={url}\n\
             \x20 export PRIVNET_DATA={server_dir}\n\
-            \x20 privnet network show {NETWORK}",
+            \x20 privnet network show {NETWORK}\n\
+            \x20 eval \"$(privnet env)\"                     (for exo, Terraform and other clients of Exoscale's)",
             first.name, last.address
         ),
         _ => format!(
