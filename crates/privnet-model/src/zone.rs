@@ -27,6 +27,7 @@ pub use command::{
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
 pub use refusal::{Refusal, RefusalKind};
 pub use seen::{Seen, Usage};
+pub use ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 pub use state::Zone;
 pub use tenants::KEYS_PER_ORGANIZATION_MAX;
 

@@ -180,7 +180,7 @@ mod tests {
     fn an_organization_shows_what_it_may_have_and_what_it_has() {
         let mut organization = privnet_model::Organization::default_at(Timestamp::from_unix_ms(1_790_000_000_999));
         organization.quotas = Quotas { instances: Quota::Unlimited, ..organization.quotas };
-        let usage = Usage { networks: 3, instances: 5, keys: 1 };
+        let usage = Usage { networks: 3, instances: 5, keys: 1, ssh_keys: 1 };
         assert_eq!(
             serde_json::to_string(&Organization::new(&organization, usage)).expect("serializes"),
             concat!(

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use super::ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
     HostName, InstanceId, KeyId, Name, NetworkId, OperationId, OrganizationId, OrganizationName, RangeError,
@@ -173,6 +174,11 @@ pub enum Refusal {
     /// Another SSH key has the name.
     #[error("SSH key \"{0}\" exists already")]
     SshKeyTaken(Name),
+    /// No organization needs more.
+    #[error(
+        "quota exceeded: the organization has {SSH_KEYS_PER_ORGANIZATION_MAX} SSH keys, the most there may be; delete one first"
+    )]
+    TooManySshKeys,
     /// The text is no public key. In the words, and with the status, of the real service.
     #[error("Public key is invalid")]
     PublicKeyInvalid,
@@ -289,6 +295,7 @@ impl Refusal {
             | Self::InstanceProtected(_)
             | Self::InstanceStopped(_)
             | Self::SshKeyTaken(_)
+            | Self::TooManySshKeys
             | Self::PublicKeyInvalid
             | Self::NetnsIsMade(_)
             | Self::NoHost

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::Holdings;
@@ -22,17 +23,21 @@ pub struct Usage {
     pub instances: usize,
     /// Keys, expired ones among them.
     pub keys: usize,
+    /// SSH keys.
+    pub ssh_keys: usize,
 }
 
 impl Zone {
     /// How much an organization has.
     pub fn usage(&self, organization: OrganizationId) -> Usage {
-        let usage = |holdings: &Holdings| Usage {
+        let ssh_keys = self.ssh_keys.get(&organization).map_or(0, BTreeMap::len);
+        let Some(holdings) = self.holdings.get(&organization) else { return Usage { ssh_keys, ..Usage::default() } };
+        Usage {
             networks: holdings.networks.len(),
             instances: holdings.instances.len(),
             keys: holdings.keys.len(),
-        };
-        self.holdings.get(&organization).map(usage).unwrap_or_default()
+            ssh_keys,
+        }
     }
 
     /// This zone as a caller sees it.
@@ -55,13 +60,12 @@ impl<'z> Seen<'z> {
 
     /// An SSH key by name.
     pub fn ssh_key(self, name: &Name) -> Option<&'z Arc<SshKey>> {
-        self.zone.ssh_keys.get(&(self.caller.organization(), name.clone()))
+        self.zone.ssh_keys.get(&self.caller.organization())?.get(name)
     }
 
     /// All SSH keys, by name.
     pub fn ssh_keys(self) -> impl Iterator<Item = &'z Arc<SshKey>> {
-        let organization = self.caller.organization();
-        self.zone.ssh_keys.values().filter(move |key| key.organization == organization)
+        self.zone.ssh_keys.get(&self.caller.organization()).into_iter().flat_map(BTreeMap::values)
     }
 
     /// An instance by id.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::{Change, Circumstances, Decision, Refusal, Row, Zone};
 use crate::{Name, OperationKind, OperationState, SshKey, SshPublicKey, Subject};
 
+/// How many SSH keys an organization has at most.
+pub const SSH_KEYS_PER_ORGANIZATION_MAX: usize = 256;
+
 impl Zone {
     /// The same key under the same name again is a success.
     pub(super) fn register_ssh_key(
@@ -15,9 +18,12 @@ impl Zone {
     ) -> Result<Decision, Refusal> {
         let organization = self.known_organization(world.caller.organization())?.id;
         let public_key = SshPublicKey::try_from(public_key).map_err(|_| Refusal::PublicKeyInvalid)?;
-        let change = match self.ssh_keys.get(&(organization, name.clone())) {
+        let change = match self.seen_by(world.caller).ssh_key(name) {
             Some(present) if present.public_key == public_key => None,
             Some(_) => return Err(Refusal::SshKeyTaken(name.clone())),
+            None if self.usage(organization).ssh_keys >= SSH_KEYS_PER_ORGANIZATION_MAX => {
+                return Err(Refusal::TooManySshKeys);
+            }
             None => {
                 let key = SshKey { organization, name: name.clone(), public_key, created_at: world.now };
                 Some(Change::SshKey(Row::insert(key)))
@@ -27,8 +33,7 @@ impl Zone {
     }
 
     pub(super) fn delete_ssh_key(&self, name: &Name, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
-        let key = self.ssh_keys.get(&(world.caller.organization(), name.clone()));
-        let key = key.ok_or_else(|| Refusal::SshKeyNotFound(name.clone()))?;
+        let key = self.seen_by(world.caller).ssh_key(name).ok_or_else(|| Refusal::SshKeyNotFound(name.clone()))?;
         let change = Change::SshKey(Row::remove(Arc::clone(key)));
         Ok(self.done_at_once(OperationKind::DeleteSshKey, Some(change), world))
     }

@@ -20,7 +20,8 @@ pub(super) const REMOVALS_MAX: usize = 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     pub(super) organizations: BTreeMap<OrganizationId, Arc<Organization>>,
-    pub(super) ssh_keys: BTreeMap<(OrganizationId, Name), Arc<SshKey>>,
+    /// Of each organization that has some.
+    pub(super) ssh_keys: BTreeMap<OrganizationId, BTreeMap<Name, Arc<SshKey>>>,
     pub(super) keys: BTreeMap<KeyId, Arc<Key>>,
     pub(super) segments: BTreeMap<NetworkId, Segment>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
@@ -96,7 +97,7 @@ impl Zone {
             hosts: self.hosts().map(|record| Host::clone(record)).collect(),
             operations: self.operations.values().map(|record| Operation::clone(record)).collect(),
             carriages,
-            ssh_keys: self.ssh_keys.values().map(|record| SshKey::clone(record)).collect(),
+            ssh_keys: self.ssh_keys.values().flat_map(BTreeMap::values).map(|record| SshKey::clone(record)).collect(),
         }
     }
 
@@ -253,7 +254,7 @@ impl Zone {
     /// Carries out a change that was decided on this zone's state.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::SshKey(row) => replace(&mut self.ssh_keys, row, |key| (key.organization, key.name.clone())),
+            Change::SshKey(row) => self.apply_ssh_key(row),
             Change::Organization(row) => replace(&mut self.organizations, row, |organization| organization.id),
             Change::Key(row) => self.apply_key(row),
             Change::Network(row) => self.apply_network(row),
@@ -273,6 +274,15 @@ impl Zone {
             self.change_holdings(organization, |holdings| holdings.keys.insert(id));
         }
         replace(&mut self.keys, row, |key| key.id);
+    }
+
+    fn apply_ssh_key(&mut self, row: &Row<SshKey>) {
+        let Some(organization) = row.after.as_ref().or(row.before.as_ref()).map(|key| key.organization) else { return };
+        let keys = self.ssh_keys.entry(organization).or_default();
+        replace(keys, row, |key| key.name.clone());
+        if keys.is_empty() {
+            self.ssh_keys.remove(&organization);
+        }
     }
 
     fn apply_network(&mut self, row: &Row<Network>) {

@@ -1,5 +1,6 @@
 //! Organizations and their keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::decide::{done, random_octets};
@@ -48,7 +49,7 @@ impl Zone {
         Ok(Decision { changes: vec![Change::Organization(row)], outcome: Outcome::Organization(after) })
     }
 
-    /// Its keys, which are good for nothing any more, go with it.
+    /// Its keys of either kind, which are good for nothing any more, go with it.
     pub(super) fn delete_organization(&self, id: OrganizationId) -> Result<Decision, Refusal> {
         let organization = self.organization(id).ok_or(Refusal::OrganizationNotFound(id))?;
         if id == OrganizationId::DEFAULT {
@@ -61,7 +62,7 @@ impl Zone {
         let keys = self.holdings.get(&id).into_iter().flat_map(|holdings| &holdings.keys);
         let keys = keys.filter_map(|key| self.key(*key));
         let mut changes: Vec<_> = keys.map(|key| Change::Key(Row::remove(Arc::clone(key)))).collect();
-        let ssh_keys = self.ssh_keys.values().filter(|key| key.organization == id);
+        let ssh_keys = self.ssh_keys.get(&id).into_iter().flat_map(BTreeMap::values);
         changes.extend(ssh_keys.map(|key| Change::SshKey(Row::remove(Arc::clone(key)))));
         changes.push(Change::Organization(Row::remove(Arc::clone(organization))));
         Ok(done(changes))

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::SqliteFile;
 use crate::suite::Database as _;
-use crate::suite::records::{host, instance, mac, network, operation, port};
+use crate::suite::records::{host, instance, mac, network, operation, port, ssh_key};
 use crate::suite::{insert, refuse_for_constraint};
 
 const VERSION_1: &str = include_str!("../../src/sqlite/migrations/1.sql");
@@ -68,6 +68,33 @@ fn a_database_without_networks_and_instances_gets_no_organization() {
     let file = SqliteFile::new();
     version_1(&file, &format!("INSERT INTO hosts VALUES ({}, 'host-1', '192.0.2.1', 1500, '0.1.0', 0)", id(1)));
     assert_eq!(file.open().load().expect("it is read").organizations, []);
+}
+
+#[test]
+fn ssh_keys_are_kept_but_those_of_an_organization_that_is_gone() {
+    let file = SqliteFile::new();
+    let old = Connection::open(file.path()).expect("opens");
+    for migration in [
+        VERSION_1,
+        include_str!("../../src/sqlite/migrations/2.sql"),
+        include_str!("../../src/sqlite/migrations/3.sql"),
+        include_str!("../../src/sqlite/migrations/4.sql"),
+        include_str!("../../src/sqlite/migrations/5.sql"),
+        include_str!("../../src/sqlite/migrations/6.sql"),
+    ] {
+        old.execute_batch(migration).expect("the schema");
+    }
+    old.pragma_update(None, "user_version", 6).expect("the version");
+    let (one, two, kept) = (id(1), id(2), ssh_key());
+    let (name, line) = (kept.name.as_str().replace('\'', "''"), kept.public_key.as_str());
+    old.execute_batch(&format!(
+        "INSERT INTO organizations VALUES ({one}, 'organization-1', NULL, NULL, NULL, 0);
+        INSERT INTO ssh_keys VALUES ({one}, '{name}', '{line}', 1790000000000), ({two}, 'k', '{line}', 0);"
+    ))
+    .expect("the rows");
+    drop(old);
+
+    assert_eq!(file.open().load().expect("it is read").ssh_keys, [kept]);
 }
 
 /// A database that the first version has left, with these rows.

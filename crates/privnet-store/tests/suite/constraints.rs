@@ -2,11 +2,11 @@
 
 use privnet_model::{
     Carriage, DeviceName, Host, HostFacts, Instance, Key, Lease, LeaseKind, Network, OperationState, Organization,
-    Port, Role, Scope,
+    Port, Role, Scope, SshKey,
 };
 use privnet_store::Store as _;
 
-use super::records::{carriage, host, instance, ip, key, mac, network, operation, organization, port};
+use super::records::{carriage, host, instance, ip, key, mac, network, operation, organization, port, ssh_key};
 use super::{Database, holding, insert, load, refuse_for_constraint, remove};
 
 pub fn no_two_organizations_have_one_name<D: Database>() {
@@ -92,6 +92,7 @@ pub fn a_record_refers_to_what_is_there<D: Database>() {
     refuse_for_constraint(&mut store, &[insert(&Network { organization: stranger, ..network(9) })]);
     refuse_for_constraint(&mut store, &[insert(&Instance { organization: stranger, ..instance(9, &host(1)) })]);
     refuse_for_constraint(&mut store, &[insert(&Key { scope: Scope::Organization(stranger, Role::Admin), ..key(9) })]);
+    refuse_for_constraint(&mut store, &[insert(&SshKey { organization: stranger, ..ssh_key() })]);
 }
 
 pub fn what_others_refer_to_is_not_removed<D: Database>() {

@@ -323,7 +323,7 @@ pub fn instance(number: u8, host: &Host) -> Instance {
     }
 }
 
-fn ssh_key() -> SshKey {
+pub fn ssh_key() -> SshKey {
     let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody";
     SshKey {
         organization: organization(1).id,

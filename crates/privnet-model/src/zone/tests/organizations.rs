@@ -1,6 +1,8 @@
 //! Organizations, their quotas and their keys.
 
-use super::super::{CreateKey, Grant, KEYS_PER_ORGANIZATION_MAX, RefusalKind, UpdateOrganization};
+use super::super::{
+    CreateKey, Grant, KEYS_PER_ORGANIZATION_MAX, RefusalKind, SSH_KEYS_PER_ORGANIZATION_MAX, UpdateOrganization,
+};
 use super::refusals::check;
 use super::*;
 use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quota, Quotas, Role, Scope, SealedSecret};
@@ -270,6 +272,30 @@ fn a_key_id_is_given_once_and_an_organization_has_so_many_keys() {
     let message = "the organization has 256 keys, the most there may be; revoke one first";
     check(&mut world, &create_key(most + 1, grant, None), RefusalKind::Conflict, message);
     key(&mut world, &create_key(most + 1, Grant::Operator, None));
+}
+
+#[test]
+fn an_organization_has_so_many_ssh_keys_whatever_others_have() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let register = |number: usize| Command::RegisterSshKey {
+        name: Name::try_from(format!("{number:04}").as_str()).expect("valid"),
+        public_key: KEY.to_owned(),
+    };
+    let mut world = World::default();
+    let acme = organization(&mut world, &create("acme")).id;
+    world.run(&register(0));
+    world.caller = member(acme, Role::Admin);
+    for number in 0..SSH_KEYS_PER_ORGANIZATION_MAX {
+        world.run(&register(number));
+    }
+    let message = "quota exceeded: the organization has 256 SSH keys, the most there may be; delete one first";
+    check(&mut world, &register(SSH_KEYS_PER_ORGANIZATION_MAX), RefusalKind::Conflict, message);
+    world.run(&register(0));
+    assert_eq!(world.zone.seen_by(world.caller).ssh_keys().count(), SSH_KEYS_PER_ORGANIZATION_MAX);
+    world.caller = Caller::OPERATOR;
+    assert_eq!(world.zone.seen_by(world.caller).ssh_keys().count(), 1);
+    world.run(&Command::DeleteOrganization(acme));
+    assert_eq!(world.zone.snapshot().ssh_keys.len(), 1);
 }
 
 #[test]

@@ -279,6 +279,7 @@ fn alone(zone: &Zone, own: OrganizationId) -> Zone {
     let mut snapshot = zone.snapshot();
     snapshot.organizations.retain(|organization| organization.id == own);
     snapshot.keys.retain(|key| matches!(key.scope, Scope::Organization(organization, _) if organization == own));
+    snapshot.ssh_keys.retain(|key| key.organization == own);
     snapshot.networks.retain(|network| network.organization == own);
     snapshot.instances.retain(|instance| instance.organization == own);
     snapshot.operations.retain(|operation| operation.organization == own);
