@@ -21,7 +21,7 @@ use privnet_model::{
     OperationState, Timestamp,
 };
 use privnet_store::StoreError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
@@ -43,6 +43,10 @@ const LOG_TICKS_MAX: u64 = 60;
 
 /// How long a failed commit makes the server count as not ready, unless one succeeds before.
 const UNREADY: Duration = Duration::from_secs(5);
+
+/// How many commands of requests may wait for the writer. The engine's own and those of agents, of whom each waits
+/// for one at a time, always find room: without them nothing that was begun would end.
+const REQUESTED_COMMANDS_MAX: usize = 4096;
 
 /// How an engine behaves.
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ struct Shared {
     waiting: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     pages: Mutex<Pages>,
     log: Arc<AuditLog>,
+    /// A place for each command of a request that may wait.
+    places: Arc<Semaphore>,
 }
 
 /// Why a command was not carried out. Nothing has changed then.
@@ -87,6 +93,9 @@ pub(crate) enum SubmitError {
     /// It cannot be made durable now; the same command may succeed later.
     #[error("{0}")]
     Unavailable(String),
+    /// Too many commands wait already; the same command may succeed soon.
+    #[error("more changes have been asked for than can be made now; try again")]
+    Busy,
 }
 
 impl Engine {
@@ -104,6 +113,7 @@ impl Engine {
             waiting: Mutex::default(),
             pages: Mutex::default(),
             log: Arc::clone(&log),
+            places: Arc::new(Semaphore::new(REQUESTED_COMMANDS_MAX)),
             zone: RwLock::new(zone.clone()),
         });
         let (submissions, queue) = mpsc::unbounded_channel();
@@ -120,25 +130,39 @@ impl Engine {
         self.shared.zone.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out somebody's command; what it answers is durable.
+    /// Carries out an agent's command; what it answers is durable.
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing has changed then.
-    pub(crate) async fn submit(&self, caller: Caller, command: Command) -> Result<Outcome, SubmitError> {
-        self.submit_for(None, caller, command).await
+    /// [`SubmitError`] but for [`Busy`](SubmitError::Busy); nothing has changed then.
+    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        self.carry_out(None, Caller::Server, command, None).await
     }
 
     /// As [`submit`](Self::submit), for a request that the audit log tells of.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing has changed then.
     pub(crate) async fn submit_for(
+        &self,
+        origin: Origin,
+        caller: Caller,
+        command: Command,
+    ) -> Result<Outcome, SubmitError> {
+        let place = Arc::clone(&self.shared.places).try_acquire_owned().map_err(|_| SubmitError::Busy)?;
+        self.carry_out(Some(origin), caller, command, Some(place)).await
+    }
+
+    async fn carry_out(
         &self,
         origin: Option<Origin>,
         caller: Caller,
         command: Command,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || SubmitError::Unavailable("the server is stopping; try again when it is back".to_owned());
         self.submissions
-            .send(Submission::Command(Task { origin, caller, command, reply: Some(reply) }))
+            .send(Submission::Command(Task { origin, caller, command, reply: Some(reply), _place: place }))
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -360,6 +384,7 @@ impl Engine {
                 caller: Caller::Server,
                 command,
                 reply: None,
+                _place: None,
             }));
         }
     }
@@ -474,3 +499,6 @@ pub(crate) fn now() -> Timestamp {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,7 +283,7 @@ impl Api {
     }
 
     async fn change(&self, origin: &Origin, caller: Caller, command: Command) -> Result<Body, SubmitError> {
-        Ok(match self.engine.submit_for(Some(origin.clone()), caller, command).await? {
+        Ok(match self.engine.submit_for(origin.clone(), caller, command).await? {
             Outcome::Operation(operation) => {
                 let operation = self.engine.settled(operation, self.config.operation_hold).await;
                 json(&reply::Operation::from(&*operation))
@@ -308,7 +308,7 @@ impl Api {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot make a secret; the server's log tells more")
         })?;
         let command = Command::CreateKey { id, sealed_secret, wish };
-        match self.engine.submit_for(Some(origin.clone()), caller, command).await? {
+        match self.engine.submit_for(origin.clone(), caller, command).await? {
             Outcome::Key(key) => Ok(json(&reply::NewKey { key: reply::Key::from(&*key), secret: &secret })),
             other => unreachable!("making a key came to {other:?}"),
         }
@@ -466,6 +466,7 @@ impl From<SubmitError> for Refused {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Refused(refusal) => refusal.into(),
+            SubmitError::Busy => Self::busy(error),
             SubmitError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error),
         }
     }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use privnet_model::zone::{Caller, Command, Outcome};
+use privnet_model::zone::{Command, Outcome};
 use privnet_model::{Generation, HostFacts, HostId, InstanceId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
@@ -171,11 +171,11 @@ async fn expect_hello(incoming: &mut Streaming<proto::FromAgent>) -> Result<Hell
 
 async fn register(engine: &Engine, hello: &Hello) -> Result<HostId, Status> {
     let command = Command::RegisterHost { name: hello.host.clone(), facts: hello.facts.clone() };
-    match engine.submit(Caller::Server, command).await {
+    match engine.submit(command).await {
         Ok(Outcome::Host(host)) => Ok(host.id),
         Ok(_) => Err(Status::internal("registering a host answered no host")),
         Err(SubmitError::Refused(refusal)) => Err(Status::failed_precondition(refusal.to_string())),
-        Err(SubmitError::Unavailable(message)) => Err(Status::unavailable(message)),
+        Err(cause @ (SubmitError::Unavailable(_) | SubmitError::Busy)) => Err(Status::unavailable(cause.to_string())),
     }
 }
 
@@ -437,7 +437,7 @@ impl Conversation {
         info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
         let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
         let command = Command::RegisterHost { name: host.name.clone(), facts };
-        match self.engine.submit(Caller::Server, command).await {
+        match self.engine.submit(command).await {
             Ok(_) => Ok(()),
             Err(cause) => {
                 warn!(%cause, "cannot keep the host's MTU; it says so again when it connects again");
@@ -448,7 +448,7 @@ impl Conversation {
 
     async fn confirm_absent(&self, network: NetworkId) {
         let command = Command::ConfirmAbsent { host: self.link.host(), network };
-        match self.engine.submit(Caller::Server, command).await {
+        match self.engine.submit(command).await {
             Ok(_) => {
                 let is_carried = self.engine.view().carriers(network).any(|host| host == self.link.host());
                 let mut sent = self.sent();
