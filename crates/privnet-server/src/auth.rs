@@ -1,8 +1,10 @@
 //! Who a request is from: its signature, held against the keys of the zone.
 //!
-//! [`KeyRing`] has the secrets, [`files`] what of them is on disk. What a caller may do is the zone's to say.
+//! [`KeyRing`] has the secrets, [`files`] what of them is on disk; [`pages`] keeps web pages away where nothing is
+//! signed. What a caller may do is the zone's to say.
 
 mod files;
+mod pages;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ use privnet_model::{KeyId, Timestamp};
 
 pub use self::files::KeyFileError;
 pub(crate) use self::files::{first_keys, unlock};
+use self::pages::PageError;
+pub(crate) use self::pages::host_of;
 pub(crate) use self::ring::{KeyRing, NewSecret};
 
 /// Whether requests must be signed.
@@ -30,8 +34,11 @@ pub(crate) enum Gate {
         /// How long after its expiry a signature is still good.
         leeway: Duration,
     },
-    /// Whoever reaches the server is an operator.
-    Open,
+    /// Whoever reaches the server is an operator, but for web pages.
+    Open {
+        /// The host of the server's URL.
+        own_host: Option<String>,
+    },
 }
 
 /// Why a request is nobody's.
@@ -48,6 +55,8 @@ pub(crate) enum Denied {
     /// The key is unknown, revoked or expired, or the signature is not its own: nobody is told which.
     #[error("Invalid request signature")]
     Signature,
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// Nothing is known about the signature.
     #[error("the signature cannot be verified: {0}")]
     Fault(#[from] OpenError),
@@ -65,7 +74,13 @@ impl Gate {
         view: impl FnOnce() -> Z,
         now: Timestamp,
     ) -> Result<Caller, Denied> {
-        let Self::Guarded { keys, leeway } = self else { return Ok(Caller::OPERATOR) };
+        let (keys, leeway) = match self {
+            Self::Guarded { keys, leeway } => (keys, leeway),
+            Self::Open { own_host } => {
+                pages::refuse(headers, own_host.as_deref())?;
+                return Ok(Caller::OPERATOR);
+            }
+        };
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Denied::NotSigned)?;
         if values.next().is_some() {

@@ -54,7 +54,7 @@ pub enum Authentication {
         /// those whose signatures expire at once. In whole seconds; 60 by default.
         leeway: Duration,
     },
-    /// Whoever reaches the server is an operator.
+    /// Whoever reaches the server is an operator; what a web page in a browser may have sent is refused.
     None,
 }
 
@@ -177,7 +177,7 @@ impl Server {
         let keys = keys(&mut records, &config.data_dir)?;
         let gate = match config.authentication {
             Authentication::Signatures { leeway } => Gate::Guarded { keys, leeway },
-            Authentication::None => Gate::Open,
+            Authentication::None => Gate::Open { own_host: config.public_url.as_deref().and_then(auth::host_of) },
         };
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
         Ok(Self { engine, gate, http_listener, address, sync_unix, sync_tcp, config })

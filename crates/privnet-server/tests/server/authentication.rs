@@ -161,3 +161,21 @@ fn without_authentication_nothing_needs_to_be_signed() {
     assert_eq!(server.send_with("GET", "/privnet/v1/hosts", b"", &[]).status, 200);
     assert_eq!(server.send_with("GET", "/v2/instance", b"", &[("authorization", "Basic Zm9v")]).status, 200);
 }
+
+/// A browser on the same machine sends what any page wants, and the page may have a name for 127.0.0.1.
+#[test]
+fn without_authentication_no_web_page_is_taken_for_an_operator() {
+    let server = TestServer::start(Setup { authentication: Authentication::None, ..Setup::WAITING });
+    let asks: [(_, &str); 3] = [
+        (("host", "evil.example"), "the Host header must be a loopback address, localhost or the host of public-url"),
+        (("origin", "http://evil.example"), "no request is taken from a web page"),
+        (("sec-fetch-site", "cross-site"), "no request is taken from a web page"),
+    ];
+    for (header, why) in asks {
+        let headers = [header, ("content-type", "text/plain")];
+        let reply = server.send_with("POST", "/v2/private-network", br#"{"name":"n"}"#, &headers);
+        assert_eq!(reply.status, 403, "{header:?}");
+        assert!(reply.body["message"].as_str().is_some_and(|message| message.contains(why)), "{}", reply.body);
+    }
+    assert_eq!(server.send_with("GET", "/v2/private-network", b"", &[]).body, json!({"private-networks": []}));
+}

@@ -24,13 +24,14 @@ pub(crate) fn request(api: &Api, method: &str, path: &str, body: Option<&Value>)
     let signature = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let kind = if body.is_some() { "content-type: application/json\r\n" } else { "" };
     let length = text.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n{kind}{signature}\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{kind}{signature}\r\n");
     Ok((head + &text).into_bytes())
 }
 
 /// A GET that nobody has signed, as it is on the wire.
 pub(crate) fn unsigned_get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").into_bytes()
 }
 
 /// Where an API answers.
