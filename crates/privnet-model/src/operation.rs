@@ -22,6 +22,11 @@ impl Operation {
     pub fn is_final(&self) -> bool {
         !matches!(self.state, OperationState::Pending { .. })
     }
+
+    /// Whether it is pending and ends when this does.
+    pub(crate) fn waits_for(&self, other: Wait) -> bool {
+        matches!(self.state, OperationState::Pending { wait, .. } if wait == other)
+    }
 }
 
 /// What an operation is about. It may have been deleted since.

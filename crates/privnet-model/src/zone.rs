@@ -24,7 +24,7 @@ pub use command::{
     Command, CreateKey, CreateNetwork, Grant, LaunchInstance, RangeFields, UpdateInstance, UpdateNetwork,
     UpdateOrganization,
 };
-pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome};
+pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome, PENDING_OPERATIONS_MAX};
 pub use refusal::{Refusal, RefusalKind};
 pub use seen::{Seen, Usage};
 pub use ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;

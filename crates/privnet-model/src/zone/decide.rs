@@ -11,8 +11,13 @@ use crate::{
     OperationState, Organization, OrganizationId, Port, Quota, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
-/// How many final operations are kept for clients that ask late; the oldest goes when one more comes.
-pub const FINISHED_OPERATIONS_MAX: usize = 100_000;
+/// How many final operations of one organization are kept for clients that ask late; its oldest goes when one more
+/// comes.
+pub const FINISHED_OPERATIONS_MAX: usize = 10_000;
+
+/// How many operations of one organization may be pending, which hosts' reports are compared with. Operators' are
+/// not refused: an instance must come off a host that is dead, whoever waits for that host.
+pub const PENDING_OPERATIONS_MAX: usize = 1000;
 
 /// What a decision takes from the world.
 pub struct Circumstances<'a> {
@@ -66,7 +71,7 @@ impl Zone {
         world.caller.check(command.access())?;
         match command {
             Command::CreateNetwork(wish) => self.create_network(wish, world),
-            Command::UpdateNetwork(id, wish) => self.update_network(*id, wish, world),
+            Command::UpdateNetwork(id, wish) => self.update_network(OperationKind::UpdateNetwork, *id, wish, world),
             Command::DeleteNetwork(id) => self.delete_network(*id, world),
             Command::ResetLabels(id) => self.reset_labels(*id, world),
             Command::Attach { network, instance, address } => self.attach(*network, *instance, *address, world),
@@ -120,11 +125,12 @@ impl Zone {
         };
         let wait = wait_for(&network, None);
         let changes = vec![Change::Network(Row::insert(network))];
-        Ok(self.accept(OperationKind::CreateNetwork, world.caller.organization(), changes, wait, world))
+        self.accept(OperationKind::CreateNetwork, world.caller.organization(), changes, wait, world)
     }
 
     fn update_network(
         &self,
+        kind: OperationKind,
         id: NetworkId,
         wish: &UpdateNetwork,
         world: &mut Circumstances<'_>,
@@ -146,13 +152,7 @@ impl Zone {
             after.labels = labels.clone();
         }
         if after == **before {
-            return Ok(self.accept(
-                OperationKind::UpdateNetwork,
-                world.caller.organization(),
-                Vec::new(),
-                wait_for(before, None),
-                world,
-            ));
+            return self.accept(kind, world.caller.organization(), Vec::new(), wait_for(before, None), world);
         }
         after.generation = before.generation.next();
         let ports = match after.range {
@@ -164,7 +164,7 @@ impl Zone {
         };
         let wait = wait_for(&after, None);
         let changes = [replace_network(before, after)].into_iter().chain(ports).collect();
-        Ok(self.accept(OperationKind::UpdateNetwork, world.caller.organization(), changes, wait, world))
+        self.accept(kind, world.caller.organization(), changes, wait, world)
     }
 
     fn delete_network(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
@@ -176,13 +176,12 @@ impl Zone {
         let changes = vec![Change::Network(Row::remove(Arc::clone(&segment.network)))];
         let generation = segment.network.generation.next();
         let wait = Wait::Applied(Applied { network: id, generation, port: None });
-        Ok(self.accept(OperationKind::DeleteNetwork, world.caller.organization(), changes, wait, world))
+        self.accept(OperationKind::DeleteNetwork, world.caller.organization(), changes, wait, world)
     }
 
     fn reset_labels(&self, id: NetworkId, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
         let wish = UpdateNetwork { labels: Some(Labels::new()), ..UpdateNetwork::default() };
-        let decision = self.update_network(id, &wish, world)?;
-        Ok(renamed(decision, OperationKind::ResetNetworkField))
+        self.update_network(OperationKind::ResetNetworkField, id, &wish, world)
     }
 
     fn attach(
@@ -201,7 +200,7 @@ impl Zone {
         if let Some(port) = segment.ports.get(&instance.id) {
             refuse_other_address(port, address)?;
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
-            return Ok(self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world));
+            return self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world);
         }
         let quotas = self.known_organization(world.caller.organization())?.quotas;
         refuse_excess(quotas.ports_per_network, segment.ports.len(), "the private network", "attached instance")?;
@@ -223,7 +222,7 @@ impl Zone {
         let wait = wait_for(&after, Some(WaitPort { host: instance.host, mac: port.mac }));
         let mut changes = vec![replace_network(before, after), Change::Port(Row::insert(port))];
         changes.extend(self.carriage_to_make(before, instance.host));
-        Ok(self.accept(OperationKind::Attach, world.caller.organization(), changes, wait, world))
+        self.accept(OperationKind::Attach, world.caller.organization(), changes, wait, world)
     }
 
     fn detach(
@@ -236,7 +235,7 @@ impl Zone {
         let after = Network { generation: segment.network.generation.next(), ..Network::clone(&segment.network) };
         let wait = wait_for(&after, Some(WaitPort { host, mac: port.mac }));
         let changes = vec![replace_network(&segment.network, after), Change::Port(Row::remove(Arc::clone(port)))];
-        Ok(self.accept(OperationKind::Detach, world.caller.organization(), changes, wait, world))
+        self.accept(OperationKind::Detach, world.caller.organization(), changes, wait, world)
     }
 
     fn update_ip(
@@ -261,18 +260,18 @@ impl Zone {
         };
         let wait_port = Some(WaitPort { host, mac: port.mac });
         if port.lease == Some(lease) {
-            return Ok(self.accept(
+            return self.accept(
                 OperationKind::UpdateIp,
                 world.caller.organization(),
                 Vec::new(),
                 wait_for(before, wait_port),
                 world,
-            ));
+            );
         }
         let wait = wait_for(&after, wait_port);
         let moved = Port { lease: Some(lease), changed: after.generation, ..Port::clone(port) };
         let changes = vec![replace_network(before, after), Change::Port(Row::replace(Arc::clone(port), moved))];
-        Ok(self.accept(OperationKind::UpdateIp, world.caller.organization(), changes, wait, world))
+        self.accept(OperationKind::UpdateIp, world.caller.organization(), changes, wait, world)
     }
 
     fn register_host(
@@ -360,21 +359,22 @@ impl Zone {
         }
     }
 
-    /// A final state stays: finishing an operation again changes nothing.
+    /// A final state stays: finishing an operation again changes nothing. One whose organization has been deleted
+    /// meanwhile is not kept, as nobody can ask for it.
     fn finish_operation(&self, id: OperationId, state: &OperationState) -> Result<Decision, Refusal> {
         let before = self.operations.get(&id).ok_or(Refusal::OperationNotFound(id))?;
         if before.is_final() {
             return Ok(Decision { changes: Vec::new(), outcome: Outcome::Operation(Arc::clone(before)) });
         }
         let after = Arc::new(Operation { state: state.clone(), ..Operation::clone(before) });
-        let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&after)) };
-        let mut changes = vec![Change::Operation(row)];
-        changes.extend(self.forget_oldest_operation());
+        let kept = self.organization(before.organization).map(|_| Arc::clone(&after));
+        let mut changes = vec![Change::Operation(Row { before: Some(Arc::clone(before)), after: kept })];
+        changes.extend(self.forget_oldest_operations(before.organization));
         Ok(Decision { changes, outcome: Outcome::Operation(after) })
     }
 
     /// Adds the operation that tells how far the changes are. Where no host has to do anything, it
-    /// is a success from the start.
+    /// is a success from the start. Where nothing changes, it is the one that is under way.
     pub(super) fn accept(
         &self,
         kind: OperationKind,
@@ -382,7 +382,7 @@ impl Zone {
         changes: Vec<Change>,
         wait: Wait,
         world: &mut Circumstances<'_>,
-    ) -> Decision {
+    ) -> Result<Decision, Refusal> {
         let subject = match wait {
             Wait::Applied(Applied { network, .. }) => Subject::Network(network),
             Wait::Placed(instance) | Wait::Removed { instance, .. } => Subject::Instance(instance),
@@ -390,9 +390,19 @@ impl Zone {
         let state = if self.needs_no_host(&wait, &changes) {
             OperationState::Success
         } else {
+            let mut pending = self.pending_operations_of(organization);
+            let is_same = |operation: &&Arc<Operation>| operation.kind == kind && operation.waits_for(wait);
+            if changes.is_empty()
+                && let Some(same) = pending.clone().find(is_same)
+            {
+                return Ok(Decision { changes, outcome: Outcome::Operation(Arc::clone(same)) });
+            }
+            if !world.caller.is_operator() && pending.nth(PENDING_OPERATIONS_MAX - 1).is_some() {
+                return Err(Refusal::TooManyPending);
+            }
             OperationState::Pending { wait, deadline: world.now.plus(world.operation_timeout) }
         };
-        self.add_operation(kind, organization, subject, state, changes, world)
+        Ok(self.add_operation(kind, organization, subject, state, changes, world))
     }
 
     /// Adds an operation in this state.
@@ -415,7 +425,7 @@ impl Zone {
         });
         changes.push(Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) }));
         if operation.is_final() {
-            changes.extend(self.forget_oldest_operation());
+            changes.extend(self.forget_oldest_operations(organization));
         }
         Decision { changes, outcome: Outcome::Operation(operation) }
     }
@@ -438,13 +448,13 @@ impl Zone {
         }
     }
 
-    /// Forgets the oldest final operation, where one more would be too many.
-    fn forget_oldest_operation(&self) -> Option<Change> {
-        if self.finished.len() < FINISHED_OPERATIONS_MAX {
-            return None;
-        }
-        let oldest = self.operations.get(self.finished.first()?)?;
-        Some(Change::Operation(Row::remove(Arc::clone(oldest))))
+    /// Forgets an organization's oldest final operations, where one more would be too many. No more than two, so that
+    /// a database of a version that kept more comes down without a long commit.
+    fn forget_oldest_operations(&self, organization: OrganizationId) -> impl Iterator<Item = Change> {
+        let finished = self.holdings.get(&organization).map(|holdings| &holdings.finished);
+        let surplus = finished.map_or(0, |finished| (finished.len() + 1).saturating_sub(FINISHED_OPERATIONS_MAX));
+        let oldest = finished.into_iter().flatten().take(surplus.min(2)).filter_map(|id| self.operations.get(id));
+        oldest.map(|operation| Change::Operation(Row::remove(Arc::clone(operation))))
     }
 
     /// Hosts with VTEPs of IPv4 and of IPv6 reach each other not at all. That the host where an instance is to
@@ -645,20 +655,6 @@ pub(super) fn raise(network: &Arc<Network>) -> Change {
 
 fn replace_network(before: &Arc<Network>, after: Network) -> Change {
     Change::Network(Row::replace(Arc::clone(before), after))
-}
-
-/// The same decision under another operation's name.
-fn renamed(decision: Decision, kind: OperationKind) -> Decision {
-    let Outcome::Operation(operation) = decision.outcome else { return decision };
-    let operation = Arc::new(Operation { kind, ..Operation::clone(&operation) });
-    let rename = |change| match change {
-        Change::Operation(Row { before: None, after: Some(_) }) => {
-            Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) })
-        }
-        other => other,
-    };
-    let changes = decision.changes.into_iter().map(rename).collect();
-    Decision { changes, outcome: Outcome::Operation(operation) }
 }
 
 pub(super) fn done(changes: Vec<Change>) -> Decision {

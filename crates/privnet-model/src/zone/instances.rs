@@ -65,7 +65,7 @@ impl Zone {
             created_at: world.now,
         };
         let changes = vec![Change::Instance(Row::insert(instance))];
-        Ok(self.accept(OperationKind::CreateInstance, organization.id, changes, Wait::Placed(id), world))
+        self.accept(OperationKind::CreateInstance, organization.id, changes, Wait::Placed(id), world)
     }
 
     fn refuse_excess_instances(&self, organization: &Organization) -> Result<(), Refusal> {
@@ -192,7 +192,7 @@ impl Zone {
         if !changes.is_empty() {
             changes.extend(self.touch_ports_of_instance(before.id)?);
         }
-        Ok(self.accept(kind, before.organization, changes, Wait::Placed(before.id), world))
+        self.accept(kind, before.organization, changes, Wait::Placed(before.id), world)
     }
 
     /// Raises the generation of every network in which the instance has a port: the host it leaves
@@ -223,7 +223,7 @@ impl Zone {
                 changes.extend(self.carriage_to_make(&segment.network, host));
             }
         }
-        Ok(self.accept(OperationKind::Move, before.organization, changes, Wait::Placed(id), world))
+        self.accept(OperationKind::Move, before.organization, changes, Wait::Placed(id), world)
     }
 
     pub(super) fn delete_instance(&self, id: InstanceId) -> Result<Decision, Refusal> {
@@ -243,7 +243,7 @@ impl Zone {
         }
         changes.push(Change::Instance(Row::remove(Arc::clone(instance))));
         let wait = Wait::Removed { instance: id, host: instance.host };
-        Ok(self.accept(OperationKind::DeleteInstance, instance.organization, changes, wait, world))
+        self.accept(OperationKind::DeleteInstance, instance.organization, changes, wait, world)
     }
 
     /// An instance of any organization, for an operator.

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use super::decide::PENDING_OPERATIONS_MAX;
 use super::ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
@@ -64,6 +65,11 @@ pub enum Refusal {
     /// An organization has so many keys that nobody could tell what they are for.
     #[error("the organization has {KEYS_PER_ORGANIZATION_MAX} keys, the most there may be; revoke one first")]
     TooManyKeys,
+    /// An organization has so much under way that hosts' reports would take long to compare with it.
+    #[error(
+        "{PENDING_OPERATIONS_MAX} operations of the organization are pending, the most there may be; wait until some have ended"
+    )]
+    TooManyPending,
     /// No such network.
     #[error("private network {0} not found")]
     NetworkNotFound(NetworkId),
@@ -286,6 +292,7 @@ impl Refusal {
             | Self::KeyIdTaken(_)
             | Self::LastOperatorKey(_)
             | Self::TooManyKeys
+            | Self::TooManyPending
             | Self::AddressTaken { .. }
             | Self::RangeExhausted { .. }
             | Self::AttachedWithOtherAddress { .. }

@@ -28,8 +28,6 @@ pub struct Zone {
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
     pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
     pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
-    /// Those of the operations that are final.
-    pub(super) finished: BTreeSet<OperationId>,
     /// What each organization has; one that has nothing is absent.
     pub(super) holdings: HashMap<OrganizationId, Holdings>,
     pub(super) networks_of_instance: BTreeSet<(InstanceId, NetworkId)>,
@@ -49,6 +47,16 @@ pub(super) struct Holdings {
     pub(super) keys: BTreeSet<KeyId>,
     pub(super) networks: BTreeSet<NetworkId>,
     pub(super) instances: BTreeSet<InstanceId>,
+    /// Operations that are not final.
+    pub(super) pending: BTreeSet<OperationId>,
+    /// Operations that are.
+    pub(super) finished: BTreeSet<OperationId>,
+}
+
+impl Holdings {
+    fn operations(&mut self, are_final: bool) -> &mut BTreeSet<OperationId> {
+        if are_final { &mut self.finished } else { &mut self.pending }
+    }
 }
 
 /// One network with its ports.
@@ -206,6 +214,15 @@ impl Zone {
     /// The operations that are not final yet, oldest first.
     pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
         self.operations.values().filter(|operation| !operation.is_final())
+    }
+
+    /// Those of one organization that are not final yet, oldest first.
+    pub(super) fn pending_operations_of(
+        &self,
+        organization: OrganizationId,
+    ) -> impl Iterator<Item = &Arc<Operation>> + Clone {
+        let ids = self.holdings.get(&organization).into_iter().flat_map(|holdings| &holdings.pending);
+        ids.filter_map(|id| self.operations.get(id))
     }
 
     /// The instances that a host has lost, as far as an operation waits for its word that nothing is left.
@@ -372,11 +389,13 @@ impl Zone {
     }
 
     fn apply_operation(&mut self, row: &Row<Operation>) {
-        if let Some(before) = row.before.as_ref().filter(|before| before.is_final()) {
-            self.finished.remove(&before.id);
+        if let Some(before) = &row.before {
+            let is_final = before.is_final();
+            self.change_holdings(before.organization, |holdings| holdings.operations(is_final).remove(&before.id));
         }
-        if let Some(after) = row.after.as_ref().filter(|after| after.is_final()) {
-            self.finished.insert(after.id);
+        if let Some(after) = &row.after {
+            let is_final = after.is_final();
+            self.change_holdings(after.organization, |holdings| holdings.operations(is_final).insert(after.id));
         }
         replace(&mut self.operations, row, |operation| operation.id);
     }

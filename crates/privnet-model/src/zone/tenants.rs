@@ -49,7 +49,8 @@ impl Zone {
         Ok(Decision { changes: vec![Change::Organization(row)], outcome: Outcome::Organization(after) })
     }
 
-    /// Its keys of either kind, which are good for nothing any more, go with it.
+    /// Its keys of either kind, which are good for nothing any more, go with it, and so do its operations; those that
+    /// are pending when they have come to their end.
     pub(super) fn delete_organization(&self, id: OrganizationId) -> Result<Decision, Refusal> {
         let organization = self.organization(id).ok_or(Refusal::OrganizationNotFound(id))?;
         if id == OrganizationId::DEFAULT {
@@ -59,9 +60,11 @@ impl Zone {
         if networks + instances > 0 {
             return Err(Refusal::OrganizationInUse { organization: organization.name.clone(), networks, instances });
         }
-        let keys = self.holdings.get(&id).into_iter().flat_map(|holdings| &holdings.keys);
-        let keys = keys.filter_map(|key| self.key(*key));
+        let holdings = || self.holdings.get(&id).into_iter();
+        let keys = holdings().flat_map(|holdings| &holdings.keys).filter_map(|key| self.key(*key));
         let mut changes: Vec<_> = keys.map(|key| Change::Key(Row::remove(Arc::clone(key)))).collect();
+        let finished = holdings().flat_map(|holdings| &holdings.finished).filter_map(|id| self.operation(*id));
+        changes.extend(finished.map(|operation| Change::Operation(Row::remove(Arc::clone(operation)))));
         let ssh_keys = self.ssh_keys.get(&id).into_iter().flat_map(BTreeMap::values);
         changes.extend(ssh_keys.map(|key| Change::SshKey(Row::remove(Arc::clone(key)))));
         changes.push(Change::Organization(Row::remove(Arc::clone(organization))));

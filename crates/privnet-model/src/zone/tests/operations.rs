@@ -1,11 +1,11 @@
 //! Design §5, Operations; invariant 6.
 
-use super::super::{FINISHED_OPERATIONS_MAX, Snapshot, UpdateNetwork};
+use super::super::{FINISHED_OPERATIONS_MAX, PENDING_OPERATIONS_MAX, RefusalKind, Row, Snapshot, UpdateNetwork};
 use super::addresses::update_range;
 use super::*;
 use crate::{
-    Applied, Generation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Reason, Wait,
-    WaitPort,
+    Applied, Generation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Quotas, Reason,
+    Role, Scope, Wait, WaitPort,
 };
 
 #[test]
@@ -63,13 +63,43 @@ fn an_operation_about_a_port_waits_for_the_ports_host_and_the_generation_that_co
 }
 
 #[test]
-fn an_attach_that_is_there_already_waits_for_what_there_is() {
+fn an_attach_that_is_there_already_is_the_operation_that_is_pending_or_else_a_new_one() {
     let mut world = World::default();
     let (network, instance) = (world.unmanaged(), world.instance());
     let first = world.operation(&attach(network, instance));
-    let again = world.operation(&attach(network, instance));
-    assert_eq!(again.state, first.state);
-    assert_ne!(again.id, first.id);
+    let again = world.decide(&attach(network, instance)).expect("accepted");
+    assert_eq!(again, Decision { changes: Vec::new(), outcome: Outcome::Operation(Arc::clone(&first)) });
+
+    world.run(&Command::FinishOperation(first.id, OperationState::Success));
+    let later = world.operation(&attach(network, instance));
+    assert_eq!((&later.state, later.id == first.id), (&first.state, false), "it waits for what there is");
+}
+
+#[test]
+fn an_organization_s_pending_operations_are_limited_and_an_operator_s_are_not() {
+    let mut world = World::default();
+    let (network, instance) = (world.unmanaged(), world.instance());
+    world.run(&attach(network, instance));
+    let wait = |generation| Wait::Applied(Applied { network, generation: Generation(generation), port: None });
+    let missing = PENDING_OPERATIONS_MAX - world.zone.pending_operations().count();
+    for number in 1..=missing as u64 {
+        let id = OperationId::from_bytes(u128::from(number).to_be_bytes());
+        world.zone.apply(&Change::Operation(Row::insert(numbered(id, OrganizationId::DEFAULT, pending(wait(number))))));
+    }
+    let admin = Caller::Client { key: None, scope: Scope::Organization(OrganizationId::DEFAULT, Role::Admin) };
+    world.caller = admin;
+    assert_eq!(world.refused(&Command::Detach { network, instance }), Refusal::TooManyPending);
+    assert_eq!(Refusal::TooManyPending.kind(), RefusalKind::Conflict);
+    world.unmanaged();
+
+    world.caller = Caller::OPERATOR;
+    world.run(&move_to(instance, 1));
+    world.caller = admin;
+    for number in 1..=2_u128 {
+        let id = OperationId::from_bytes(number.to_be_bytes());
+        world.zone.apply(&Change::Operation(Row::remove(Arc::clone(world.zone.operation(id).expect("there")))));
+    }
+    world.run(&Command::Detach { network, instance });
 }
 
 #[test]
@@ -138,17 +168,74 @@ fn the_oldest_final_operation_is_forgotten_when_there_would_be_too_many() {
     assert_eq!(world.zone.snapshot().operations.len(), FINISHED_OPERATIONS_MAX + 1);
 }
 
+#[test]
+fn an_organization_s_operations_push_out_no_other_s() {
+    let mut snapshot = full_of_operations();
+    let (other, other_s) = (OrganizationId::MAX, OperationId::from_bytes([0xff; 16]));
+    let older = OperationId::from_bytes([0; 16]);
+    snapshot.operations.retain(|operation| operation.is_final());
+    snapshot.operations.extend([older, other_s].map(|id| numbered(id, other, OperationState::Success)));
+    let mut world = World { zone: Zone::new(snapshot), ..World::default() };
+
+    world.unmanaged();
+    assert_eq!(world.zone.operation(OperationId::from_bytes(1_u128.to_be_bytes())), None);
+    assert!([older, other_s].iter().all(|id| world.zone.operation(*id).is_some()));
+}
+
+#[test]
+fn a_zone_that_has_more_than_are_kept_comes_down_to_it() {
+    let mut snapshot = full_of_operations();
+    let more = (0..3).map(|number| OperationId::from_bytes([0xff - number; 16]));
+    let more = more.map(|id| numbered(id, OrganizationId::DEFAULT, OperationState::Success));
+    snapshot.operations.extend(more);
+    let mut world = World { zone: Zone::new(snapshot), ..World::default() };
+    let counts = [(); 5].map(|()| {
+        world.unmanaged();
+        world.zone.snapshot().operations.iter().filter(|operation| operation.is_final()).count()
+    });
+    let max = FINISHED_OPERATIONS_MAX;
+    assert_eq!(counts, [max + 2, max + 1, max, max, max]);
+}
+
+#[test]
+fn a_deleted_organization_takes_its_operations_along_and_pending_ones_when_they_end() {
+    let mut world = World::default();
+    let name = "other".try_into().expect("valid");
+    let Outcome::Organization(other) = world.run(&Command::CreateOrganization { name, quotas: Quotas::default() })
+    else {
+        panic!("no organization")
+    };
+    let [kept, pending_one, final_one] = [1, 2, 3].map(|number| OperationId::from_bytes([number; 16]));
+    let wait = Wait::Removed { instance: world.instance(), host: HostId::MIN };
+    for operation in [
+        numbered(kept, OrganizationId::DEFAULT, OperationState::Success),
+        numbered(pending_one, other.id, pending(wait)),
+        numbered(final_one, other.id, OperationState::Success),
+    ] {
+        world.zone.apply(&Change::Operation(Row::insert(operation)));
+    }
+    world.run(&Command::DeleteOrganization(other.id));
+    let is_there = |world: &World| [kept, pending_one, final_one].map(|id| world.zone.operation(id).is_some());
+    assert_eq!(is_there(&world), [true, true, false]);
+    world.run(&Command::FinishOperation(pending_one, OperationState::Success));
+    assert_eq!(is_there(&world), [true, false, false]);
+    assert!(!world.zone.holdings.contains_key(&other.id));
+}
+
 /// As many final operations as are kept, numbered from 1, and a pending one before them.
 fn full_of_operations() -> Snapshot {
     let network = NetworkId::new(0, [0; 10]);
-    let subject = Subject::Network(network);
     let wait = Wait::Applied(Applied { network, generation: Generation::FIRST, port: None });
-    let (organization, kind) = (OrganizationId::DEFAULT, OperationKind::CreateNetwork);
-    let operation = |id, state| Operation { id, organization, kind, subject, created_at: NOW, state };
+    let organization = OrganizationId::DEFAULT;
     let final_ones = (1..=FINISHED_OPERATIONS_MAX as u128).map(|number| OperationId::from_bytes(number.to_be_bytes()));
-    let mut operations = vec![operation(pending_id(), pending(wait))];
-    operations.extend(final_ones.map(|id| operation(id, OperationState::Success)));
+    let mut operations = vec![numbered(pending_id(), organization, pending(wait))];
+    operations.extend(final_ones.map(|id| numbered(id, organization, OperationState::Success)));
     Snapshot { organizations: vec![Organization::default_at(NOW)], operations, ..Snapshot::default() }
+}
+
+fn numbered(id: OperationId, organization: OrganizationId, state: OperationState) -> Operation {
+    let subject = Subject::Network(NetworkId::new(0, [0; 10]));
+    Operation { id, organization, kind: OperationKind::CreateNetwork, subject, created_at: NOW, state }
 }
 
 fn pending_id() -> OperationId {

@@ -190,6 +190,20 @@ proptest! {
     }
 
     #[test]
+    fn every_operation_is_counted_for_its_organization_and_a_final_one_has_one(seed: u64, commands in 0..COMMANDS_MAX) {
+        live(seed, commands, |_, zone| {
+            let mut counted: BTreeMap<_, [BTreeSet<_>; 2]> = BTreeMap::new();
+            for operation in zone.snapshot().operations {
+                assert!(!operation.is_final() || zone.organization(operation.organization).is_some());
+                counted.entry(operation.organization).or_default()[usize::from(operation.is_final())].insert(operation.id);
+            }
+            let held = zone.holdings.iter().map(|(id, holdings)| (*id, [holdings.pending.clone(), holdings.finished.clone()]));
+            let held = held.filter(|(_, operations)| operations.iter().any(|operations| !operations.is_empty()));
+            assert_eq!(held.collect::<BTreeMap<_, _>>(), counted);
+        });
+    }
+
+    #[test]
     fn a_zone_made_of_its_own_records_is_the_same(seed: u64, commands in 0..COMMANDS_MAX) {
         live(seed, commands, |_, zone| {
             let again = Zone::new(zone.snapshot());
