@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 35] = [
+pub(crate) const BENCHMARKS: [Benchmark; 38] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -152,6 +152,21 @@ pub(crate) const BENCHMARKS: [Benchmark; 35] = [
         Other("unsigned ones, by a server without authentication"),
     )
     .reaching(AtLeast(0.8)),
+    Benchmark::new(
+        "clients_1000",
+        "1/s",
+        "answers per second to 1,000 clients who create networks and read one by turns",
+        Other("32 clients"),
+    )
+    .reaching(AtLeast(0.9)),
+    Benchmark::new(
+        "clients_1000_p99",
+        "ms",
+        "what they wait for an answer, with the machine to themselves and their server: 99th percentile",
+        Nothing,
+    ),
+    Benchmark::new("clients_1000_errors", "errors", "answers to them that are no success", Nothing)
+        .reaching(AtMost(0.0)),
     Benchmark::new(
         "create_at_100k",
         "1/s",

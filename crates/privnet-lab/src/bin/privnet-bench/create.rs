@@ -60,7 +60,7 @@ pub(crate) fn create(api: &Api, numbers: impl IntoIterator<Item = usize>) -> Res
 }
 
 /// A managed network with what people usually give it.
-fn creation(api: &Api, number: usize) -> Result<Vec<u8>> {
+pub(crate) fn creation(api: &Api, number: usize) -> Result<Vec<u8>> {
     let body = json!({
         "name": format!("network-{number:06}"),
         "description": "made to be measured",

@@ -1,6 +1,7 @@
 //! `privnet-bench`: measures privnet against what it is to be held against, in one run.
 
 mod catalogue;
+mod clients;
 mod create;
 mod dhcp;
 mod disk;
@@ -96,7 +97,12 @@ fn run(names: Vec<String>) -> Result<bool> {
 /// What there is to do for all of them, in order.
 fn steps() -> impl Iterator<Item = &'static Step> {
     let data_plane = overlay::STEPS.iter().chain(&ports::STEPS).chain(&pings::STEPS);
-    data_plane.chain(&moves::STEPS).chain(&create::STEPS).chain(&signed::STEPS).chain(&many::STEPS)
+    data_plane
+        .chain(&moves::STEPS)
+        .chain(&create::STEPS)
+        .chain(&signed::STEPS)
+        .chain(&clients::STEPS)
+        .chain(&many::STEPS)
 }
 
 /// Each group has labs of its own, so that none is measured on what another left.
@@ -108,6 +114,7 @@ fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     session.group(&moves::STEPS, moves::measure)?;
     session.group(&create::STEPS, create::measure)?;
     session.group(&signed::STEPS, signed::measure)?;
+    session.group(&clients::STEPS, clients::measure)?;
     session.group(&many::STEPS, many::measure)?;
     let mut measured = session.into_measurements();
     measured.sort_by_key(|one| BENCHMARKS.iter().position(|benchmark| benchmark.name == one.benchmark.name));
