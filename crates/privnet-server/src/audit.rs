@@ -27,7 +27,7 @@ const KINDS_MAX: usize = 1024;
 pub struct AuditConfig {
     /// For how long. Default 90 days.
     pub age_max: Duration,
-    /// How many events, at least 1. Default 1,000,000, which take some 200 MB.
+    /// How many events in all, at least 1; of too many, the oldest go of whoever has most. Default 1,000,000, which take some 200 MB.
     pub events_max: u64,
 }
 

@@ -16,7 +16,8 @@ pub struct NewEvents<'a> {
 pub struct Keep {
     /// Those from this moment on.
     pub since: Timestamp,
-    /// The last so many.
+    /// So many in all. Where there are more, the oldest go of whoever has most: an organization, operators, or
+    /// those who have signed nothing. So nobody loses an event while they have no more than an equal part.
     pub count_max: u64,
 }
 

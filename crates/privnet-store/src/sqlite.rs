@@ -29,7 +29,7 @@ use std::time::Duration;
 use privnet_model::zone::{Change, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
-use self::events::{Ends, SqliteEventReader};
+use self::events::{Log, SqliteEventReader};
 use self::table::{Phase, read_all};
 use crate::effect::Effect;
 use crate::error::Cause;
@@ -52,8 +52,7 @@ const STATEMENTS_MAX: usize = 32;
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
-    /// Of the audit log.
-    ends: Ends,
+    log: Log,
     /// Dropped after the connection.
     _lock: Lock,
 }
@@ -76,8 +75,8 @@ impl SqliteStore {
         schema::refuse_foreign(&connection)?;
         configure(&connection).map_err(|cause| trouble("open the database", cause))?;
         schema::migrate(&mut connection)?;
-        let ends = Ends::read(&connection)?;
-        Ok(Self { connection, path: path.to_owned(), ends, _lock: lock })
+        let log = Log::read(&connection)?;
+        Ok(Self { connection, path: path.to_owned(), log, _lock: lock })
     }
 }
 
@@ -103,13 +102,15 @@ impl Store for SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|cause| trouble("begin to write", cause))?;
         write(&transaction, &Effect::of(changes))?;
-        let ends = self.ends.write(&transaction, events)?;
+        let log = self.log.write(&transaction, events)?;
         transaction.commit().map_err(|cause| match is_constraint(&cause) {
             // References are checked at the end, when nobody knows any more which record has one.
             true => StoreError::Constraint { record: "the changes".to_owned(), source: cause.into() },
             false => trouble("commit", cause),
         })?;
-        self.ends = ends;
+        if let Some(log) = log {
+            self.log = log;
+        }
         Ok(())
     }
 

@@ -1,17 +1,19 @@
 //! The audit log as a table: written at its end, cut at its beginning, and read beside that.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 use privnet_model::{Event, EventText, KeyId, OperationId, OrganizationId, Timestamp};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::{BUSY_TIMEOUT, trouble};
 use crate::error::Cause;
-use crate::{EventQuery, EventReader, NewEvents, StoreError};
+use crate::{EventQuery, EventReader, Keep, NewEvents, StoreError};
 
 /// How many events one commit removes at most; more than a commit adds, and a matter of a millisecond.
-const REMOVED_MAX: i64 = 512;
+const REMOVED_MAX: u64 = 512;
 
 /// The columns of an event, in the order in which they are written and read.
 const COLUMNS: &str = "at_ms, source, key, organization, call, path, status, operation, message, times";
@@ -30,30 +32,147 @@ struct Place {
 }
 
 impl Ends {
-    pub(super) fn read(connection: &Connection) -> Result<Self, StoreError> {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
         Ok(Self { oldest: place(connection, "id")?, newest: place(connection, "id DESC")? })
     }
+}
 
-    /// Adds events and removes some that need not be kept; where the log begins and ends then.
-    pub(super) fn write(mut self, connection: &Connection, new: &NewEvents<'_>) -> Result<Self, StoreError> {
-        for event in new.events {
-            let before = self.newest.unwrap_or(Place { id: 0, at: event.at });
-            let place = Place { id: before.id + 1, at: event.at.max(before.at) };
-            insert(connection, place, event).map_err(|cause| trouble("write an event", cause))?;
-            self = Self { oldest: self.oldest.or(Some(place)), newest: Some(place) };
+/// Whose events make room for whose when there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Share {
+    Organization(OrganizationId),
+    /// What concerns no organization, by somebody with a key.
+    Operators,
+    /// Refusals of requests that nobody has signed.
+    Nobody,
+}
+
+impl Share {
+    fn of(organization: Option<OrganizationId>, has_key: bool) -> Self {
+        match (organization, has_key) {
+            (Some(organization), _) => Self::Organization(organization),
+            (None, true) => Self::Operators,
+            (None, false) => Self::Nobody,
         }
-        let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else { return Ok(self) };
-        let surplus_id = newest.id.saturating_sub_unsigned(new.keep.count_max);
-        if oldest.at >= new.keep.since && oldest.id > surplus_id {
-            return Ok(self);
-        }
-        let since = milliseconds(new.keep.since);
-        connection
-            .prepare_cached("DELETE FROM events WHERE id < ? AND (at_ms < ? OR id <= ?)")
-            .and_then(|mut delete| delete.execute(params![oldest.id + REMOVED_MAX, since, surplus_id]))
-            .map_err(|cause| trouble("remove old events", cause))?;
-        Self::read(connection)
     }
+}
+
+/// What the writer knows of the log.
+#[derive(Clone, Default)]
+pub(super) struct Log {
+    ends: Ends,
+    /// How many events there are of each.
+    counts: HashMap<Share, u64>,
+}
+
+impl Log {
+    pub(super) fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let counts = count(connection).map_err(|cause| trouble("count the events", cause))?;
+        Ok(Self { ends: Ends::read(connection)?, counts })
+    }
+
+    /// Adds events and removes some that need not be kept. What the log is then, or `None` where it is as it was.
+    pub(super) fn write(&self, connection: &Connection, new: &NewEvents<'_>) -> Result<Option<Self>, StoreError> {
+        let Keep { since, count_max } = new.keep;
+        let mut log = self.clone();
+        for event in new.events {
+            log.add(connection, event).map_err(|cause| trouble("write an event", cause))?;
+        }
+        let has_old = log.ends.oldest.is_some_and(|oldest| oldest.at < since);
+        let surplus = log.count().saturating_sub(count_max);
+        if has_old {
+            log.remove_old(connection, since).map_err(|cause| trouble("remove old events", cause))?;
+        } else if surplus > 0 {
+            log.remove_surplus(connection, count_max).map_err(|cause| trouble("remove events", cause))?;
+        } else {
+            return Ok((!new.events.is_empty()).then_some(log));
+        }
+        log.ends = Ends::read(connection)?;
+        Ok(Some(log))
+    }
+
+    fn count(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    fn add(&mut self, connection: &Connection, event: &Event) -> rusqlite::Result<()> {
+        let before = self.ends.newest.unwrap_or(Place { id: 0, at: event.at });
+        let place = Place { id: before.id + 1, at: event.at.max(before.at) };
+        insert(connection, place, event)?;
+        self.ends = Ends { oldest: self.ends.oldest.or(Some(place)), newest: Some(place) };
+        *self.counts.entry(Share::of(event.organization, event.key.is_some())).or_default() += 1;
+        Ok(())
+    }
+
+    fn remove_old(&mut self, connection: &Connection, since: Timestamp) -> rusqlite::Result<()> {
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM events WHERE id IN \
+             (SELECT id FROM (SELECT id, at_ms FROM events ORDER BY id LIMIT ?1) WHERE at_ms < ?2) \
+             RETURNING organization, key IS NOT NULL",
+        )?;
+        let removed = delete.query_map(params![REMOVED_MAX as i64, milliseconds(since)], share)?;
+        removed.into_iter().try_for_each(|share| {
+            self.take_from(share?, 1);
+            Ok(())
+        })
+    }
+
+    /// Takes what is too much from those who have most, and from none more than leaves it an equal part.
+    fn remove_surplus(&mut self, connection: &Connection, count_max: u64) -> rusqlite::Result<()> {
+        let mut left = REMOVED_MAX.min(self.count().saturating_sub(count_max));
+        while left > 0 {
+            let Some((share, most)) = self.counts.iter().map(|(share, count)| (*share, *count)).max_by_key(|(_, n)| *n)
+            else {
+                return Ok(());
+            };
+            let part = count_max / self.counts.len() as u64;
+            let removed = remove_oldest(connection, share, left.min(most - part))?;
+            if removed == 0 {
+                return Ok(());
+            }
+            self.take_from(share, removed);
+            left -= removed;
+        }
+        Ok(())
+    }
+
+    fn take_from(&mut self, share: Share, removed: u64) {
+        let count = self.counts.entry(share).or_default();
+        *count = count.saturating_sub(removed);
+        if *count == 0 {
+            self.counts.remove(&share);
+        }
+    }
+}
+
+fn remove_oldest(connection: &Connection, share: Share, count: u64) -> rusqlite::Result<u64> {
+    // Each of these has an index.
+    let (which, value): (_, Value) = match share {
+        Share::Organization(organization) => ("organization = ?1", organization.as_bytes().to_vec().into()),
+        Share::Operators => ("organization IS NULL AND (key IS NOT NULL) = ?1", 1.into()),
+        Share::Nobody => ("organization IS NULL AND (key IS NOT NULL) = ?1", 0.into()),
+    };
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE {which} ORDER BY id LIMIT ?2)"
+        ))?
+        .execute(params![value, count as i64])
+        .map(|removed| removed as u64)
+}
+
+/// How many events there are of each, by the indexes alone.
+fn count(connection: &Connection) -> rusqlite::Result<HashMap<Share, u64>> {
+    let mut select = connection.prepare(
+        "SELECT organization, 1, count(*) FROM events WHERE organization IS NOT NULL GROUP BY organization \
+         UNION ALL \
+         SELECT NULL, key IS NOT NULL, count(*) FROM events WHERE organization IS NULL GROUP BY key IS NOT NULL",
+    )?;
+    select.query_map([], |row| Ok((share(row)?, row.get::<_, i64>(2)?.unsigned_abs())))?.collect()
+}
+
+/// Of an organization, and whether there was a key.
+fn share(row: &Row<'_>) -> rusqlite::Result<Share> {
+    Ok(Share::of(row.get::<_, Option<_>>(0)?.map(OrganizationId::from_bytes), row.get(1)?))
 }
 
 /// The first event in this order.
@@ -129,7 +248,8 @@ fn select(query: &EventQuery) -> String {
 /// The id of the first event from a moment on: times rise with ids, so it is found by halving.
 fn first_since(connection: &Connection, ends: Ends, moment: Timestamp) -> rusqlite::Result<i64> {
     let (Some(oldest), Some(newest)) = (ends.oldest, ends.newest) else { return Ok(0) };
-    let mut select = connection.prepare_cached("SELECT at_ms FROM events WHERE id = ?")?;
+    // Ids that are gone have the time of the next that is there.
+    let mut select = connection.prepare_cached("SELECT at_ms FROM events WHERE id >= ? ORDER BY id LIMIT 1")?;
     let (mut low, mut high) = (oldest.id, newest.id + 1);
     while low < high {
         let middle = low + (high - low) / 2;

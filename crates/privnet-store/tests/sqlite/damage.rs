@@ -56,11 +56,11 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let file = SqliteFile::new();
     drop(file.open());
     let newer = Connection::open(file.path()).expect("opens");
-    newer.pragma_update(None, "user_version", 8).expect("a newer version");
+    newer.pragma_update(None, "user_version", 9).expect("a newer version");
     let refusal = SqliteStore::open(&file.path()).err().expect("it is newer");
-    assert!(matches!(refusal, StoreError::NewerSchema { found: 8, known: 7 }), "{refusal:?}");
+    assert!(matches!(refusal, StoreError::NewerSchema { found: 9, known: 8 }), "{refusal:?}");
     let version: u32 = newer.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
-    assert_eq!(version, 8);
+    assert_eq!(version, 9);
 }
 
 #[test]

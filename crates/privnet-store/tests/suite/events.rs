@@ -139,3 +139,43 @@ pub fn old_events_and_those_that_are_too_many_go_bit_by_bit<D: Database>() {
     add(&mut store, &[event(3000)]);
     assert_eq!(times(&store, &ALL), [3000]);
 }
+
+pub fn too_many_events_of_one_push_out_no_other_s<D: Database>() {
+    let of = |at, number| Event { organization: Some(organization(number)), key: Some(key(number)), ..event(at) };
+    let operator_s = |at| Event { key: Some(key(9)), ..event(at) };
+    let others = [of(1, 1), operator_s(2), event(3), of(4, 1), operator_s(5), event(6)];
+    let floods: [&dyn Fn(u64) -> Event; 3] = [&|at| of(at, 2), &operator_s, &event];
+    let keep = Keep { since: Timestamp::from_unix_ms(0), count_max: 100 };
+    for flood in floods {
+        let (database, mut store) = holding::<D>(&[]);
+        add(&mut store, &others);
+        let mut at = 7;
+        for round in 0..40 {
+            let events: Vec<_> = (at..at + 20).map(flood).collect();
+            store.commit_with_events(&[], &NewEvents { events: &events, keep }).expect("commits");
+            at += 20;
+            if round == 20 {
+                drop(store);
+                store = database.open();
+            }
+        }
+        let kept = read(&store, &ALL);
+        assert_eq!(kept.len(), 100);
+        let is_flood = |event: &Event| {
+            let flood = flood(0);
+            (event.organization, event.key) == (flood.organization, flood.key)
+        };
+        let (flooding, quiet): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_flood);
+        let expected: Vec<_> = others.iter().filter(|event| !is_flood(event)).cloned().collect();
+        assert_eq!(quiet, expected);
+        let newest: Vec<_> = (at - flooding.len() as u64..at).map(flood).collect();
+        assert_eq!(flooding, newest, "the oldest went");
+
+        let since = |from| EventQuery { from: Timestamp::from_unix_ms(from), ..ALL };
+        assert_eq!(times(&store, &since(at - 2)), [at - 2, at - 1], "found among gaps");
+        assert_eq!(times(&store, &EventQuery { to: Timestamp::from_unix_ms(7), ..ALL }).len(), quiet.len());
+        let old = Keep { since: Timestamp::from_unix_ms(at - 1), count_max: 100 };
+        store.commit_with_events(&[], &NewEvents { events: &[], keep: old }).expect("commits");
+        assert_eq!(times(&store, &ALL), [at - 1]);
+    }
+}

@@ -68,6 +68,7 @@ macro_rules! suite {
             events_are_found_by_time_organization_and_key
             the_times_of_a_log_do_not_go_back
             old_events_and_those_that_are_too_many_go_bit_by_bit
+            too_many_events_of_one_push_out_no_other_s
         }
         $crate::suite::suite! { $database: life
             a_zone_is_the_same_after_reopening
