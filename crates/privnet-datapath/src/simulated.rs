@@ -23,8 +23,6 @@ struct State {
     refused: BTreeSet<String>,
     applied: Vec<NetOp>,
     instances: BTreeMap<InstanceId, Netns>,
-    /// Names of namespaces that somebody else has.
-    taken: BTreeSet<Netns>,
 }
 
 impl Simulated {
@@ -118,26 +116,6 @@ impl Simulated {
         self.state.borrow().instances.clone()
     }
 
-    /// Waits until it holds exactly these instances.
-    pub async fn until_instances(&self, expected: &[InstanceId]) {
-        let mut states = self.state.subscribe();
-        let is_so = |state: &State| state.instances.keys().eq(expected);
-        states.wait_for(is_so).await.expect("the sender is here");
-    }
-
-    /// Somebody removes an instance, or makes one in the agent's name.
-    pub fn instances_by_hand(&self, change: impl FnOnce(&mut BTreeMap<InstanceId, Netns>)) {
-        self.change(|state| change(&mut state.instances));
-    }
-
-    /// From now on somebody else has a namespace of this name; `false` takes it away again.
-    pub fn take_name(&self, netns: Netns, is_taken: bool) {
-        self.change(|state| match is_taken {
-            true => state.taken.insert(netns),
-            false => state.taken.remove(&netns),
-        });
-    }
-
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut changed = None;
         self.state.send_modify(|state| changed = Some(change(state)));
@@ -160,13 +138,8 @@ impl Kernel for Simulated {
     }
 
     async fn make_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
-        self.change(|held| match held.taken.contains(&state.netns) {
-            true => Err(ApplyError::NetnsTaken(state.netns.clone())),
-            false => {
-                held.instances.insert(state.id, state.netns.clone());
-                Ok(())
-            }
-        })
+        self.change(|held| drop(held.instances.insert(state.id, state.netns.clone())));
+        Ok(())
     }
 
     async fn remove_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {

@@ -305,16 +305,18 @@ fn a_second_attachment_with_another_address() {
 
 #[test]
 fn what_is_in_use_is_not_deleted() {
-    let Fixture { server, managed, web, .. } = fixture();
+    let Fixture { server, managed, web, spare, .. } = fixture();
     let network = managed.rsplit('/').next().expect("an id");
     let message = format!("private network {network} has 1 instance attached; detach it first");
     server.refused("DELETE", &managed, json!({}), 409, &message);
     let message = format!("instance {web} is attached to 1 private network; detach it first");
     server.refused("DELETE", &format!("/privnet/v1/instances/{web}"), json!({}), 409, &message);
     let host = server.host("h1").expect("a host")["id"].as_str().expect("an id").to_owned();
+    // In the order of their ids, which is that of their creation but within one millisecond.
+    let names = if web < spare { "web, spare" } else { "spare, web" };
     let message =
-        "host h1 has 2 instances (web, spare); move or delete them first, or remove the host with its instances";
-    server.refused("DELETE", &format!("/privnet/v1/hosts/{host}"), json!({}), 409, message);
+        format!("host h1 has 2 instances ({names}); move or delete them first, or remove the host with its instances");
+    server.refused("DELETE", &format!("/privnet/v1/hosts/{host}"), json!({}), 409, &message);
 }
 
 #[test]
