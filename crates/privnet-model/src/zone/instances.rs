@@ -1,5 +1,6 @@
 //! Decisions about instances.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decide::{done, raise, random_octets, refuse_excess, touch};
@@ -45,11 +46,12 @@ impl Zone {
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
         let organization = self.known_organization(world.caller.organization())?;
-        let host = match &wish.host {
-            Some(name) => self.named_host(name)?,
-            None => self.least_loaded_host(world).ok_or(Refusal::NoHost)?,
-        };
         self.refuse_excess_instances(organization)?;
+        let host = match &wish.host {
+            Some(name) => self.host_by_name(name),
+            None => self.least_loaded_host(world),
+        };
+        let host = host.ok_or(Refusal::NoHost)?;
         let id = InstanceId::new(world.now.unix_ms, random_octets(world));
         let instance = Instance {
             id,
@@ -75,9 +77,8 @@ impl Zone {
 
     /// Of the hosts that can take it, the one with the fewest instances; of those, the one that is known longest.
     fn least_loaded_host(&self, world: &Circumstances<'_>) -> Option<&Arc<Host>> {
-        self.hosts()
-            .filter(|host| (world.makes_instances)(host.id))
-            .min_by_key(|host| self.instances_on(host.id).count())
+        let count = |host: &&Arc<Host>| self.instances_of_host.get(&host.id).map_or(0, BTreeSet::len);
+        self.hosts().filter(|host| (world.makes_instances)(host.id)).min_by_key(count)
     }
 
     pub(super) fn update_instance(

@@ -194,9 +194,9 @@ pub enum Refusal {
     /// The namespace of an instance that its host makes is the host's to name.
     #[error("instance {0} is a network namespace that its host makes; no other can be given")]
     NetnsIsMade(InstanceId),
-    /// No host can take a new instance.
+    /// No host can take a new instance. An organization's caller need not learn which hosts there are.
     #[error(
-        "no host can take the instance: none is connected whose agent makes instances; start an agent, or name the host in the label {}",
+        "no host can take the instance: there is none of the name in its label {} or, without that label, none is connected whose agent makes instances",
         super::HOST_LABEL
     )]
     NoHost,

@@ -1,11 +1,15 @@
 //! Organizations, their quotas and their keys.
 
 use super::super::{
-    CreateKey, Grant, KEYS_PER_ORGANIZATION_MAX, RefusalKind, SSH_KEYS_PER_ORGANIZATION_MAX, UpdateOrganization,
+    CreateKey, Grant, KEYS_PER_ORGANIZATION_MAX, LaunchInstance, RefusalKind, SSH_KEYS_PER_ORGANIZATION_MAX,
+    UpdateOrganization,
 };
 use super::refusals::check;
 use super::*;
-use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quota, Quotas, Role, Scope, SealedSecret};
+use crate::{
+    Driver, InstanceProperties, Key, KeyId, Organization, OrganizationId, OrganizationName, Power, Quota, Quotas, Role,
+    Scope, SealedSecret,
+};
 
 const UNKNOWN: OrganizationId = OrganizationId::MAX;
 
@@ -272,6 +276,26 @@ fn a_key_id_is_given_once_and_an_organization_has_so_many_keys() {
     let message = "the organization has 256 keys, the most there may be; revoke one first";
     check(&mut world, &create_key(most + 1, grant, None), RefusalKind::Conflict, message);
     key(&mut world, &create_key(most + 1, Grant::Operator, None));
+}
+
+#[test]
+fn no_host_is_looked_for_where_the_quota_is_used_up() {
+    let mut world = World::default();
+    let quotas = Quotas { instances: Quota::AtMost(0), ..Quotas::default() };
+    let acme = organization(&mut world, &Command::CreateOrganization { name: organization_name("acme"), quotas }).id;
+    world.caller = member(acme, Role::Admin);
+    let mut launch = LaunchInstance {
+        name: None,
+        host: None,
+        driver: Driver::Netns,
+        power: Power::Running,
+        properties: InstanceProperties::unknown(),
+    };
+    let message =
+        "quota exceeded: the organization may have 0 instances, and has 0; make room, or ask an operator for more";
+    check(&mut world, &Command::LaunchInstance(launch.clone()), RefusalKind::Conflict, message);
+    launch.host = Some(HostName::try_from("h1").expect("valid"));
+    check(&mut world, &Command::LaunchInstance(launch), RefusalKind::Conflict, message);
 }
 
 #[test]
