@@ -21,7 +21,7 @@ use privnet_model::{
     OperationState, Timestamp,
 };
 use privnet_store::StoreError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
@@ -81,7 +81,7 @@ struct Shared {
     pages: Mutex<Pages>,
     log: Arc<AuditLog>,
     /// A place for each command of a request that may wait.
-    places: Arc<Semaphore>,
+    places: Semaphore,
 }
 
 /// Why a command was not carried out. Nothing has changed then.
@@ -113,7 +113,7 @@ impl Engine {
             waiting: Mutex::default(),
             pages: Mutex::default(),
             log: Arc::clone(&log),
-            places: Arc::new(Semaphore::new(REQUESTED_COMMANDS_MAX)),
+            places: Semaphore::new(REQUESTED_COMMANDS_MAX),
             zone: RwLock::new(zone.clone()),
         });
         let (submissions, queue) = mpsc::unbounded_channel();
@@ -135,7 +135,7 @@ impl Engine {
     /// # Errors
     /// [`SubmitError`] but for [`Busy`](SubmitError::Busy); nothing has changed then.
     pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
-        self.carry_out(None, Caller::Server, command, None).await
+        self.carry_out(None, Caller::Server, command).await
     }
 
     /// As [`submit`](Self::submit), for a request that the audit log tells of.
@@ -148,8 +148,9 @@ impl Engine {
         caller: Caller,
         command: Command,
     ) -> Result<Outcome, SubmitError> {
-        let place = Arc::clone(&self.shared.places).try_acquire_owned().map_err(|_| SubmitError::Busy)?;
-        self.carry_out(Some(origin), caller, command, Some(place)).await
+        // Nobody cancels this, so that it is held for as long as the command waits.
+        let _place = self.shared.places.try_acquire().map_err(|_| SubmitError::Busy)?;
+        self.carry_out(Some(origin), caller, command).await
     }
 
     async fn carry_out(
@@ -157,12 +158,11 @@ impl Engine {
         origin: Option<Origin>,
         caller: Caller,
         command: Command,
-        place: Option<OwnedSemaphorePermit>,
     ) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || SubmitError::Unavailable("the server is stopping; try again when it is back".to_owned());
         self.submissions
-            .send(Submission::Command(Task { origin, caller, command, reply: Some(reply), _place: place }))
+            .send(Submission::Command(Task { origin, caller, command, reply: Some(reply) }))
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -384,7 +384,6 @@ impl Engine {
                 caller: Caller::Server,
                 command,
                 reply: None,
-                _place: None,
             }));
         }
     }

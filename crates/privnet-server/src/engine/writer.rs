@@ -6,7 +6,7 @@ use privnet_model::zone::{Caller, Change, Circumstances, Command, Outcome, Zone}
 use privnet_model::{Event, with_causes};
 use privnet_store::{NewEvents, Store, StoreError, Trouble};
 use rand::RngExt as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, warn};
 
 use super::{EngineConfig, Moment, SubmitError, WeakEngine, lock, now};
@@ -35,8 +35,6 @@ pub(super) struct Task {
     pub(super) command: Command,
     /// Who waits for its answer; `None`: nobody, it is the engine's own.
     pub(super) reply: Option<Reply>,
-    /// Its place among those of requests, given back when it has been answered; `None`: it needs none.
-    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 type Reply = oneshot::Sender<Answer>;
@@ -286,13 +284,7 @@ mod tests {
             labels: Labels::new(),
         });
         let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
-        let task = |reply| Task {
-            origin: None,
-            caller: Caller::OPERATOR,
-            command: create.clone(),
-            reply: Some(reply),
-            _place: None,
-        };
+        let task = |reply| Task { origin: None, caller: Caller::OPERATOR, command: create.clone(), reply: Some(reply) };
         writer.run(replies.into_iter().map(task).collect());
         assert_eq!(ATTEMPTS.load(Ordering::Relaxed), 1);
         for answer in answers {
