@@ -292,7 +292,7 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .refuses(&[404]),
     get(Call::ListEvents, "list-events", "/v2/event")
         .asks(&["from", "to"])
-        .says("List who has changed what, and was refused to, of the last 24 hours or between two moments; the newest 10,000")
+        .says("List who has changed what, and was refused to, of the last 24 hours or between two moments; the newest 1,000")
         .answers(SchemaGenerator::subschema_for::<Vec<Event<'static>>>)
         .refuses(&[400]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")

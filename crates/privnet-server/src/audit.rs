@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use privnet_api::Endpoint;
 use privnet_model::zone::{Caller, Outcome};
 use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, Timestamp};
 use privnet_store::{EventQuery, EventReader, Keep, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::http::Client;
 
@@ -21,6 +23,12 @@ const GATHERED_FOR: Duration = Duration::from_secs(60);
 /// How many kinds of refusals are told apart at a time; all others count as one kind. So a minute of refusals,
 /// however many, is twice as many events at most, and two more.
 const KINDS_MAX: usize = 1024;
+
+/// How many read the log at a time: one from the disk, and one who is next. Each keeps a thread.
+const READERS_MAX: usize = 2;
+
+/// How many more may wait for that.
+const READERS_WAITING_MAX: usize = 64;
 
 /// How much of the log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +108,26 @@ pub(crate) struct AuditLog {
     pub(crate) config: AuditConfig,
     refusals: Mutex<Refusals>,
     reader: Mutex<Box<dyn EventReader>>,
+    /// A place for each who reads.
+    reading: Semaphore,
+    /// A place for each who reads or waits for that.
+    asking: Semaphore,
+}
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// Too many wait already.
+    #[error("too many read the audit log now; try again")]
+    Busy,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl AuditLog {
     pub(crate) fn new(config: AuditConfig, reader: Box<dyn EventReader>) -> Self {
-        Self { config, refusals: Mutex::default(), reader: Mutex::new(reader) }
+        let (reading, asking) = (Semaphore::new(READERS_MAX), Semaphore::new(READERS_MAX + READERS_WAITING_MAX));
+        Self { config, refusals: Mutex::default(), reader: Mutex::new(reader), reading, asking }
     }
 
     /// Takes note of a refusal; it is in the log some time later.
@@ -112,9 +135,19 @@ impl AuditLog {
         self.refusals().add(event);
     }
 
-    /// The events that somebody asks for. This waits for the disk.
-    pub(crate) fn read(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).read(query)
+    /// The events that somebody asks for, read by a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub(crate) async fn read(self: &Arc<Self>, query: EventQuery) -> Result<Vec<Event>, ReadError> {
+        // Requests are answered in tasks that nobody cancels, so that both are held until the thread is done.
+        let _asking = self.asking.try_acquire().map_err(|_| ReadError::Busy)?;
+        let _reading = self.reading.acquire().await.expect("it is never closed");
+        let log = Arc::clone(self);
+        let read = move || log.reader.lock().unwrap_or_else(PoisonError::into_inner).read(&query);
+        // Nobody cancels it, so where it has not ended it has panicked.
+        let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        Ok(read?)
     }
 
     pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
@@ -217,7 +250,44 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// A log on a disk that waits until the test lets it go on.
+    struct Slow(mpsc::Receiver<()>);
+
+    impl EventReader for Slow {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+            // A test that has ended waits for nothing.
+            let _ = self.0.recv();
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn few_read_at_a_time_and_those_who_wait_are_limited() {
+        let (go_on, slow) = mpsc::channel();
+        let log = Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Slow(slow))));
+        let at = Timestamp::from_unix_ms(0);
+        let query = EventQuery { from: at, to: at, organization: None, key: None, count_max: 1 };
+        let read = || {
+            let (log, query) = (Arc::clone(&log), query.clone());
+            async move { log.read(query).await }
+        };
+        let asked_max = READERS_MAX + READERS_WAITING_MAX;
+        let asked: Vec<_> = (0..asked_max).map(|_| tokio::spawn(read())).collect();
+        for _ in &asked {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(Arc::strong_count(&log), 1 + asked_max + READERS_MAX, "each thread has the log, as has each task");
+        let one_more = tokio::time::timeout(Duration::ZERO, read()).await;
+        assert!(matches!(one_more, Ok(Err(ReadError::Busy))), "{one_more:?}");
+        drop(go_on);
+        for read in asked {
+            assert_eq!(read.await.expect("no panic").expect("read"), []);
+        }
+    }
 
     fn refusal(at_ms: u64, host: u8, status: u16) -> Event {
         Event {

@@ -197,7 +197,7 @@ impl Engine {
     }
 
     /// The audit log.
-    pub(crate) fn log(&self) -> &AuditLog {
+    pub(crate) fn log(&self) -> &Arc<AuditLog> {
         &self.shared.log
     }
 

@@ -1,6 +1,5 @@
 //! The audit log, as organizations and as operators read it.
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -11,13 +10,14 @@ use privnet_store::EventQuery;
 
 use super::body::Body;
 use super::{Refused, json};
+use crate::audit::ReadError;
 use crate::engine::{Engine, now};
 
 /// How far back somebody sees who does not say how far, as on Exoscale.
 const USUAL_SPAN: Duration = Duration::from_secs(86_400);
 
 /// How many events one answer has at most.
-const EVENTS_MAX: usize = 10_000;
+const EVENTS_MAX: usize = 1000;
 
 /// What the caller's organization may read, in Exoscale's shape.
 pub(super) async fn of_organization(
@@ -27,7 +27,7 @@ pub(super) async fn of_organization(
     zone_name: &str,
 ) -> Result<Body, Refused> {
     let query = EventQuery { organization: Some(caller.organization()), key: None, ..query(filter, now()) };
-    let events = read(engine.clone(), query).await?;
+    let events = read(&engine, query).await?;
     let zone = engine.view();
     let key_name = |event: &Event| Some(zone.key(event.key?)?.name.as_str());
     Ok(json(&events.iter().map(|event| reply::Event::new(event, key_name(event), zone_name)).collect::<Vec<_>>()))
@@ -35,7 +35,7 @@ pub(super) async fn of_organization(
 
 /// What operators may read.
 pub(super) async fn of_all(engine: Engine, filter: &EventFilter) -> Result<Body, Refused> {
-    let events = read(engine, query(filter, now())).await?;
+    let events = read(&engine, query(filter, now())).await?;
     Ok(json(&reply::LogEntries { events: events.iter().map(Into::into).collect() }))
 }
 
@@ -52,9 +52,9 @@ fn query(filter: &EventFilter, now: Timestamp) -> EventQuery {
     }
 }
 
-async fn read(engine: Engine, query: EventQuery) -> Result<Vec<Event>, Refused> {
-    let read = tokio::task::spawn_blocking(move || engine.log().read(&query)).await;
-    // Nobody cancels it, so it has panicked.
-    let read = read.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-    read.map_err(|cause| Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)))
+async fn read(engine: &Engine, query: EventQuery) -> Result<Vec<Event>, Refused> {
+    engine.log().read(query).await.map_err(|error| match error {
+        ReadError::Busy => Refused::busy(error),
+        ReadError::Store(cause) => Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)),
+    })
 }

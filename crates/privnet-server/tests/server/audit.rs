@@ -1,6 +1,12 @@
 //! The audit log: who has changed what, and was refused to.
 
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use privnet_model::{Event, EventText, OrganizationId, Timestamp};
 use privnet_server::AuditConfig;
+use privnet_store::{Keep, NewEvents, SqliteStore, Store};
 use serde_json::{Value, json};
 
 use crate::support::agent::acknowledge;
@@ -103,6 +109,37 @@ fn a_log_has_no_more_events_than_it_may() {
     let made: Vec<_> = (0..30).map(|_| server.post("/v2/private-network", managed(9))["id"].clone()).collect();
     let told: Vec<_> = log(&server).iter().map(|event| event["operation"].clone()).collect();
     assert_eq!(told, made[20..]);
+}
+
+#[test]
+fn an_answer_has_the_newest_thousand_and_earlier_ones_can_be_asked_for() {
+    let event = |at: u64| Event {
+        at: Timestamp::from_unix_ms(at),
+        source: Ipv4Addr::LOCALHOST.into(),
+        key: None,
+        organization: Some(OrganizationId::DEFAULT),
+        call: "list-zones".into(),
+        path: EventText::cut("/v2/zone"),
+        status: 200,
+        operation: None,
+        message: None,
+        times: NonZeroU32::MIN,
+    };
+    let audit = AuditConfig { age_max: Duration::MAX, ..AuditConfig::DEFAULT };
+    let log = |mut store: SqliteStore| -> Box<dyn Store> {
+        let events: Vec<_> = (0..1001).map(event).collect();
+        let keep = Keep { since: Timestamp::from_unix_ms(0), count_max: u64::MAX };
+        store.commit_with_events(&[], &NewEvents { events: &events, keep }).expect("kept");
+        Box::new(store)
+    };
+    let server = TestServer::start_on(log, Setup { audit, ..Setup::WAITING });
+    let times = |query: &str| {
+        let answer = server.get(&format!("/v2/event?from=1970-01-01T00:00:00Z&{query}"));
+        let times = answer.as_array().expect("a list").iter().map(|event| event["timestamp"].clone());
+        (times.len(), times.map(|time| time.as_str().expect("a text").to_owned()).next().expect("an event"))
+    };
+    assert_eq!(times("to=1970-01-02T00:00:00Z"), (1000, "1970-01-01T00:00:00.001Z".to_owned()));
+    assert_eq!(times("to=1970-01-01T00:00:00.001Z"), (1, "1970-01-01T00:00:00.000Z".to_owned()));
 }
 
 #[test]
