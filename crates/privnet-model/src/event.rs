@@ -34,15 +34,16 @@ pub struct Event {
 /// How many characters of a text an event keeps.
 pub const EVENT_TEXT_CHARS_MAX: usize = 500;
 
-/// A text of at most [`EVENT_TEXT_CHARS_MAX`] characters.
+/// A text of at most [`EVENT_TEXT_CHARS_MAX`] characters, none of them a control character, which could steer a
+/// terminal that shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventText(Box<str>);
 
 impl EventText {
-    /// The beginning of a text.
+    /// The beginning of a text, with U+FFFD in the place of each control character.
     pub fn cut(text: &str) -> Self {
-        let end = text.char_indices().nth(EVENT_TEXT_CHARS_MAX).map_or(text.len(), |(end, _)| end);
-        Self(text[..end].into())
+        let shown = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        Self(text.chars().take(EVENT_TEXT_CHARS_MAX).map(shown).collect())
     }
 
     /// The text.
@@ -60,5 +61,13 @@ mod tests {
         let long = "é".repeat(EVENT_TEXT_CHARS_MAX + 1);
         assert_eq!(EventText::cut(&long).as_str(), "é".repeat(EVENT_TEXT_CHARS_MAX));
         assert_eq!(EventText::cut("short").as_str(), "short");
+    }
+
+    #[test]
+    fn a_text_has_no_control_characters() {
+        assert_eq!(
+            EventText::cut("/v2/\u{9b}31m\u{1b}[0m\n\u{7f}x\u{a0}é").as_str(),
+            "/v2/\u{fffd}31m\u{fffd}[0m\u{fffd}\u{fffd}x\u{a0}é"
+        );
     }
 }
