@@ -6,15 +6,18 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privnet_api::Endpoint;
 use privnet_model::zone::{Caller, Outcome};
 use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, Timestamp};
 use privnet_store::{EventQuery, EventReader, Keep, StoreError};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
+use crate::engine::Moment;
 use crate::http::Client;
 
 /// For how long refusals that are alike are gathered into one event.
@@ -30,6 +33,10 @@ const READERS_MAX: usize = 2;
 /// How many more may wait for that.
 const READERS_WAITING_MAX: usize = 64;
 
+/// How far the clock may be set while events are removed by their age: more than it is corrected by, and less than
+/// anything that is kept for days suffers from.
+const CLOCK_MOVES_MAX: Duration = Duration::from_secs(3600);
+
 /// How much of the log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditConfig {
@@ -42,11 +49,6 @@ pub struct AuditConfig {
 impl AuditConfig {
     /// What holds where nobody says otherwise.
     pub const DEFAULT: Self = Self { age_max: Duration::from_secs(90 * 86_400), events_max: 1_000_000 };
-
-    pub(crate) fn keep(&self, now: Timestamp) -> Keep {
-        let age_ms = u64::try_from(self.age_max.as_millis()).unwrap_or(u64::MAX);
-        Keep { since: Timestamp::from_unix_ms(now.unix_ms.saturating_sub(age_ms)), count_max: self.events_max }
-    }
 }
 
 /// A request, as far as the log tells of it.
@@ -103,9 +105,19 @@ impl Origin {
     }
 }
 
+/// Whether the clock on the wall has moved by much more or less than the steady one.
+fn was_set(started: Moment, now: Moment) -> bool {
+    let steady_ms = u64::try_from(now.steady.duration_since(started.steady).as_millis()).unwrap_or(u64::MAX);
+    let expected_ms = started.wall.unix_ms.saturating_add(steady_ms);
+    expected_ms.abs_diff(now.wall.unix_ms) > CLOCK_MOVES_MAX.as_millis() as u64
+}
+
 /// The log: what is on its way to it, and who reads it.
 pub(crate) struct AuditLog {
-    pub(crate) config: AuditConfig,
+    config: AuditConfig,
+    started: Moment,
+    /// Whether somebody was told that events are not removed by their age.
+    has_warned: AtomicBool,
     refusals: Mutex<Refusals>,
     reader: Mutex<Box<dyn EventReader>>,
     /// A place for each who reads.
@@ -125,14 +137,32 @@ pub(crate) enum ReadError {
 }
 
 impl AuditLog {
-    pub(crate) fn new(config: AuditConfig, reader: Box<dyn EventReader>) -> Self {
-        let (reading, asking) = (Semaphore::new(READERS_MAX), Semaphore::new(READERS_MAX + READERS_WAITING_MAX));
-        Self { config, refusals: Mutex::default(), reader: Mutex::new(reader), reading, asking }
+    pub(crate) fn new(config: AuditConfig, reader: Box<dyn EventReader>, started: Moment) -> Self {
+        Self {
+            config,
+            started,
+            has_warned: AtomicBool::new(false),
+            refusals: Mutex::default(),
+            reader: Mutex::new(reader),
+            reading: Semaphore::new(READERS_MAX),
+            asking: Semaphore::new(READERS_MAX + READERS_WAITING_MAX),
+        }
+    }
+
+    /// What is kept at this moment: nothing is too old while the clock may be wrong.
+    pub(crate) fn keep(&self, now: Moment) -> Keep {
+        let was_set = was_set(self.started, now);
+        if was_set && !self.has_warned.swap(true, Ordering::Relaxed) {
+            warn!("the clock was set since the start: until the next one, the audit log loses no event for its age");
+        }
+        let age_ms = u64::try_from(self.config.age_max.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = if was_set { 0 } else { now.wall.unix_ms.saturating_sub(age_ms) };
+        Keep { since: Timestamp::from_unix_ms(since_ms), count_max: self.config.events_max }
     }
 
     /// Takes note of a refusal; it is in the log some time later.
     pub(crate) fn refused(&self, event: Event) {
-        self.refusals().add(event);
+        self.refusals().add(event, Instant::now());
     }
 
     /// The events that somebody asks for, read by a thread that may wait for the disk.
@@ -174,14 +204,14 @@ struct Kind {
 
 /// The refusals of a kind since the last that was told.
 struct Gathered {
-    since: Timestamp,
+    since: Instant,
     last: Option<Event>,
     times: u32,
 }
 
 impl Refusals {
     /// The first of a kind is due at once; those that are like it later, together.
-    fn add(&mut self, event: Event) {
+    fn add(&mut self, event: Event, now: Instant) {
         let kind = Kind { client: event.source.into(), key: event.key, call: event.call.clone(), status: event.status };
         let mut kind = Some(kind);
         if self.gathered.len() >= KINDS_MAX && !self.gathered.contains_key(&kind) {
@@ -189,7 +219,7 @@ impl Refusals {
         }
         match self.gathered.entry(kind) {
             Entry::Vacant(first) => {
-                first.insert(Gathered { since: event.at, last: None, times: 0 });
+                first.insert(Gathered { since: now, last: None, times: 0 });
                 self.due.push(event);
             }
             Entry::Occupied(mut others) => {
@@ -217,13 +247,13 @@ impl Refusals {
     }
 
     /// Has due what has been gathered for long enough. As long as the log takes nothing, it goes on to be gathered.
-    pub(crate) fn gather(&mut self, now: Timestamp) {
+    pub(crate) fn gather(&mut self, now: Instant) {
         if self.due.len() > KINDS_MAX {
             return;
         }
         let due = &mut self.due;
         self.gathered.retain(|_, gathered| {
-            if now.since(gathered.since) < GATHERED_FOR {
+            if now.duration_since(gathered.since) < GATHERED_FOR {
                 return true;
             }
             let told = gathered.take();
@@ -268,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn few_read_at_a_time_and_those_who_wait_are_limited() {
         let (go_on, slow) = mpsc::channel();
-        let log = Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Slow(slow))));
+        let log = Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Slow(slow)), Moment::now()));
         let at = Timestamp::from_unix_ms(0);
         let query = EventQuery { from: at, to: at, organization: None, key: None, count_max: 1 };
         let read = || {
@@ -309,32 +339,63 @@ mod tests {
         refusals.take().iter().map(|event| (event.at.unix_ms, event.times.get())).collect()
     }
 
+    struct NoEvents;
+
+    impl EventReader for NoEvents {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn nothing_is_too_old_while_the_clock_has_been_set() {
+        const DAY_MS: u64 = 86_400_000;
+        const HOUR_MS: u64 = 3_600_000;
+        let started = Moment { wall: Timestamp::from_unix_ms(1000 * DAY_MS), steady: Instant::now() };
+        let log = AuditLog::new(AuditConfig::DEFAULT, Box::new(NoEvents), started);
+        let since_ms = |wall_ms: u64, steady_ms| {
+            let steady = started.steady + Duration::from_millis(steady_ms);
+            log.keep(Moment { wall: Timestamp::from_unix_ms(wall_ms), steady }).since.unix_ms
+        };
+        let now_ms = 1001 * DAY_MS;
+        let oldest_ms = now_ms - 90 * DAY_MS;
+        assert_eq!(since_ms(now_ms, DAY_MS), oldest_ms);
+        assert_eq!(since_ms(now_ms + HOUR_MS, DAY_MS), oldest_ms + HOUR_MS);
+        assert_eq!(since_ms(now_ms + HOUR_MS + 1, DAY_MS), 0);
+        assert_eq!(since_ms(now_ms - HOUR_MS - 1, DAY_MS), 0);
+        assert_eq!(since_ms(now_ms + 100_000 * DAY_MS, DAY_MS), 0);
+        assert_eq!(since_ms(now_ms + 1, DAY_MS), oldest_ms + 1, "it was set back");
+    }
+
     #[test]
     fn the_first_refusal_of_a_kind_is_told_at_once_and_the_others_each_minute() {
         let mut refusals = Refusals::default();
-        let gather = |refusals: &mut Refusals, now| refusals.gather(Timestamp::from_unix_ms(now));
-        (1000..1010).for_each(|at| refusals.add(refusal(at, 1, 403)));
-        refusals.add(refusal(1010, 2, 403));
-        refusals.add(refusal(1011, 1, 400));
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let add = |refusals: &mut Refusals, ms, host, status| refusals.add(refusal(ms, host, status), at(ms));
+        let gather = |refusals: &mut Refusals, ms| refusals.gather(at(ms));
+        (1000..1010).for_each(|ms| add(&mut refusals, ms, 1, 403));
+        add(&mut refusals, 1010, 2, 403);
+        add(&mut refusals, 1011, 1, 400);
         assert_eq!(due(&mut refusals), [(1000, 1), (1010, 1), (1011, 1)]);
         gather(&mut refusals, 60_999);
         assert_eq!(due(&mut refusals), []);
         gather(&mut refusals, 61_000);
         assert_eq!(due(&mut refusals), [(1009, 9)]);
-        refusals.add(refusal(62_000, 1, 403));
+        add(&mut refusals, 62_000, 1, 403);
         assert_eq!(due(&mut refusals), [], "the kind is known");
         gather(&mut refusals, 121_000);
         assert_eq!(due(&mut refusals), [(62_000, 1)]);
         gather(&mut refusals, 181_000);
-        refusals.add(refusal(181_001, 1, 403));
+        add(&mut refusals, 181_001, 1, 403);
         assert_eq!(due(&mut refusals), [(181_001, 1)], "after a quiet minute it is new again");
     }
 
     #[test]
     fn kinds_that_are_too_many_are_one() {
         let mut refusals = Refusals::default();
-        let status = |number: u16| number;
-        (0..2 * KINDS_MAX as u16).for_each(|number| refusals.add(refusal(0, 1, status(number))));
+        let now = Instant::now();
+        (0..2 * KINDS_MAX as u16).for_each(|number| refusals.add(refusal(0, 1, number), now));
         assert_eq!(due(&mut refusals).len(), KINDS_MAX + 1);
         refusals.finish();
         assert_eq!(due(&mut refusals), [(0, KINDS_MAX as u32 - 1)]);
@@ -343,11 +404,13 @@ mod tests {
     #[test]
     fn what_the_log_does_not_take_stays_due_and_does_not_grow() {
         let mut refusals = Refusals::default();
+        let start = Instant::now();
         for minute in 0..10 {
+            let at = start + minute * GATHERED_FOR;
             for number in 0..2 * KINDS_MAX as u16 {
-                refusals.add(refusal(minute * 60_000, 1, number));
+                refusals.add(refusal(0, 1, number), at);
             }
-            refusals.gather(Timestamp::from_unix_ms(minute * 60_000 + 59_999));
+            refusals.gather(at + GATHERED_FOR - Duration::from_millis(1));
             let events = refusals.take();
             refusals.put_back(events);
         }

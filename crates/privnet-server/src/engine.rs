@@ -106,7 +106,7 @@ impl Engine {
     pub(crate) fn start(records: Records, config: EngineConfig, audit: AuditConfig) -> Result<Self, StoreError> {
         let Records { store, zone } = records;
         let EngineConfig { operation_timeout, return_grace } = config;
-        let log = Arc::new(AuditLog::new(audit, store.event_reader()?));
+        let log = Arc::new(AuditLog::new(audit, store.event_reader()?, Moment::now()));
         let shared = Arc::new(Shared {
             hosts: Mutex::new(Hosts::returning(zone.hosts().map(|host| host.id))),
             tracker: Mutex::new(Tracker::new(&zone, operation_timeout, return_grace, Moment::now())),
@@ -476,15 +476,15 @@ fn network_of(change: &Change) -> Option<NetworkId> {
 
 /// A moment by two clocks.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+pub(crate) struct Moment {
     /// The one on the wall, which somebody may set.
-    wall: Timestamp,
+    pub(crate) wall: Timestamp,
     /// One that only runs.
-    steady: Instant,
+    pub(crate) steady: Instant,
 }
 
 impl Moment {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { wall: now(), steady: Instant::now() }
     }
 }

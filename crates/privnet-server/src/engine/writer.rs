@@ -95,7 +95,7 @@ impl Writer {
                 return;
             }
             if is_log_due {
-                self.log.refusals().gather(now());
+                self.log.refusals().gather(Instant::now());
                 self.write_log();
             }
         }
@@ -145,7 +145,7 @@ impl Writer {
         let mut events = self.log.refusals().take();
         let refused = events.len();
         events.extend(accepted);
-        let new = NewEvents { events: &events, keep: self.log.config.keep(now()) };
+        let new = NewEvents { events: &events, keep: self.log.keep(Moment::now()) };
         let committed = self.store.commit_with_events(changes, &new);
         if committed.is_err() {
             events.truncate(refused);
@@ -273,7 +273,7 @@ mod tests {
             store: Box::new(Busy),
             zone: founded(),
             config: EngineConfig::default(),
-            log: Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Busy))),
+            log: Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Busy), Moment::now())),
             engine,
         };
         let create = Command::CreateNetwork(CreateNetwork {
