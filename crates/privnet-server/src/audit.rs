@@ -57,13 +57,17 @@ pub(crate) struct Origin {
     source: IpAddr,
     call: &'static str,
     path: EventText,
+    /// Whether it is about what organizations share.
+    is_shared: bool,
     /// The status of success.
     status: u16,
 }
 
 impl Origin {
     pub(crate) fn new(source: IpAddr, endpoint: &Endpoint, path: &str) -> Self {
-        Self { source, call: endpoint.id, path: EventText::cut(path), status: endpoint.status }
+        // Not of the path as it was sent, which may spell the same in another way.
+        let is_shared = !endpoint.path.starts_with("/v2/");
+        Self { source, call: endpoint.id, path: EventText::cut(path), is_shared, status: endpoint.status }
     }
 
     /// The request has been carried out.
@@ -97,9 +101,8 @@ impl Origin {
 
     /// The organization that may read of it. What an operator does to what organizations share concerns none.
     fn reader(&self, caller: Caller) -> Option<OrganizationId> {
-        let is_shared = !self.path.as_str().starts_with("/v2/");
         match caller {
-            Caller::Client { scope: Scope::Operator, .. } | Caller::Server if is_shared => None,
+            Caller::Client { scope: Scope::Operator, .. } | Caller::Server if self.is_shared => None,
             _ => Some(caller.organization()),
         }
     }
@@ -280,6 +283,7 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::mpsc;
 
     use super::*;
@@ -365,6 +369,18 @@ mod tests {
         assert_eq!(since_ms(now_ms - HOUR_MS - 1, DAY_MS), 0);
         assert_eq!(since_ms(now_ms + 100_000 * DAY_MS, DAY_MS), 0);
         assert_eq!(since_ms(now_ms + 1, DAY_MS), oldest_ms + 1, "it was set back");
+    }
+
+    #[test]
+    fn how_a_path_is_spelt_hides_nothing_from_the_organization() {
+        let reader = |path| {
+            let route = privnet_api::route("POST", path).expect("there is such a call");
+            Origin::new(Ipv4Addr::LOCALHOST.into(), route.endpoint, path).reader(Caller::OPERATOR)
+        };
+        for path in ["/v2/private-network", "/%762/private-network", "/v%32/private-network"] {
+            assert_eq!(reader(path), Some(OrganizationId::DEFAULT), "{path}");
+        }
+        assert_eq!(reader("/privnet/v1/organizations"), None);
     }
 
     #[test]
