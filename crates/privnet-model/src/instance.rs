@@ -94,14 +94,37 @@ pub struct InstanceProperties {
     pub public_ip: PublicIp,
     /// The names of SSH keys.
     pub ssh_keys: Vec<Name>,
-    /// As it was given: base64, of whatever.
-    pub user_data: Option<Box<str>>,
+    /// What it is to make of itself.
+    pub user_data: Option<UserData>,
     /// The user's own.
     pub labels: Labels,
     /// Whether it is said to boot only what is signed.
     pub has_secure_boot: bool,
     /// Whether it is said to have a Trusted Platform Module.
     pub has_tpm: bool,
+}
+
+/// What an instance's image is told, as it was given: base64, of whatever. It may have secrets, and is not printed
+/// by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserData(Box<str>);
+
+impl UserData {
+    /// What somebody has given.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserData({} octets)", self.0.len())
+    }
 }
 
 /// Which public addresses an instance is said to have.
@@ -252,6 +275,14 @@ impl fmt::Debug for Netns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_user_data_says_is_not_printed() {
+        let properties =
+            InstanceProperties { user_data: Some(UserData::new("cGFzc3dk")), ..InstanceProperties::unknown() };
+        let printed = format!("{properties:?}");
+        assert!(printed.contains("UserData(8 octets)") && !printed.contains("cGFzc3dk"), "{printed}");
+    }
 
     #[test]
     fn a_namespace_is_a_name_or_an_absolute_path() {

@@ -35,7 +35,7 @@ pub use causes::with_causes;
 pub use event::{EVENT_TEXT_CHARS_MAX, Event, EventText};
 pub use host::{Host, HostFacts, HostName, HostNameError};
 pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId};
-pub use instance::{Driver, Instance, InstanceProperties, Netns, NetnsError, Placement, Power, PublicIp};
+pub use instance::{Driver, Instance, InstanceProperties, Netns, NetnsError, Placement, Power, PublicIp, UserData};
 pub use key::{Key, KeyId, ParseKeyIdError, Role, Scope, SealedSecret};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};

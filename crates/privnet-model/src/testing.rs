@@ -11,7 +11,7 @@ use crate::{
     Description, DhcpOptions, DomainName, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties,
     InstanceTypeId, KeyId, Labels, Name, Netns, NetworkId, OperationId, OperationState, Organization, OrganizationId,
     OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, TemplateId,
-    Timestamp, Vni,
+    Timestamp, UserData, Vni,
 };
 
 /// What makes a zone of an empty one: the organization `default`, without quotas.
@@ -307,8 +307,8 @@ impl Life {
         }
     }
 
-    fn user_data(&mut self) -> Box<str> {
-        format!("user data é {}", self.below(10)).into()
+    fn user_data(&mut self) -> UserData {
+        UserData::new(format!("user data é {}", self.below(10)))
     }
 
     fn power(&mut self) -> Power {

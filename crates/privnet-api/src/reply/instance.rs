@@ -1,4 +1,4 @@
-use privnet_model::{InstanceId, Labels, MacAddr, NetworkId, Placement, Port, Timestamp};
+use privnet_model::{InstanceId, Labels, MacAddr, NetworkId, Placement, Port, Timestamp, UserData};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -140,7 +140,7 @@ impl<'a> Instance<'a> {
             labels: &properties.labels,
             ssh_key: ssh_keys.first().copied(),
             ssh_keys,
-            user_data: properties.user_data.as_deref(),
+            user_data: properties.user_data.as_ref().map(UserData::as_str),
             private_networks: ports.into_iter().map(|port| InstanceNetwork::of(port.borrow())).collect(),
             secureboot_enabled: properties.has_secure_boot,
             tpm_enabled: properties.has_tpm,

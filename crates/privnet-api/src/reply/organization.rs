@@ -1,3 +1,5 @@
+use std::fmt;
+
 use privnet_model::zone::Usage;
 use privnet_model::{KeyId, OrganizationId, Scope, Timestamp};
 use schemars::JsonSchema;
@@ -97,7 +99,7 @@ pub struct Key<'a> {
 }
 
 /// A new API key with its secret, which is told this once.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "new-key")]
 pub struct NewKey<'a> {
     /// The key.
@@ -105,6 +107,12 @@ pub struct NewKey<'a> {
     pub key: Key<'a>,
     /// What requests are signed with. Only its holder has it in the clear.
     pub secret: &'a str,
+}
+
+impl fmt::Debug for NewKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Organization<'a> {
@@ -202,6 +210,8 @@ mod tests {
         assert_eq!(shown, format!("{expected}}}"));
         let new = serde_json::to_string(&NewKey { key: Key::from(&key()), secret: "s3cret" }).expect("serializes");
         assert_eq!(new, format!(r#"{expected},"secret":"s3cret"}}"#));
+        let debugged = format!("{:?}", NewKey { key: Key::from(&key()), secret: "s3cret" });
+        assert!(debugged.contains("deploy") && !debugged.contains("s3cret"), "{debugged}");
     }
 
     #[test]

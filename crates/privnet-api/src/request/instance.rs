@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use privnet_model::zone::{Command, HOST_LABEL, LaunchInstance, UpdateInstance};
-use privnet_model::{Driver, HostName, HostNameError, Instance, InstanceProperties, Labels, Power, PublicIp};
+use privnet_model::{Driver, HostName, HostNameError, Instance, InstanceProperties, Labels, Power, PublicIp, UserData};
 
 use super::Reader;
 use super::fields::{Fields, Given, cut};
@@ -78,7 +78,7 @@ impl Reader<'_> {
         if let Some(first) = ssh_key.filter(|first| !ssh_keys.contains(first)) {
             ssh_keys.insert(0, first);
         }
-        let user_data = user_data(&mut fields).good().filter(|text| !text.is_empty());
+        let user_data = user_data(&mut fields).good().filter(|data| !data.as_str().is_empty());
         let labels = fields.labels().good().unwrap_or_default();
         let host = host(&labels, &mut fields);
         let has_secure_boot = fields.truth("secureboot-enabled").good().unwrap_or(false);
@@ -124,9 +124,9 @@ fn public_ip(text: &str) -> Result<PublicIp, String> {
     PublicIp::parse(text).ok_or_else(|| format!("\"{}\" is none of none, inet4 and dual", cut(text)))
 }
 
-fn user_data(fields: &mut Fields<'_>) -> Given<Box<str>> {
+fn user_data(fields: &mut Fields<'_>) -> Given<UserData> {
     fields.parsed("user-data", |text| match text.len() {
-        0..=USER_DATA_OCTETS_MAX => Ok(Box::from(text)),
+        0..=USER_DATA_OCTETS_MAX => Ok(UserData::new(text)),
         octets => Err(format!("has {octets} octets, at most {USER_DATA_OCTETS_MAX} are allowed")),
     })
 }

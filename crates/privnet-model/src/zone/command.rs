@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::{
     Description, DhcpOptions, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties, KeyId, Labels, Name,
     NetworkId, OperationId, OperationState, OrganizationId, OrganizationName, Placement, Power, Quota, Quotas, Role,
-    SealedSecret,
+    SealedSecret, UserData,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -157,7 +157,7 @@ pub struct UpdateInstance {
     /// A new name.
     pub name: Option<Name>,
     /// Other user data; an empty text clears it.
-    pub user_data: Option<Box<str>>,
+    pub user_data: Option<UserData>,
     /// Replace all labels.
     pub labels: Option<Labels>,
 }

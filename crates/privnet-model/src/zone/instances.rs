@@ -93,7 +93,7 @@ impl Zone {
             after.name = name.clone();
         }
         if let Some(user_data) = &wish.user_data {
-            after.properties.user_data = Some(user_data.clone()).filter(|text| !text.is_empty());
+            after.properties.user_data = Some(user_data.clone()).filter(|data| !data.as_str().is_empty());
         }
         if let Some(labels) = &wish.labels {
             after.properties.labels = labels.clone();

@@ -9,7 +9,8 @@ use privnet_model::{
     HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease,
     LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
     Organization, OrganizationId, OrganizationName, Placement, Port, Power, PublicIp, Quota, Quotas, Reason,
-    Role as KeyRole, Scope, SealedSecret, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, Vni, Wait, WaitPort,
+    Role as KeyRole, Scope, SealedSecret, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait,
+    WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -239,7 +240,7 @@ impl Table for Instance {
             Value::from(properties.disk_size_gib),
             text(properties.public_ip.as_str()),
             list(&ssh_keys),
-            properties.user_data.as_deref().map_or(NULL, text),
+            properties.user_data.as_ref().map_or(NULL, |data| text(data.as_str())),
             labels_json(&properties.labels),
             Value::from(properties.has_secure_boot),
             Value::from(properties.has_tpm),
@@ -530,7 +531,7 @@ fn instance_properties(fields: &mut Fields<'_>) -> Result<InstanceProperties, St
         disk_size_gib: fields.get()?,
         public_ip: fields.text(|text| PublicIp::parse(text).ok_or(UNKNOWN_WORD))?,
         ssh_keys: names(fields)?,
-        user_data: fields.get::<Option<Box<str>>>()?,
+        user_data: fields.get::<Option<Box<str>>>()?.map(UserData::new),
         labels: labels(fields)?,
         has_secure_boot: fields.get()?,
         has_tpm: fields.get()?,

@@ -8,7 +8,7 @@ use privnet_model::{
     Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns,
     Network, NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement,
     Port, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, SshKey, Subject, TemplateId, Timestamp,
-    Vni, Wait, WaitPort,
+    UserData, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -46,7 +46,7 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
             disk_size_gib: 51_200,
             public_ip: PublicIp::Dual,
             ssh_keys: vec!["one".try_into().expect("valid"), "two \"é".try_into().expect("valid")],
-            user_data: Some("I2Nsb3VkLWNvbmZpZwo=".into()),
+            user_data: Some(UserData::new("I2Nsb3VkLWNvbmZpZwo=")),
             labels: Labels::from([("k".into(), "v".into())]),
             has_secure_boot: true,
             has_tpm: true,
