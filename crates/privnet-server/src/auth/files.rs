@@ -168,6 +168,9 @@ fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use privnet_model::SealedSecret;
     use privnet_model::zone::{Change, Row};
 
     use super::*;
@@ -269,12 +272,30 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_another_key_s_record_does_not_open() {
+    fn one_damaged_secret_leaves_the_other_keys_good() {
         let dir = folder();
         let mut zone = founded(dir.path());
         let [one, other] = [0, 1].map(|at| zone.keys().nth(at).cloned().expect("two keys"));
-        let moved = Key { sealed_secret: one.sealed_secret.clone(), ..Key::clone(&other) };
-        zone.apply(&Change::Key(Row { before: Some(other), after: Some(moved.into()) }));
+        let before = unlock(dir.path(), &zone).expect("unlocked");
+        // In another key's record a secret does not open.
+        let moved = Arc::new(Key { sealed_secret: one.sealed_secret.clone(), ..Key::clone(&other) });
+        zone.apply(&Change::Key(Row { before: Some(Arc::clone(&other)), after: Some(Arc::clone(&moved)) }));
+        let keys = unlock(dir.path(), &zone).expect("unlocked");
+        let sign = |keys: &KeyRing, key: Option<&Key>| {
+            keys.signing_key(key, &zone).expect("opened").sign(&[b"x"]).expect("signed")
+        };
+        assert_eq!(sign(&keys, Some(&one)), sign(&before, Some(&one)));
+        assert_eq!(sign(&keys, Some(&moved)), sign(&keys, None), "what nobody has");
+    }
+
+    #[test]
+    fn secrets_none_of_which_opens_are_refused() {
+        let dir = folder();
+        let mut zone = founded(dir.path());
+        for key in zone.keys().cloned().collect::<Vec<_>>() {
+            let damaged = Key { sealed_secret: SealedSecret::new(vec![0; 60]), ..Key::clone(&key) };
+            zone.apply(&Change::Key(Row { before: Some(key), after: Some(damaged.into()) }));
+        }
         assert!(refusal(dir.path(), &zone).contains("is not what the secrets"));
     }
 }

@@ -6,6 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use privnet_crypto::{CryptoError, OpenError, SealingKey, SigningKey};
 use privnet_model::zone::Zone;
 use privnet_model::{Key, KeyId, SealedSecret};
+use tracing::error;
 
 /// The secrets of keys: sealed for the store, opened for verifying. Opening is slow beside verifying, so a
 /// secret is opened once.
@@ -25,13 +26,29 @@ pub(crate) struct NewSecret {
 }
 
 impl KeyRing {
-    /// A ring with the secrets of all the zone's keys.
+    /// A ring with the secrets of all the zone's keys. Where some open and one does not, that one's record is
+    /// damaged: nobody can sign with its key then, and the others' holders do not suffer.
     ///
     /// # Errors
-    /// One cannot be opened: it was sealed with another master key, or is damaged.
+    /// None can be opened: they were sealed with another master key. Or nothing is known about one.
     pub(crate) fn new(master: SealingKey, zone: &Zone) -> Result<Self, OpenError> {
-        let opened = zone.keys().map(|key| Ok((key.id, open(&master, key)?))).collect::<Result<_, OpenError>>()?;
         let nobodys = Arc::new(SigningKey::new(&privnet_crypto::random::<32>()?)?);
+        let mut opened = HashMap::new();
+        let mut damaged = Vec::new();
+        for key in zone.keys() {
+            match open(&master, key) {
+                Ok(secret) => drop(opened.insert(key.id, secret)),
+                Err(OpenError::Refused) => damaged.push(key),
+                Err(cause) => return Err(cause),
+            }
+        }
+        if opened.is_empty() && !damaged.is_empty() {
+            return Err(OpenError::Refused);
+        }
+        for key in damaged {
+            error!(key = %key.id, name = key.name.as_str(), "the secret of a key is damaged: nobody can sign with it, revoke it");
+            opened.insert(key.id, Arc::clone(&nobodys));
+        }
         Ok(Self { master, opened: RwLock::new(opened), nobodys })
     }
 
@@ -50,7 +67,7 @@ impl KeyRing {
         Ok(SealedSecret::new(self.master.seal(secret.as_bytes(), &purpose(id))?))
     }
 
-    /// What one of the zone's keys signs with; for no key, something that nothing was ever signed with.
+    /// What one of the zone's keys signs with; for no key, and one that was damaged at the start, something that nothing was ever signed with.
     ///
     /// # Errors
     /// [`OpenError`]: the secret is damaged, which it was not when the server started.
