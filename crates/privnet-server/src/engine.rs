@@ -25,8 +25,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::hosts::Hosts;
 pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
-pub(crate) use self::pages::Page;
 use self::pages::Pages;
+pub(crate) use self::pages::{Page, fill};
 pub(crate) use self::records::Records;
 use self::tracker::{Topic, Tracker};
 use self::writer::{Submission, Task};

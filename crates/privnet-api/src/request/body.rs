@@ -34,8 +34,9 @@ pub struct CreatePrivateNetwork {
     /// What DHCP tells beside the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
-    /// The user's own; no control characters.
+    /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -67,6 +68,7 @@ pub struct UpdatePrivateNetwork {
     pub options: Option<Options>,
     /// Replace all labels.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -159,13 +161,15 @@ pub struct LaunchInstance {
     pub ssh_key: Option<Named>,
     /// Kept and shown.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub ssh_keys: Option<Vec<Named>>,
     /// Kept and shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub user_data: Option<String>,
-    /// The user's own; no control characters. `privnet/host` names the host that it is created on.
+    /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters. `privnet/host` names the host that it is created on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: Option<BTreeMap<String, String>>,
     /// Kept and shown; false if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +194,7 @@ pub struct UpdateInstance {
     pub user_data: Option<String>,
     /// Replace all labels. The host stays, whatever `privnet/host` says.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 

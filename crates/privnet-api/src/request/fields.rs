@@ -8,12 +8,17 @@ use std::str::FromStr;
 
 use privnet_model::{
     Description, DhcpOptions, DomainName, DomainNameError, InstanceId, Labels, Name, OrganizationId, ParseIdError,
-    Quota, Subnet, TextError,
+    Quota, Subnet,
 };
 use serde_json::{Map, Value};
 
 /// How much of a text is quoted in a message.
 const QUOTED_CHARS_MAX: usize = 64;
+
+/// How many labels something has at most.
+pub(super) const LABELS_MAX: usize = 64;
+/// How many names a list has at most.
+const NAMES_MAX: usize = 64;
 
 /// Sentences about what is wrong.
 #[derive(Debug, Default)]
@@ -132,6 +137,10 @@ impl<'a> Fields<'a> {
                 return Vec::new();
             }
         };
+        if items.len() > NAMES_MAX {
+            self.fault(property, format_args!("has {} items, at most {NAMES_MAX} are allowed", items.len()));
+            return Vec::new();
+        }
         let name = |item: &'a Value| match item {
             Value::Object(object) => Fields { object, prefix: "", faults: self.faults }.named().good(),
             other => {
@@ -202,6 +211,10 @@ impl<'a> Fields<'a> {
             Given::Absent => return Given::Absent,
             Given::Bad => return Given::Bad,
         };
+        if object.len() > LABELS_MAX {
+            self.fault("labels", format_args!("has {} labels, at most {LABELS_MAX} are allowed", object.len()));
+            return Given::Bad;
+        }
         let mut labels = Labels::new();
         for (key, value) in object {
             match label(key, value) {
@@ -311,20 +324,13 @@ fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
     })
 }
 
-/// Control characters break terminals and logs, and no database keeps U+0000 in a text.
+/// A key obeys the rules of a name, and a value those of a description: what a terminal, a log and a page can show.
 fn label<'a>(key: &str, value: &'a Value) -> Result<&'a str, String> {
-    if let Some(error) = control_character(key) {
-        return Err(format!("the key {error}"));
-    }
+    Name::try_from(key).map_err(|error| format!("the key {error}"))?;
     match value {
-        Value::String(text) => control_character(text).map_or(Ok(text), |error| Err(error.to_string())),
+        Value::String(text) => Description::try_from(&**text).map(|_| &**text).map_err(|error| error.to_string()),
         other => Err(format!("must be a string, not {}", description_of(other))),
     }
-}
-
-fn control_character(text: &str) -> Option<TextError> {
-    let found = text.chars().enumerate().find(|(_, character)| character.is_control());
-    found.map(|(position, character)| TextError::Control { character, position })
 }
 
 /// What a value is, as messages say it: by its kind alone where it has no short form.

@@ -6,7 +6,7 @@ use privnet_model::zone::{Command, HOST_LABEL, LaunchInstance, UpdateInstance};
 use privnet_model::{Driver, HostName, HostNameError, Instance, InstanceProperties, Labels, Power, PublicIp, UserData};
 
 use super::Reader;
-use super::fields::{Fields, Given, cut};
+use super::fields::{Fields, Given, LABELS_MAX, cut};
 
 /// As the real service limits user data (the client egoscale and the exo command know it as 32 KiB).
 const USER_DATA_OCTETS_MAX: usize = 32_768;
@@ -42,16 +42,12 @@ impl Reader<'_> {
         let mut fields = self.fields();
         let address = fields.address("ip-address").good();
         let text = |text: &str| Ok::<_, String>(text.to_owned());
-        let labels = fields.parsed("labels", text).good().unwrap_or_default();
-        let label = |term: &str| match term.split_once([':', '=']) {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (term.to_owned(), None),
-        };
+        let labels = fields.parsed("labels", label_terms).good().unwrap_or_default();
         let is_given = |given: Given<String>| given.good().is_some();
         Some(InstanceFilter {
             is_managed: is_given(fields.parsed("manager-id", text)) || is_given(fields.parsed("manager-type", text)),
             address,
-            labels: labels.split(',').filter(|term| !term.is_empty()).map(label).collect(),
+            labels,
         })
     }
 
@@ -117,6 +113,18 @@ impl Reader<'_> {
         let id = self.path_id();
         self.expect_labels();
         Some(Command::ResetInstanceLabels(id?))
+    }
+}
+
+fn label_terms(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
+    let term = |term: &str| match term.split_once([':', '=']) {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (term.to_owned(), None),
+    };
+    let terms: Vec<_> = text.split(',').filter(|term| !term.is_empty()).map(term).collect();
+    match terms.len() {
+        0..=LABELS_MAX => Ok(terms),
+        count => Err(format!("has {count} terms, at most {LABELS_MAX} are allowed")),
     }
 }
 

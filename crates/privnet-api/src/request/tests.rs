@@ -444,6 +444,22 @@ fn an_id_is_a_uuid() {
 }
 
 #[test]
+fn labels_are_so_many_and_so_long() {
+    let labels = |count: usize| (0..count).map(|n| (n.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>();
+    create(json!({"name": "n", "labels": labels(64)})).expect("accepted");
+    let too_many = "labels: has 65 labels, at most 64 are allowed";
+    refused(create(json!({"name": "n", "labels": labels(65)})), too_many);
+    let [most, more] = [255, 256].map(|count| "é".repeat(count));
+    create(json!({"name": "n", "labels": {&*most: most}})).expect("accepted");
+    let [long_value, long_key] = [json!({"k": more}), json!({&*more: "v"})];
+    let excess = "has 256 characters, at most 255 are allowed";
+    refused(create(json!({"name": "n", "labels": long_value})), &format!("labels.k: {excess}"));
+    let start = "é".repeat(64);
+    refused(create(json!({"name": "n", "labels": long_key})), &format!("labels.{start}…: the key {excess}"));
+    refused(create(json!({"name": "n", "labels": {"": "v"}})), "labels.: the key must not be empty");
+}
+
+#[test]
 fn only_labels_can_be_reset() {
     let reset = |field: &str| ask("DELETE", &network(&format!("/{field}")), b"");
     assert_eq!(reset("labels").expect("accepted"), Request::Change(Command::ResetLabels(NETWORK.parse().expect("id"))));

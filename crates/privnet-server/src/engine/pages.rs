@@ -5,8 +5,10 @@ use privnet_api::reply::PrivateNetwork;
 use privnet_model::zone::{Caller, Change, Zone};
 use privnet_model::{NetworkId, OrganizationId};
 
-/// How many networks one page holds at most.
-const NETWORKS_MAX: usize = 256;
+/// How many items one page holds at most.
+const ITEMS_MAX: usize = 256;
+/// A page of so much JSON takes no further item.
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// The lists of each organization's networks as JSON, in pages that are kept until one of their networks
 /// changes: a list of many networks costs little more than sending it.
@@ -23,6 +25,19 @@ pub(crate) struct Page<Id> {
     pub(crate) json: Bytes,
     /// With which id the next page begins, if there is one.
     pub(crate) next: Option<Id>,
+}
+
+/// As many items as make a page, as JSON with a comma before each, and the first of the rest.
+pub(crate) fn fill<T>(mut items: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) -> (Vec<u8>, Option<T>) {
+    let mut json = Vec::new();
+    let mut count = 0;
+    while count < ITEMS_MAX && json.len() < PAGE_BYTES {
+        let Some(item) = items.next() else { return (json, None) };
+        json.push(b',');
+        write(&mut json, item);
+        count += 1;
+    }
+    (json, items.next())
 }
 
 impl Pages {
@@ -56,14 +71,12 @@ impl Pages {
     fn make(&mut self, caller: Caller, first: NetworkId, next: Option<NetworkId>, zone: &Zone) -> Page<NetworkId> {
         let organization = caller.organization();
         let networks = zone.seen_by(caller).networks_from(first);
-        let mut networks = networks.take_while(|network| next.is_none_or(|next| network.id < next));
-        let mut json = Vec::new();
-        for network in networks.by_ref().take(NETWORKS_MAX) {
-            json.push(b',');
+        let networks = networks.take_while(|network| next.is_none_or(|next| network.id < next));
+        let (mut json, rest) = fill(networks, |json, network| {
             let reply = PrivateNetwork::new(network, zone.ports_of_network(network.id).map(AsRef::as_ref));
-            serde_json::to_writer(&mut json, &reply).expect("a network has only texts and numbers");
-        }
-        let rest = networks.next().map(|network| network.id);
+            serde_json::to_writer(json, &reply).expect("a network has only texts and numbers");
+        });
+        let rest = rest.map(|network| network.id);
         if let Some(rest) = rest {
             self.pages.insert((organization, rest), None);
         }
@@ -159,6 +172,19 @@ mod tests {
                 prop_assert!(pages.pages.values().flatten().all(|json| json.len() <= 256 * 120));
             }
         }
+    }
+
+    #[test]
+    fn a_page_ends_after_so_many_items_or_octets() {
+        let page = |octets, items: u32| {
+            let (json, rest) = fill(0..items, |json, _| json.resize(json.len() + octets, b'x'));
+            (json.len(), rest)
+        };
+        assert_eq!(page(1, 256), (512, None));
+        assert_eq!(page(1, 257), (512, Some(256)));
+        assert_eq!(page(1023, 64), (65_536, None));
+        assert_eq!(page(1023, 65), (65_536, Some(64)));
+        assert_eq!(page(100_000, 2), (100_001, Some(1)), "one at least");
     }
 
     #[test]

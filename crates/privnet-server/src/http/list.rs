@@ -11,10 +11,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::host_name;
-use crate::engine::{Engine, Page};
-
-/// How many instances one part has at most.
-const INSTANCES_MAX: usize = 256;
+use crate::engine::{Engine, Page, fill};
 
 pub(super) fn networks(engine: Engine, caller: Caller) -> Body {
     list("private-networks", NetworkId::MIN, move |from| engine.page(caller, from))
@@ -43,15 +40,11 @@ pub(super) fn placed_instances(engine: Engine) -> Body {
 }
 
 fn page<'z>(
-    mut instances: impl Iterator<Item = &'z Arc<Instance>>,
-    write: impl Fn(&mut Vec<u8>, &'z Instance),
+    instances: impl Iterator<Item = &'z Arc<Instance>>,
+    write: impl Fn(&mut Vec<u8>, &'z Arc<Instance>),
 ) -> Page<InstanceId> {
-    let mut json = Vec::new();
-    for instance in instances.by_ref().take(INSTANCES_MAX) {
-        json.push(b',');
-        write(&mut json, instance);
-    }
-    Page { json: json.into(), next: instances.next().map(|instance| instance.id) }
+    let (json, rest) = fill(instances, write);
+    Page { json: json.into(), next: rest.map(|instance| instance.id) }
 }
 
 fn write(json: &mut Vec<u8>, item: &impl Serialize) {

@@ -233,6 +233,8 @@ fn what_breaks_a_rule_is_told_at_once() {
         ("disk-size", json!(51201), "disk-size: must be a whole number from 10 to 51200, not 51201"),
         ("public-ip-assignment", json!("all"), "public-ip-assignment: \"all\" is none of none, inet4 and dual"),
         ("ssh-keys", json!(["k"]), "ssh-keys: has the string \"k\" where an object must be"),
+        ("ssh-keys", json!(vec![json!({"name": "k"}); 65]), "ssh-keys: has 65 items, at most 64 are allowed"),
+        ("labels", (0..65).map(|n| (n.to_string(), "v")).collect(), "labels: has 65 labels, at most 64 are allowed"),
         ("user-data", json!("x".repeat(32769)), "user-data: has 32769 octets, at most 32768 are allowed"),
     ] {
         server.refused("POST", "/v2/instance", with(property, value), 400, message);
@@ -312,6 +314,9 @@ fn a_list_has_what_all_arguments_fit() {
         400,
         "ip-address: \"x\" is not an IPv4 address such as 10.0.0.10",
     );
+    let terms = |count| format!("/v2/instance?labels={}", vec!["team"; count].join(","));
+    assert_eq!(server.get(&terms(64))["instances"].as_array().map(Vec::len), Some(2));
+    server.refused("GET", &terms(65), json!({}), 400, "labels: has 65 terms, at most 64 are allowed");
 }
 
 #[test]
