@@ -10,7 +10,8 @@ pub struct Limits {
     /// 503 with `Retry-After` and closed.
     pub connections_max: usize,
     /// How many of them one client may have, at least 1. Default 2,048. A further one is answered 429 with
-    /// `Retry-After` and closed. A client is an IPv4 address, or 64 bits of an IPv6 address.
+    /// `Retry-After` and closed. A client is an IPv4 address, or 64 bits of an IPv6 address; this machine, by
+    /// whichever loopback address, is one.
     pub connections_per_address_max: usize,
     /// How many requests may be under way at once, at least 1. Default 8,192. One whose client has gone, or has
     /// been answered that it takes too long, counts until it is done. Further ones are answered 503 with

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many bits of an IPv6 address tell clients apart: the rest is the client's own to choose
@@ -16,6 +16,8 @@ pub(crate) struct Client(IpAddr);
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
+            // Whoever is on this machine can choose among sixteen million of them.
+            own if own.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => {
                 Ipv6Addr::from_bits(address.to_bits() & u128::MAX << (128 - IPV6_PREFIX_BITS)).into()
@@ -110,6 +112,14 @@ mod tests {
         assert_eq!(client("192.0.2.1"), client("::ffff:192.0.2.1"));
         assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:1:ffff::2"));
         assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
+    }
+
+    #[test]
+    fn this_machine_is_one_client() {
+        for own in ["127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.3"] {
+            assert_eq!(client(own), client("127.0.0.1"), "{own}");
+        }
+        assert_ne!(client("128.0.0.1"), client("127.0.0.1"));
     }
 
     #[test]
