@@ -20,8 +20,8 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
-use privnet_model::{KeyId, Organization};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -29,7 +29,7 @@ use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError};
 pub(crate) use self::door::Client;
-use self::rate::Buckets;
+use self::rate::{Buckets, Payer};
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
 use crate::engine::{Engine, SubmitError, now};
@@ -62,9 +62,9 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let by_address = Mutex::new(Buckets::per_second(limits.address_requests_per_second));
-    let by_key = Mutex::new(Buckets::per_second(limits.key_requests_per_second));
+    let by_payer = Mutex::new(Buckets::per_second(limits.organization_requests_per_second));
     let places = Arc::new(Semaphore::new(limits.requests_max));
-    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_key, places });
+    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_payer, places });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
@@ -129,7 +129,7 @@ struct Api {
     config: HttpConfig,
     limits: Limits,
     by_address: Mutex<Buckets<Client>>,
-    by_key: Mutex<Buckets<KeyId>>,
+    by_payer: Mutex<Buckets<Payer>>,
     /// One for each request that may be under way.
     places: Arc<Semaphore>,
 }
@@ -169,8 +169,8 @@ impl Api {
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let request = Signable { method: head.method.as_str(), path, query, body: &octets };
         let caller = self.gate.admit(&head.headers, &request, || self.engine.view(), now())?;
-        if let Some(key) = caller.key() {
-            take_token(&self.by_key, key, Instant::now())?;
+        if let Some(payer) = Payer::of(caller) {
+            take_token(&self.by_payer, payer, Instant::now())?;
         }
         Ok((caller, octets))
     }

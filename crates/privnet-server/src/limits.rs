@@ -24,9 +24,10 @@ pub struct Limits {
     pub headers_max: usize,
     /// How many octets a request's body may have. Default 1,048,576. More are answered 413.
     pub body_bytes_max: usize,
-    /// How many requests may be made with one key per second, and twice as many at once; `None` is any number.
+    /// How many requests may be made with the keys of one organization per second, and twice as many at once; each
+    /// key of an operator has as many for itself. `None` is any number.
     /// Default 50,000. Further ones are answered 429 with `Retry-After`.
-    pub key_requests_per_second: Option<NonZeroU32>,
+    pub organization_requests_per_second: Option<NonZeroU32>,
     /// The same for the requests of one client, before anybody knows their keys.
     pub address_requests_per_second: Option<NonZeroU32>,
     /// How long a connection may be without a request. Default 120 s, which is longer than clients keep
@@ -56,7 +57,7 @@ impl Limits {
         head_bytes_max: 64 << 10,
         headers_max: 100,
         body_bytes_max: 1 << 20,
-        key_requests_per_second: NonZeroU32::new(50_000),
+        organization_requests_per_second: NonZeroU32::new(50_000),
         address_requests_per_second: NonZeroU32::new(50_000),
         idle_timeout: Duration::from_secs(120),
         head_timeout: Duration::from_secs(10),

@@ -60,7 +60,7 @@ pub(crate) const SETTINGS: [Setting; 35] = [
     Setting { name: "head-bytes-max", default: Fallback::Value("65536") },
     Setting { name: "headers-max", default: Fallback::Value("100") },
     Setting { name: "body-bytes-max", default: Fallback::Value("1048576") },
-    Setting { name: "key-requests-per-second", default: Fallback::Value("50000") },
+    Setting { name: "organization-requests-per-second", default: Fallback::Value("50000") },
     Setting { name: "address-requests-per-second", default: Fallback::Value("50000") },
     Setting { name: "idle-timeout", default: Fallback::Value("120s") },
     Setting { name: "head-timeout", default: Fallback::Value("10s") },

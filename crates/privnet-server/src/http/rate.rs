@@ -5,11 +5,36 @@ use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use privnet_model::zone::Caller;
+use privnet_model::{KeyId, OrganizationId, Scope};
+
 /// How many seconds' worth of tokens a bucket holds.
 const BURST_SECONDS: u64 = 2;
 
 /// How many buckets there are at least before the full ones among them are looked for.
 const SWEEP_BUCKETS_MIN: usize = 1024;
+
+/// Whose bucket a signed request is counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Payer {
+    /// All keys of one organization, as it makes as many as it likes.
+    Organization(OrganizationId),
+    /// An operator's key by itself.
+    Operator(KeyId),
+}
+
+impl Payer {
+    /// `None` where nothing was signed.
+    pub(super) fn of(caller: Caller) -> Option<Self> {
+        match caller {
+            Caller::Client { key: Some(key), scope: Scope::Operator } => Some(Self::Operator(key)),
+            Caller::Client { key: Some(_), scope: Scope::Organization(organization, _) } => {
+                Some(Self::Organization(organization))
+            }
+            Caller::Client { key: None, .. } | Caller::Server => None,
+        }
+    }
+}
 
 /// What a bucket lacks of being full, as the moment at which it will be. One that is full says nothing.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +102,23 @@ impl<C: Eq + Hash> Buckets<C> {
 
 #[cfg(test)]
 mod tests {
+    use privnet_model::Role;
+
     use super::*;
+
+    #[test]
+    fn keys_of_one_organization_share_a_bucket_and_operators_do_not() {
+        let caller = |key: &str, scope| {
+            Payer::of(Caller::Client { key: Some(key.parse().expect("the id of a key")), scope }).expect("it is signed")
+        };
+        let [one, other] = ["EXO010101010101010101010101", "EXO010101010101010101010102"];
+        let of = |role| Scope::Organization(OrganizationId::DEFAULT, role);
+        assert_eq!(caller(one, of(Role::Admin)), caller(other, of(Role::ReadOnly)));
+        let elsewhere = Scope::Organization(OrganizationId::MIN, Role::Admin);
+        assert_ne!(caller(one, of(Role::Admin)), caller(one, elsewhere));
+        assert_ne!(caller(one, Scope::Operator), caller(other, Scope::Operator));
+        assert_eq!(Payer::of(Caller::OPERATOR), None);
+    }
 
     fn buckets(tokens: u32) -> Buckets<u32> {
         Buckets::per_second(NonZeroU32::new(tokens))

@@ -115,8 +115,8 @@ fn who_asks_too_much_is_told_when_to_ask_again() {
 }
 
 #[test]
-fn a_key_that_is_used_too_much_is_refused_and_others_are_not() {
-    let server = server(|limits| limits.key_requests_per_second = NonZeroU32::new(1));
+fn an_operator_who_asks_too_much_is_refused_and_organizations_are_not() {
+    let server = server(|limits| limits.organization_requests_per_second = NonZeroU32::new(1));
     let replies: Vec<_> = (0..100).map(|_| server.send("GET", "/v2/quota", b"")).collect();
     let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
     assert!(!refused.is_empty() && replies[0].status == 200, "{replies:?}");

@@ -22,10 +22,10 @@ pub(crate) struct LimitArgs {
     /// How large a request's body may be; larger ones are answered 413
     #[arg(long, value_name = "OCTETS")]
     body_bytes_max: Option<String>,
-    /// How many requests may be made with one key in a second, and twice as many at once; further ones are
-    /// answered 429; 0: any number
+    /// How many requests may be made with an organization's keys in a second, and twice as many at once; further
+    /// ones are answered 429; 0: any number
     #[arg(long, value_name = "REQUESTS")]
-    key_requests_per_second: Option<String>,
+    organization_requests_per_second: Option<String>,
     /// How many requests one client address may make in a second, whoever signs them
     #[arg(long, value_name = "REQUESTS")]
     address_requests_per_second: Option<String>,

@@ -16,7 +16,7 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, Failure> {
         head_bytes_max: count::<8192, 1_048_576>(settings, "head-bytes-max")?,
         headers_max: count::<1, 1000>(settings, "headers-max")?,
         body_bytes_max: count::<1, 1_073_741_824>(settings, "body-bytes-max")?,
-        key_requests_per_second: rate(settings, "key-requests-per-second")?,
+        organization_requests_per_second: rate(settings, "organization-requests-per-second")?,
         address_requests_per_second: rate(settings, "address-requests-per-second")?,
         idle_timeout: timeout(settings, "idle-timeout")?,
         head_timeout: timeout(settings, "head-timeout")?,
@@ -99,7 +99,10 @@ mod tests {
 
     #[test]
     fn no_limit_on_requests_is_zero() {
-        assert_eq!(limits_with(&[("key-requests-per-second", "0")]).expect("valid").key_requests_per_second, None);
+        assert_eq!(
+            limits_with(&[("organization-requests-per-second", "0")]).expect("valid").organization_requests_per_second,
+            None
+        );
     }
 
     #[test]
@@ -107,7 +110,7 @@ mod tests {
         for (name, text, why) in [
             ("connections-max", "0", "a whole number from 1 to 1000000 is expected"),
             ("head-bytes-max", "8191", "a whole number from 8192 to 1048576 is expected"),
-            ("key-requests-per-second", "-1", "a whole number from 0 to 1000000 is expected"),
+            ("organization-requests-per-second", "-1", "a whole number from 0 to 1000000 is expected"),
             ("head-timeout", "0s", "must be 1ms to 86400s"),
             ("stop-timeout", "86401s", "must be 1ms to 86400s"),
             ("request-timeout", "250ms", "must be longer than operation-hold, which is 250ms"),
