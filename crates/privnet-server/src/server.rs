@@ -51,7 +51,7 @@ pub enum Authentication {
     /// With the secret of a key.
     Signatures {
         /// How long after its expiry a signature is still good: for clients whose clocks are behind, and for
-        /// those whose signatures expire at once. In whole seconds; 60 by default.
+        /// those whose signatures expire at once. In whole seconds, of which the rest is cut off; 60 by default.
         leeway: Duration,
     },
     /// Whoever reaches the server is an operator; what a web page in a browser may have sent is refused.

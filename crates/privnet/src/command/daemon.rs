@@ -77,7 +77,7 @@ pub(super) fn purge(settings: &Settings) -> Result<(), Failure> {
 }
 
 fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig, Failure> {
-    let HumanDuration(leeway) = settings.require("auth-leeway")?;
+    let leeway = limits::leeway(settings)?;
     let HumanDuration(operation_hold) = settings.require("operation-hold")?;
     let ListenAddress(listen) = settings.require("listen")?;
     Ok(ServerConfig {

@@ -34,6 +34,17 @@ pub(super) fn audit(settings: &Settings) -> Result<AuditConfig, Failure> {
     Ok(AuditConfig { age_max: Duration::from_secs(u64::from(days) * 86_400), events_max: events_max.into() })
 }
 
+/// For how long an expired signature is still good. Signatures expire in whole seconds, and one that is good for
+/// long after is as good as one that never expires.
+pub(super) fn leeway(settings: &Settings) -> Result<Duration, Failure> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let (name, HumanDuration(leeway)) = ("auth-leeway", settings.require("auth-leeway")?);
+    match leeway <= LONGEST && leeway.subsec_nanos() == 0 {
+        true => Ok(leeway),
+        false => Err(settings.refuse(name, format_args!("must be whole seconds, 0s to {}s", LONGEST.as_secs()))),
+    }
+}
+
 /// An answer that is held back for the hosts must not count as one that takes too long.
 fn request_timeout(settings: &Settings) -> Result<Duration, Failure> {
     let (name, HumanDuration(hold)) = ("request-timeout", settings.require("operation-hold")?);
@@ -95,6 +106,19 @@ mod tests {
     fn the_defaults_are_those_of_the_server() {
         assert_eq!(limits_with(&[]), Ok(Limits::DEFAULT));
         assert_eq!(audit(&settings(&[])).ok(), Some(AuditConfig::DEFAULT));
+    }
+
+    #[test]
+    fn signatures_live_on_for_whole_seconds_and_an_hour_at_most() {
+        let with = |text: &str| leeway(&settings(&[("auth-leeway", text)])).map_err(|failure| failure.to_string());
+        assert_eq!(leeway(&settings(&[])).ok(), Some(Duration::from_secs(60)), "the default");
+        for (text, seconds) in [("0s", 0), ("2000ms", 2), ("3600s", 3600)] {
+            assert_eq!(with(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["500ms", "1500ms", "3601s", "18446744073709551615s"] {
+            let why = "must be whole seconds, 0s to 3600s";
+            assert_eq!(with(text), Err(format!("auth-leeway = \"{text}\" (flag --auth-leeway): {why}")));
+        }
     }
 
     #[test]
