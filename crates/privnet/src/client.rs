@@ -48,7 +48,8 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("privnet/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base, identity: Identity::of(settings)? })
+        let identity = Identity::of(settings, &base)?;
+        Ok(Self { agent: config.into(), base, identity })
     }
 
     /// The answer to a GET.

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
 use privnet_api::exo2::Signable;
 use privnet_api::{Credentials, FirstCredentials, Signer};
-use ureq::http::Method;
+use ureq::http::{Method, Uri};
 
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -30,16 +31,24 @@ enum Source {
 }
 
 impl Identity {
-    /// What the environment says, else the operator of the server whose data folder this is, else nobody.
+    /// What the environment says, else the operator of the server whose data folder this is, else nobody. That
+    /// server's API is on loopback, so that nobody else is sent what its operator's key has signed.
     ///
     /// # Errors
-    /// The file in the data folder cannot be read, or is none of the server's.
-    pub(crate) fn of(settings: &Settings) -> Result<Self, Failure> {
+    /// The file in the data folder cannot be read, or is none of the server's; or the API at `url` cannot be its.
+    pub(crate) fn of(settings: &Settings, url: &str) -> Result<Self, Failure> {
         if let Some(credentials) = settings.credentials() {
             return Self::new(credentials, |key| Source::Environment { key });
         }
         let path = file(settings)?;
         match read(&path)? {
+            Some(_) if !is_loopback(url) => {
+                let why = format_args!(
+                    "not a loopback address, and the key in {} is for this machine's server alone; set EXOSCALE_API_KEY and EXOSCALE_API_SECRET",
+                    path.display()
+                );
+                Err(settings.refuse("api-url", why))
+            }
             Some(first) => Self::new(&first.operator, |key| Source::File { path, key }),
             None => Ok(Self { signer: None, source: Source::Nowhere { path } }),
         }
@@ -88,6 +97,13 @@ pub(crate) fn for_official_clients(settings: &Settings) -> Result<Credentials, F
     Ok(read(&path)?.ok_or_else(missing)?.default)
 }
 
+fn is_loopback(url: &str) -> bool {
+    let url = url.parse::<Uri>();
+    let host = url.as_ref().ok().and_then(Uri::host).unwrap_or_default();
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn file(settings: &Settings) -> Result<PathBuf, Failure> {
     Ok(settings.require::<PathBuf>("data")?.join(FirstCredentials::FILE))
 }
@@ -103,4 +119,40 @@ fn read(path: &Path) -> Result<Option<FirstCredentials>, Failure> {
     };
     let what = || format!("{} is not what a server writes there", path.display());
     Ok(Some(serde_json::from_slice(&json).with_context(what)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_in_the_data_folder_is_for_loopback_alone() {
+        let data = tempfile::tempdir().expect("a folder");
+        let credentials = Credentials { key: "EXOk".to_owned(), secret: "s".to_owned() };
+        let first = FirstCredentials { operator: credentials.clone(), default: credentials };
+        let file = data.path().join(FirstCredentials::FILE);
+        fs::write(&file, serde_json::to_string(&first).expect("texts")).expect("writable");
+        let identity = |url: &str, variables: &[(&str, &str)]| {
+            let flag = |name: &str| match name {
+                "data" => Some(data.path().display().to_string()),
+                "api-url" => Some(url.to_owned()),
+                _ => None,
+            };
+            let variable =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let settings = Settings::load(flag, variable, Some("/dev/null".into())).expect("valid");
+            Identity::of(&settings, url).map(|identity| identity.to_string()).map_err(|failure| failure.to_string())
+        };
+        for url in ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost"] {
+            assert_eq!(identity(url, &[]), Ok(format!("signed with EXOk, from {}", file.display())));
+        }
+        let own = [("EXOSCALE_API_KEY", "EXOown"), ("EXOSCALE_API_SECRET", "s")];
+        for url in
+            ["http://192.0.2.1:8080", "http://api.example", "http://127.0.0.1.example", "http://localhost@a.example"]
+        {
+            let refused = identity(url, &[]).expect_err(url);
+            assert!(refused.ends_with("set EXOSCALE_API_KEY and EXOSCALE_API_SECRET"), "{refused}");
+            assert_eq!(identity(url, &own), Ok("signed with EXOown, from EXOSCALE_API_KEY".to_owned()));
+        }
+    }
 }
