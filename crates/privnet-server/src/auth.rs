@@ -41,6 +41,19 @@ pub(crate) enum Gate {
     },
 }
 
+/// Who a request says it is from.
+pub(crate) enum Claim<'a> {
+    /// Nobody has to say so.
+    Anybody,
+    /// The holder of a key.
+    Signed {
+        /// Not verified yet.
+        authorization: Authorization<'a>,
+        /// The secrets to verify it with.
+        keys: &'a KeyRing,
+    },
+}
+
 /// Why a request is nobody's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Denied {
@@ -63,22 +76,16 @@ pub(crate) enum Denied {
 }
 
 impl Gate {
-    /// Whoever has signed the request.
+    /// Who is said to have signed the request, by its headers alone.
     ///
     /// # Errors
-    /// [`Denied`]: what can be told without the key first, the signature last.
-    pub(crate) fn admit<Z: Deref<Target = Zone>>(
-        &self,
-        headers: &HeaderMap,
-        request: &Signable<'_>,
-        view: impl FnOnce() -> Z,
-        now: Timestamp,
-    ) -> Result<Caller, Denied> {
+    /// [`Denied`]: what can be told without the body and the key.
+    pub(crate) fn claim<'a>(&'a self, headers: &'a HeaderMap, now: Timestamp) -> Result<Claim<'a>, Denied> {
         let (keys, leeway) = match self {
             Self::Guarded { keys, leeway } => (keys, leeway),
             Self::Open { own_host } => {
                 pages::refuse(headers, own_host.as_deref())?;
-                return Ok(Caller::OPERATOR);
+                return Ok(Claim::Anybody);
             }
         };
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -88,6 +95,22 @@ impl Gate {
         }
         let authorization = Authorization::parse(value.as_bytes())?;
         authorization.check_expiry(now, *leeway)?;
+        Ok(Claim::Signed { authorization, keys })
+    }
+}
+
+impl Claim<'_> {
+    /// Whoever has signed the request.
+    ///
+    /// # Errors
+    /// [`Denied::Signature`], or [`Denied::Fault`].
+    pub(crate) fn verify<Z: Deref<Target = Zone>>(
+        &self,
+        request: &Signable<'_>,
+        view: impl FnOnce() -> Z,
+        now: Timestamp,
+    ) -> Result<Caller, Denied> {
+        let Self::Signed { authorization, keys } = self else { return Ok(Caller::OPERATOR) };
         let id: Option<KeyId> = authorization.credential().parse().ok();
         let (key, signing) = {
             let zone = view();

@@ -164,11 +164,19 @@ impl Api {
         if endpoint.access.is_none() {
             return Ok((Caller::NOBODY, Vec::new()));
         }
+        let expects_continue = head.headers.contains_key(EXPECT);
+        let claim = match self.gate.claim(&head.headers, now()) {
+            Ok(claim) => claim,
+            Err(denied) => {
+                body::hear_out(body, expects_continue, &self.limits).await;
+                return Err(denied.into());
+            }
+        };
         // Signed is what has come, whether the call has a use for it or not.
-        let octets = body::read(body, head.headers.contains_key(EXPECT), &self.limits).await?;
+        let octets = body::read(body, expects_continue, &self.limits).await?;
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let request = Signable { method: head.method.as_str(), path, query, body: &octets };
-        let caller = self.gate.admit(&head.headers, &request, || self.engine.view(), now())?;
+        let caller = claim.verify(&request, || self.engine.view(), now())?;
         if let Some(payer) = Payer::of(caller) {
             take_token(&self.by_payer, payer, Instant::now())?;
         }

@@ -35,7 +35,8 @@ impl Place {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<Caller, String> {
-        self.gate.admit(headers, &REQUEST, || &self.zone, NOW).map_err(|denied| denied.to_string())
+        let claim = self.gate.claim(headers, NOW);
+        claim.and_then(|claim| claim.verify(&REQUEST, || &self.zone, NOW)).map_err(|denied| denied.to_string())
     }
 
     /// Asks with the key's id and what is signed with this secret.
@@ -121,6 +122,7 @@ fn without_authentication_everybody_is_an_operator() {
     let gate = Gate::Open { own_host: None };
     let mut with_nonsense = headers(&["nonsense"]);
     with_nonsense.insert(HOST, HeaderValue::from_static("localhost"));
-    let caller = gate.admit(&with_nonsense, &REQUEST, || -> &Zone { panic!("not looked at") }, NOW);
+    let claim = gate.claim(&with_nonsense, NOW);
+    let caller = claim.and_then(|claim| claim.verify(&REQUEST, || -> &Zone { panic!("not looked at") }, NOW));
     assert_eq!(caller.map_err(|denied| denied.to_string()), Ok(Caller::OPERATOR));
 }

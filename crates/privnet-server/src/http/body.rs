@@ -58,6 +58,15 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, BodyEr
     Ok(octets)
 }
 
+/// Reads the body of a request that is refused whatever it is, to nothing and no longer than it may take. A client
+/// that asks before it sends need not send.
+pub(super) async fn hear_out(body: Incoming, expects_continue: bool, limits: &Limits) {
+    if !expects_continue {
+        // Whether it was heard out makes no difference to what it is answered.
+        let _ = tokio::time::timeout(limits.body_timeout, discard(body)).await;
+    }
+}
+
 /// Reads a body to nothing.
 pub(super) async fn discard(mut body: Incoming) {
     let mut discarded = 0;

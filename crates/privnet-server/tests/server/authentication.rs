@@ -8,7 +8,7 @@ use privnet_crypto::SigningKey;
 use privnet_server::Authentication;
 use serde_json::json;
 
-use crate::support::{Setup, TestServer};
+use crate::support::{Connection, Setup, TestServer};
 
 const ID: &str = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50";
 
@@ -58,6 +58,23 @@ fn the_signature_is_verified_before_the_request_is_looked_at() {
         let reply = server.send_with(method, path, body.as_bytes(), &[("authorization", &header)]);
         assert_eq!((reply.status, reply.body), (403, json!({"message": "Invalid request signature"})), "{method}");
         assert_eq!(server.send(method, path, body.as_bytes()).status, 400, "{method}");
+    }
+}
+
+#[test]
+fn a_request_that_is_nobodys_is_refused_before_its_body_is_read() {
+    let server = server();
+    let expired = authorization(&server.first_credentials().operator, "POST", "/v2/private-network", 0);
+    for header in [String::new(), "authorization: foo\r\n".to_owned(), format!("authorization: {expired}\r\n")] {
+        let head = |more: &str| format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{header}{more}\r\n");
+        let mut asking = Connection::open(&server);
+        asking.send(head("expect: 100-continue\r\ncontent-length: 5\r\n").as_bytes());
+        assert_eq!(asking.answer().0, "HTTP/1.1 403 Forbidden", "{header}");
+        let mut sending = Connection::open(&server);
+        let octets = (1 << 20) + 1;
+        sending.send(head(&format!("content-length: {octets}\r\n")).as_bytes());
+        sending.send(&vec![b' '; octets]);
+        assert_eq!(sending.answer().0, "HTTP/1.1 403 Forbidden", "not because of its size: {header}");
     }
 }
 

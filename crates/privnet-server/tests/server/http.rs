@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::connection::claim;
 use crate::support::{Connection, Setup, TestServer};
 
 const NETWORK: &str = r#"{"name":"n"}"#;
@@ -27,8 +28,10 @@ fn count(server: &TestServer) -> usize {
 fn a_client_that_asks_before_it_sends_too_much_is_told_at_once() {
     let server = TestServer::start(Setup::WAITING);
     let mut connection = Connection::open(&server);
-    let head =
-        "POST /v2/private-network HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1048577\r\n\r\n";
+    let claim = claim(&server);
+    let head = format!(
+        "POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{claim}expect: 100-continue\r\ncontent-length: 1048577\r\n\r\n"
+    );
     connection.send(head.as_bytes());
     assert_eq!(connection.answer().0, "HTTP/1.1 413 Payload Too Large");
 }

@@ -8,6 +8,7 @@ use privnet_server::Limits;
 use serde_json::json;
 
 use crate::support::agent::{acknowledge, silent};
+use crate::support::connection::claim;
 use crate::support::{Agent, Client, Connection, Setup, TestServer, managed, wait_until};
 
 fn server(change: impl FnOnce(&mut Limits)) -> TestServer {
@@ -59,7 +60,10 @@ fn the_size_of_a_body_is_as_it_is_set() {
 fn a_body_that_takes_too_long_is_refused() {
     let server = server(|limits| limits.body_timeout = Duration::from_millis(20));
     let mut connection = Connection::open(&server);
-    connection.send(b"POST /v2/private-network HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    let claim = claim(&server);
+    connection.send(
+        format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{claim}content-length: 100\r\n\r\n{{").as_bytes(),
+    );
     let (status, body) = connection.answer();
     assert_eq!(status, "HTTP/1.1 408 Request Timeout");
     assert_eq!(body, r#"{"message":"the body took longer than 0.02 s"}"#);

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use privnet_server::{Authentication, Server, ServerConfig, ServerError};
 
+use crate::support::connection::claim;
 use crate::support::{Connection, Setup, TestServer, config, folder};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -22,7 +23,11 @@ fn a_body_of_more_than_a_mebibyte_is_refused_and_the_connection_goes_on() {
         assert_eq!((reply.status, reply.body), (413, json!({"message": message})));
         let mut connection = Connection::open(&server);
         connection.send(
-            format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+            format!(
+                "POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{}content-length: {length}\r\n\r\n",
+                claim(&server)
+            )
+            .as_bytes(),
         );
         connection.send(create(length).as_bytes());
         assert_eq!(connection.answer().0, "HTTP/1.1 413 Payload Too Large");
@@ -38,7 +43,10 @@ fn a_body_of_more_than_a_mebibyte_is_refused_and_the_connection_goes_on() {
 fn a_body_whose_length_is_not_told_is_read_no_further_than_that() {
     let server = TestServer::start(Setup::WAITING);
     let mut connection = Connection::open(&server);
-    connection.send(b"POST /v2/private-network HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    let claim = claim(&server);
+    connection.send(
+        format!("POST /v2/private-network HTTP/1.1\r\nhost: x\r\n{claim}transfer-encoding: chunked\r\n\r\n").as_bytes(),
+    );
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     for _ in 0..BODY_BYTES_MAX / 0x10000 + 1 {
         connection.send(chunk.as_bytes());

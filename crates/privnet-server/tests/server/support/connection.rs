@@ -3,6 +3,11 @@ use std::net::TcpStream;
 
 use super::{PATIENCE, TestServer};
 
+/// A header by which a request to make a network is read as far as its body.
+pub(crate) fn claim(server: &TestServer) -> String {
+    format!("authorization: {}\r\n", server.authorization("POST", "/v2/private-network", b""))
+}
+
 /// A connection that says exactly what the test says.
 pub(crate) struct Connection(BufReader<TcpStream>);
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod client;
-mod connection;
+pub(crate) mod connection;
 mod schema;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
