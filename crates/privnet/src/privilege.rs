@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Context;
+use nix::sys::prctl;
 
 use crate::exit::{Exit, Failure};
 
@@ -29,6 +30,15 @@ pub(crate) fn require(command: &str) -> Result<(), Failure> {
     }
 }
 
+/// Has the kernel write no core dump of this process, which has the secrets of all keys in its memory, and let none
+/// but root look into it (PR_SET_DUMPABLE(2const)).
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) fn keep_memory_private() -> Result<(), Failure> {
+    Ok(prctl::set_dumpable(false).context("cannot keep secrets out of core dumps")?)
+}
+
 /// What is needed and not among the effective capabilities.
 fn missing(status: &str) -> Vec<&'static str> {
     let effective = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
@@ -44,5 +54,11 @@ mod tests {
         assert_eq!(missing("Name:\tprivnet\nCapEff:\t000001ffffffffff\n"), Vec::<&str>::new());
         assert_eq!(missing("CapEff:\t0000000000001000\n"), ["CAP_SYS_ADMIN"]);
         assert_eq!(missing("CapEff:\t0000000000000000\n"), ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
+    }
+
+    #[test]
+    fn there_is_no_core_dump_of_what_has_secrets() {
+        assert!(keep_memory_private().is_ok());
+        assert_eq!(prctl::get_dumpable(), Ok(false));
     }
 }

@@ -25,6 +25,7 @@ use crate::{logging, open_files, privilege};
 pub(super) fn server(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> {
     let config = server_config(settings, args)?;
     logging::start(settings)?;
+    privilege::keep_memory_private()?;
     open_files::allow(config.limits.connections_max)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
@@ -50,6 +51,7 @@ pub(super) fn up(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> 
     let agent_config = agent_config(settings, ServerAddress::Unix(server_config.sync_socket.clone()))?;
     privilege::require("privnet up")?;
     logging::start(settings)?;
+    privilege::keep_memory_private()?;
     open_files::allow(server_config.limits.connections_max)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
