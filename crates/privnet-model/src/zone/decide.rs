@@ -204,7 +204,7 @@ impl Zone {
         }
         let quotas = self.known_organization(world.caller.organization())?.quotas;
         refuse_excess(quotas.ports_per_network, segment.ports.len(), "the private network", "attached instance")?;
-        self.refuse_other_family(segment, instance, instance.host)?;
+        self.refuse_other_family(segment, instance, instance.host, world.caller)?;
         let mut after = Network { generation: before.generation.next(), ..Network::clone(before) };
         let lease = match (before.range, address) {
             (None, _) => None,
@@ -464,12 +464,16 @@ impl Zone {
         segment: &Segment,
         instance: &Instance,
         host: HostId,
+        caller: Caller,
     ) -> Result<(), Refusal> {
         let of_instance = |other| usize::from(other == instance.host && segment.ports.contains_key(&instance.id));
         let has_others = |(other, ports): &(&HostId, &usize)| **other != host && **ports > of_instance(**other);
         let other = segment.ports_per_host.iter().find(has_others).map(|(other, _)| other);
         match (self.host(host), other.and_then(|other| self.host(*other))) {
             (Some(host), Some(other)) if host.facts.vtep.is_ipv4() != other.facts.vtep.is_ipv4() => {
+                if !caller.is_operator() {
+                    return Err(Refusal::HostsApart(segment.network.id));
+                }
                 Err(Refusal::VtepFamilies {
                     host: host.name.clone(),
                     vtep: host.facts.vtep,

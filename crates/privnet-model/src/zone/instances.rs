@@ -219,7 +219,7 @@ impl Zone {
         if !changes.is_empty() {
             for port in self.ports_of_instance(id) {
                 let segment = self.segment_of(port)?;
-                self.refuse_other_family(segment, before, host)?;
+                self.refuse_other_family(segment, before, host, world.caller)?;
                 changes.extend(touch(segment, [port]));
                 changes.extend(self.carriage_to_make(&segment.network, host));
             }

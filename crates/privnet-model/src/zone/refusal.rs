@@ -227,6 +227,11 @@ pub enum Refusal {
         /// That one's underlay address.
         other_vtep: std::net::IpAddr,
     },
+    /// The same, told to an organization, which need not learn of hosts and their addresses.
+    #[error(
+        "the instance's host cannot reach those of private network {0}; ask an operator, who can move the instance"
+    )]
+    HostsApart(NetworkId),
     /// Two hosts cannot be one VTEP.
     #[error("host {holder} already has the underlay address {vtep}")]
     VtepTaken {
@@ -309,6 +314,7 @@ impl Refusal {
             | Self::HostInUse { .. }
             | Self::VnisExhausted
             | Self::VtepFamilies { .. }
+            | Self::HostsApart(_)
             | Self::VtepTaken { .. } => RefusalKind::Conflict,
         }
     }

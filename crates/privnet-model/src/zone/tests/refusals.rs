@@ -3,7 +3,7 @@
 use super::super::{RefusalKind, UpdateNetwork};
 use super::addresses::update_range;
 use super::*;
-use crate::{OperationId, OperationState};
+use crate::{OperationId, OperationState, OrganizationId, Role, Scope};
 
 /// Checks that a command is refused with this message, as this kind, and changes nothing.
 pub(super) fn check(world: &mut World, command: &Command, kind: RefusalKind, message: &str) {
@@ -304,6 +304,12 @@ fn no_network_has_hosts_of_both_ip_versions() {
          a network's hosts need VTEPs of the same IP version"
     );
     check(&mut world, &attach(network, stranger.id), RefusalKind::Conflict, &message);
+    world.caller = Caller::Client { key: None, scope: Scope::Organization(OrganizationId::DEFAULT, Role::Admin) };
+    let told = format!(
+        "the instance's host cannot reach those of private network {network}; ask an operator, who can move the instance"
+    );
+    check(&mut world, &attach(network, stranger.id), RefusalKind::Conflict, &told);
+    world.caller = Caller::Server;
     // As with an attach, so with a move: what the instance leaves behind counts, and not its own port.
     let moved = |host| Command::MoveInstance { instance: first, host: host_name(host), placement: None };
     world.run(&moved(3));
