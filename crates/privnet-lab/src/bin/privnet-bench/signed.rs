@@ -37,7 +37,8 @@ pub(crate) fn measure(session: &mut Session) -> Result<()> {
 
 /// A server that limits nobody and logs no requests.
 fn server_with(more: &[&str]) -> Result<Lab> {
-    let words = ["--requests-per-second", "0"].iter().chain(more).copied();
+    let unlimited = ["--organization-requests-per-second", "0", "--address-requests-per-second", "0"];
+    let words = unlimited.iter().chain(more).copied();
     let mut lab = Lab::builder().hosts(1).log("warn").server_args(words).prepare()?;
     lab.start_server()?;
     Ok(lab)
