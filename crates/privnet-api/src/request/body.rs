@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::fields::LABELS_MAX;
+
 /// A new private network. The three address properties come together or not at all; with them the
 /// network is managed: it leases addresses by DHCP.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -36,7 +38,7 @@ pub struct CreatePrivateNetwork {
     pub options: Option<Options>,
     /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -68,7 +70,7 @@ pub struct UpdatePrivateNetwork {
     pub options: Option<Options>,
     /// Replace all labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -169,7 +171,7 @@ pub struct LaunchInstance {
     pub user_data: Option<String>,
     /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters. `privnet/host` names the host that it is created on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,
     /// Kept and shown; false if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,7 +196,7 @@ pub struct UpdateInstance {
     pub user_data: Option<String>,
     /// Replace all labels. The host stays, whatever `privnet/host` says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
