@@ -13,7 +13,7 @@
 //! Clients differ, and a verifier lives with it. Go names each query argument that has one value.
 //! Python names those with several as well, and signs none of their values. Java names none and lets its
 //! signatures expire at once, so that a verifier needs some leeway. Go sends the same signature again when it
-//! retries, so one is good until it expires.
+//! retries, so one is good until it expires; how far ahead that may be has a limit, which is ours.
 //!
 //! What the scheme does not sign is not protected by it: which arguments are named, where in the third segment
 //! a value ends, and arguments that are not named. Against whoever can change requests on their way, TLS helps.
@@ -38,6 +38,10 @@ pub const SCHEME: &str = "EXO2-HMAC-SHA256";
 /// How long a signature of ours is good for, as with Exoscale's own clients.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
+/// How long a signature may be good for. Clients sign for ten minutes; the rest is for clocks that are ahead, and
+/// for scripts that sign what they send later.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// What of a request can be signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Signable<'a> {
@@ -60,14 +64,29 @@ pub struct Authorization<'a> {
     signature: [u8; SIGNATURE_OCTETS],
 }
 
-/// The signature has expired.
+/// The signature is not good at this time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the signature has expired: it was good until {until_unix_s}, and the server's clock says {now_unix_s} (Unix seconds); sign the request again, and look at the clocks of both if this happens with new signatures"
-)]
-pub struct Expired {
-    until_unix_s: u64,
-    now_unix_s: u64,
+pub enum ExpiryError {
+    /// It was, before.
+    #[error(
+        "the signature has expired: it was good until {until_unix_s}, and the server's clock says {now_unix_s} (Unix seconds); sign the request again, and look at the clocks of both if this happens with new signatures"
+    )]
+    Expired {
+        /// Its expiry.
+        until_unix_s: u64,
+        /// By the server's clock.
+        now_unix_s: u64,
+    },
+    /// It would be for more than [`LIFETIME_MAX`]: whoever gets hold of it could use it for as long.
+    #[error(
+        "the signature expires too late: it would be good until {until_unix_s}, {} hours at most are accepted, and the server's clock says {now_unix_s} (Unix seconds); sign with an earlier expiry, such as ten minutes ahead, and look at the clocks of both if it is", LIFETIME_MAX.as_secs() / 3600
+    )]
+    TooFarAhead {
+        /// Its expiry.
+        until_unix_s: u64,
+        /// By the server's clock.
+        now_unix_s: u64,
+    },
 }
 
 impl<'a> Authorization<'a> {
@@ -84,14 +103,17 @@ impl<'a> Authorization<'a> {
         self.credential
     }
 
-    /// Whether it is still good at `now`, or was `leeway` before.
+    /// Whether it is still good at `now`, or was `leeway` before, and not for longer than [`LIFETIME_MAX`].
     ///
     /// # Errors
     /// It is not.
-    pub fn check_expiry(&self, now: Timestamp, leeway: Duration) -> Result<(), Expired> {
-        let now_unix_s = now.unix_ms / 1000;
-        if self.expires_unix_s.saturating_add(leeway.as_secs()) < now_unix_s {
-            return Err(Expired { until_unix_s: self.expires_unix_s, now_unix_s });
+    pub fn check_expiry(&self, now: Timestamp, leeway: Duration) -> Result<(), ExpiryError> {
+        let (until_unix_s, now_unix_s) = (self.expires_unix_s, now.unix_ms / 1000);
+        if until_unix_s.saturating_add(leeway.as_secs()) < now_unix_s {
+            return Err(ExpiryError::Expired { until_unix_s, now_unix_s });
+        }
+        if until_unix_s.saturating_sub(now_unix_s) > LIFETIME_MAX.as_secs() {
+            return Err(ExpiryError::TooFarAhead { until_unix_s, now_unix_s });
         }
         Ok(())
     }

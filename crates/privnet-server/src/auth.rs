@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use privnet_api::exo2::{Authorization, Expired, HeaderError, Signable};
+use privnet_api::exo2::{Authorization, ExpiryError, HeaderError, Signable};
 use privnet_crypto::OpenError;
 use privnet_model::zone::{Caller, Zone};
 use privnet_model::{KeyId, Timestamp};
@@ -64,7 +64,7 @@ pub(crate) enum Denied {
     #[error("the Authorization header {0}")]
     Header(#[from] HeaderError),
     #[error(transparent)]
-    Expired(#[from] Expired),
+    Expiry(#[from] ExpiryError),
     /// The key is unknown, revoked or expired, or the signature is not its own: nobody is told which.
     #[error("Invalid request signature")]
     Signature,

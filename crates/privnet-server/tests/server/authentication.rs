@@ -136,6 +136,20 @@ fn the_leeway_is_for_signatures_that_have_just_expired() {
 }
 
 #[test]
+fn a_signature_that_would_be_good_for_longer_than_a_day_is_refused() {
+    let server = server();
+    let ask = |expires| {
+        let header = authorization(&server.first_credentials().operator, "GET", "/v2/instance", expires);
+        server.send_with("GET", "/v2/instance", b"", &[("authorization", &header)])
+    };
+    assert_eq!(ask(unix_now() + 86_000).status, 200);
+    let reply = ask(unix_now() + 90_000);
+    assert_eq!(reply.status, 403);
+    let message = reply.body["message"].as_str().expect("a message");
+    assert!(message.starts_with("the signature expires too late: it would be good until "), "{message}");
+}
+
+#[test]
 fn a_query_is_signed_as_far_as_it_is_named() {
     let server = server();
     let signed = server.authorization("GET", "/v2/instance?manager-type=instance-pool", b"");
