@@ -19,7 +19,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
-use privnet_api::{BadRequest, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
+use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use serde::Serialize;
@@ -84,17 +84,22 @@ async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::
         debug!(%source, "a request is refused: its address makes too many");
         return refused.into_response();
     }
-    let Ok(place) = Arc::clone(&api.places).try_acquire_owned() else {
-        body::discard(request.into_body()).await;
-        debug!(%source, "a request is refused: there are too many under way");
-        return Refused::busy("the server has as many requests under way as it takes").into_response();
+    let route = privnet_api::route(request.method().as_str(), request.uri().path());
+    let place = if is_probe(&route) {
+        None
+    } else {
+        let Ok(place) = Arc::clone(&api.places).try_acquire_owned() else {
+            body::discard(request.into_body()).await;
+            debug!(%source, "a request is refused: there are too many under way");
+            return Refused::busy("the server has as many requests under way as it takes").into_response();
+        };
+        Some(place)
     };
     shielded(async move {
         // It is taken for as long as there is something to do, whether anybody still waits for it or not.
         let _place = place;
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.as_str(), head.uri.path());
-        let route = privnet_api::route(method, path);
         let operation = route.as_ref().ok().map(|route| route.endpoint.id);
         let response = match api.answer(route, source, &head, body).await {
             Ok(response) => response,
@@ -106,6 +111,11 @@ async fn respond_if_not_too_many(api: Arc<Api>, source: IpAddr, request: hyper::
         response
     })
     .await
+}
+
+/// Whether it asks how the server is, which must be told above all when there is much to do.
+fn is_probe(route: &Result<Route, RouteError>) -> bool {
+    route.as_ref().is_ok_and(|route| matches!(route.endpoint.call, Call::Health | Call::Readiness))
 }
 
 /// Counts a request against a rate, or says when to try again.

@@ -94,8 +94,11 @@ fn a_request_that_nobody_waits_for_has_its_place_until_it_is_done() {
     let message = "the server has as many requests under way as it takes";
     assert_eq!((reply.status, reply.body), (503, json!({"message": message})));
     assert_eq!(reply.headers["retry-after"], "1");
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(server.send_with("GET", probe, b"", &[]).status, 200, "who asks how the server is needs no place");
+    }
     agent.say(acknowledge(&agent.hear()).expect("what the host shall carry"));
-    wait_until("an end", || server.send("GET", "/healthz", b"").status == 200);
+    wait_until("an end", || server.send("GET", "/v2/zone", b"").status == 200);
 }
 
 #[test]
