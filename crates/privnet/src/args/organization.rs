@@ -36,6 +36,14 @@ pub(crate) enum OrganizationCommand {
         #[command(flatten)]
         quotas: QuotaArgs,
     },
+    /// Give an organization another name; its id, its keys and all that it has stay
+    #[command(after_help = "Example: privnet org rename acme acme-europe")]
+    Rename {
+        /// The organization, by name or id
+        organization: String,
+        /// Its new name, which no other organization has: letters, digits, -, _ and .
+        name: String,
+    },
     /// Delete an organization that has no networks and no instances, with its keys
     #[command(visible_alias = "rm", after_help = "Example: privnet org delete acme")]
     Delete {

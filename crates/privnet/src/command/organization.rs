@@ -36,6 +36,10 @@ pub(super) fn run(command: OrganizationCommand, context: &Context) -> Result<(),
             let changed = client.request(Method::PUT, &path(&organization)?, Some(&json!({"quotas": quotas})))?;
             output.print(&changed, || describe(&changed))
         }
+        OrganizationCommand::Rename { organization, name } => {
+            let changed = client.request(Method::PUT, &path(&organization)?, Some(&json!({"name": name})))?;
+            output.print(&changed, || describe(&changed))
+        }
         OrganizationCommand::Delete { organization } => {
             let answer = client.request(Method::DELETE, &path(&organization)?, None)?;
             output.print(&answer, || format!("{organization} is deleted"))

@@ -278,6 +278,13 @@ fn an_organization_is_made_given_keys_and_deleted() {
         let in_use = at(lab, &["org", "delete", "acme"])?;
         ensure!(in_use.code == Some(4) && in_use.stderr.contains("1 private network and 1 instance"), "{in_use:?}");
 
+        let renamed = at(lab, &["org", "rename", "acme", "acme-europe"])?;
+        ensure!(renamed.code == Some(0) && renamed.stdout.contains("acme-europe"), "{renamed:?}");
+        let gone = at(lab, &["org", "show", "acme"])?;
+        ensure!(gone.code == Some(3), "{gone:?}");
+        let taken = at(lab, &["org", "rename", "acme-europe", "default"])?;
+        ensure!(taken.code == Some(4) && taken.stderr.contains("organization default already"), "{taken:?}");
+
         let revoked = with(&admin, &["key", "revoke", text(&reader, "id")])?;
         ensure!(revoked.code == Some(0), "{revoked:?}");
         ensure!(with(&reader, &["network", "list"])?.stderr.contains("Invalid request signature"), "still good");
@@ -286,7 +293,7 @@ fn an_organization_is_made_given_keys_and_deleted() {
         for words in [&["detach", "web", "acme-net"][..], &["network", "delete", "acme-net"]] {
             ensure!(with(&admin, words)?.code == Some(0), "{words:?}");
         }
-        for words in [&["instance", "delete", "web"][..], &["org", "delete", "acme"]] {
+        for words in [&["instance", "delete", "web"][..], &["org", "delete", "acme-europe"]] {
             let ended = at(lab, words)?;
             ensure!(ended.code == Some(0), "{ended:?}");
         }
