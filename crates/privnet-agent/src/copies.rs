@@ -11,28 +11,25 @@
 //! DHCP; what queues up meanwhile is one state per network, the newest, and what is written together shares
 //! the directory's fsync.
 
-use std::collections::BTreeMap;
-use std::error::Error;
+mod file;
+mod folder;
+mod writer;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use privnet_model::{InstanceState, NetworkId, NetworkState};
-use privnet_sync::{MessageError, decode_instances, decode_network_state, encode_instances, encode_network_state};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-/// What each file starts with; the checksum of the rest follows.
-const MAGIC: &[u8; 8] = b"pnstate1";
-/// There once all networks have been kept, until one cannot be written or is found damaged.
-const COMPLETE: &str = "complete";
-const INSTANCES: &str = "instances";
+use self::file::{encode_instances_file, encode_network_file};
+use self::folder::{load, networks_in, remove_own_files};
+use self::writer::{Change, Queue, Writer};
+
 const LOCK: &str = "lock";
-const TEMPORARY: &str = "tmp";
-const DAMAGED: &str = "corrupt";
-const HEADER_OCTETS: usize = MAGIC.len() + 4;
 
 /// The writing side. Dropping it waits until everything is written.
 pub(crate) struct Copies {
@@ -99,21 +96,6 @@ pub enum StateDirError {
     },
 }
 
-/// A file under `networks/` is not a copy of what it should be.
-#[derive(Debug, thiserror::Error)]
-enum CorruptError {
-    #[error("it has {0} octets, less than a header")]
-    Short(usize),
-    #[error("it does not start as a copy does")]
-    Magic,
-    #[error("its checksum does not hold")]
-    Checksum,
-    #[error("it holds something else")]
-    Message(#[source] MessageError),
-    #[error("it holds another network, {0}")]
-    OtherNetwork(NetworkId),
-}
-
 impl Copies {
     /// Takes the state folder, which is made if it does not exist, and reads what is there. A damaged
     /// file is set aside as `<network>.corrupt`.
@@ -138,12 +120,12 @@ impl Copies {
 
     /// Keeps this state instead of whatever is kept of the network.
     pub(crate) fn save(&mut self, state: &NetworkState) -> ChangeNumber {
-        self.push(Kept::Network(state.id), Some(encode_file(state)))
+        self.push(Kept::Network(state.id), Some(encode_network_file(state)))
     }
 
     /// Keeps these instances instead of whatever is kept of any.
     pub(crate) fn save_instances<'a>(&mut self, states: impl Iterator<Item = &'a InstanceState>) -> ChangeNumber {
-        self.push(Kept::Instances, Some(with_header(&encode_instances(states))))
+        self.push(Kept::Instances, Some(encode_instances_file(states)))
     }
 
     /// Keeps nothing of the network.
@@ -201,194 +183,6 @@ impl IdleStateDir {
     }
 }
 
-fn remove_own_files(state_dir: &Path) -> io::Result<usize> {
-    let folder = networks_in(state_dir);
-    let mut networks = 0;
-    if folder.exists() {
-        networks = files_with_extension(&folder, None)?.len();
-        for extension in [None, Some(TEMPORARY), Some(DAMAGED)] {
-            for (_, path) in files_with_extension(&folder, extension)? {
-                fs::remove_file(path)?;
-            }
-        }
-        for name in [COMPLETE, INSTANCES] {
-            let path = folder.join(name);
-            remove_if_there(&path)?;
-            remove_if_there(&path.with_extension(TEMPORARY))?;
-            remove_if_there(&path.with_extension(DAMAGED))?;
-        }
-        remove_if_empty(&folder)?;
-    }
-    remove_if_there(&state_dir.join(LOCK))?;
-    remove_if_empty(state_dir)?;
-    Ok(networks)
-}
-
-fn remove_if_empty(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir(folder) {
-        Err(e) if e.kind() != io::ErrorKind::DirectoryNotEmpty => Err(e),
-        _ => Ok(()),
-    }
-}
-
-/// What waits to be written: one change per file.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    changes: BTreeMap<Kept, Change>,
-    is_complete: bool,
-    is_closed: bool,
-}
-
-struct Change {
-    number: ChangeNumber,
-    /// The whole file, or none.
-    content: Option<Vec<u8>>,
-}
-
-impl Waiting {
-    fn is_idle(&self) -> bool {
-        self.changes.is_empty() && !self.is_complete
-    }
-}
-
-impl Queue {
-    fn change(&self, change: impl FnOnce(&mut Waiting)) {
-        change(&mut self.lock());
-        self.changed.notify_one();
-    }
-
-    /// Everything that waits, as soon as there is something; `None` once closed and empty.
-    fn take(&self) -> Option<Waiting> {
-        let nothing_to_do = |waiting: &mut Waiting| waiting.is_idle() && !waiting.is_closed;
-        let mut waiting = self.changed.wait_while(self.lock(), nothing_to_do).unwrap_or_else(PoisonError::into_inner);
-        let is_closed = waiting.is_closed;
-        let taken = std::mem::replace(&mut *waiting, Waiting { is_closed, ..Waiting::default() });
-        if taken.is_idle() { None } else { Some(taken) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The thread that writes.
-struct Writer {
-    folder: PathBuf,
-    saved: mpsc::UnboundedSender<Saved>,
-}
-
-impl Writer {
-    fn write_until_closed(&self, queue: &Queue) {
-        while let Some(waiting) = queue.take() {
-            self.carry_out(waiting);
-        }
-    }
-
-    /// Goes on with what went well, step by step, and tells of each step and each failure.
-    fn carry_out(&self, waiting: Waiting) {
-        let Waiting { mut changes, is_complete, .. } = waiting;
-        let all = changes.len();
-        changes.retain(|what, change| {
-            let outcome = write(&self.folder, *what, change.content.as_deref());
-            self.tell(*what, change, outcome.map(|()| Survives::Kill))
-        });
-        changes.retain(|what, change| match finish(&self.folder, *what, change.content.is_some()) {
-            Ok(()) => true,
-            Err(error) => self.tell(*what, change, Err(error)),
-        });
-        let synced = sync_folder(&self.folder);
-        for (what, change) in &changes {
-            let outcome = synced.as_ref().map_err(copy_of).map(|()| Survives::PowerCut);
-            self.tell(*what, change, outcome);
-        }
-        if is_complete && synced.is_ok() && changes.len() == all {
-            mark_complete(&self.folder);
-        }
-    }
-
-    /// Tells the agent, which does not listen any more when it is stopping. Returns whether it is good news.
-    fn tell(&self, what: Kept, change: &Change, outcome: io::Result<Survives>) -> bool {
-        let is_good = outcome.is_ok();
-        if !is_good {
-            // Before the agent goes on without it: from here on what has no file may be wanted.
-            mark_incomplete(&self.folder);
-        }
-        let _ = self.saved.send(Saved { what, change: change.number, outcome });
-        is_good
-    }
-}
-
-fn mark_complete(folder: &Path) {
-    if let Err(error) = File::create(folder.join(COMPLETE)).and_then(|_| sync_folder(folder)) {
-        warn!(error = &error as &dyn Error, "cannot mark the own copy as complete");
-    }
-}
-
-fn mark_incomplete(folder: &Path) {
-    if let Err(error) = remove_if_there(&folder.join(COMPLETE)) {
-        warn!(error = &error as &dyn Error, "cannot mark the own copy as incomplete");
-    }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), error.to_string())
-}
-
-/// The first step: leaves the old copy or the whole new one, whenever the agent is killed.
-fn write(folder: &Path, what: Kept, content: Option<&[u8]>) -> io::Result<()> {
-    let path = file_of(folder, what);
-    match content {
-        Some(content) => fs::write(path.with_extension(TEMPORARY), content),
-        None => remove_if_there(&path.with_extension(TEMPORARY)).and_then(|()| remove_if_there(&path)),
-    }
-}
-
-/// The second step, durable with the folder's fsync: leaves the old copy or the whole new one, whenever
-/// the power fails.
-fn finish(folder: &Path, what: Kept, has_content: bool) -> io::Result<()> {
-    if !has_content {
-        return Ok(());
-    }
-    let path = file_of(folder, what);
-    let temporary = path.with_extension(TEMPORARY);
-    File::open(&temporary)?.sync_data()?;
-    fs::rename(&temporary, &path)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-fn networks_in(state_dir: &Path) -> PathBuf {
-    state_dir.join("networks")
-}
-
-fn file_of(folder: &Path, what: Kept) -> PathBuf {
-    match what {
-        Kept::Network(network) => folder.join(network.to_string()),
-        Kept::Instances => folder.join(INSTANCES),
-    }
-}
-
-/// The network whose copy this is, whole, temporary or damaged.
-fn network_of(path: &Path) -> Option<NetworkId> {
-    let is_ours = path.extension().is_none_or(|e| e == TEMPORARY || e == DAMAGED);
-    path.file_stem().filter(|_| is_ours)?.to_str()?.parse().ok()
-}
-
 fn lock(state_dir: &Path) -> Result<File, StateDirError> {
     let path = state_dir.join(LOCK);
     let file = File::create(&path).map_err(|e| failed("make", &path, e))?;
@@ -399,111 +193,17 @@ fn lock(state_dir: &Path) -> Result<File, StateDirError> {
     }
 }
 
-fn load(folder: &Path) -> io::Result<Found> {
-    finish_what_was_begun(folder)?;
-    let is_complete = folder.join(COMPLETE).exists();
-    let mut found = Found { states: Vec::new(), instances: Vec::new(), is_complete };
-    for (network, path) in files_with_extension(folder, None)? {
-        match decode_file(network, &fs::read(&path)?) {
-            Ok(state) => found.states.push(state),
-            Err(error) => found.set_aside(folder, &path, &error)?,
-        }
-    }
-    let path = file_of(folder, Kept::Instances);
-    match read_if_there(&path)?.map(|content| decode_instances_file(&content)) {
-        Some(Ok(instances)) => found.instances = instances,
-        Some(Err(error)) => found.set_aside(folder, &path, &error)?,
-        None => {}
-    }
-    info!(
-        networks = found.states.len(),
-        instances = found.instances.len(),
-        complete = found.is_complete,
-        "own copy read"
-    );
-    Ok(found)
-}
-
-impl Found {
-    fn set_aside(&mut self, folder: &Path, path: &Path, error: &CorruptError) -> io::Result<()> {
-        if std::mem::take(&mut self.is_complete) {
-            fs::remove_file(folder.join(COMPLETE))?;
-            sync_folder(folder)?;
-        }
-        let aside = path.with_extension(DAMAGED);
-        warn!(file = %path.display(), aside = %aside.display(), error = error as &dyn Error,
-            "an own copy is damaged and set aside; the server will send again what it was of");
-        fs::rename(path, aside)
-    }
-}
-
-/// An agent that was killed between the two steps leaves a complete temporary file, or a torn one.
-fn finish_what_was_begun(folder: &Path) -> io::Result<()> {
-    for (network, path) in files_with_extension(folder, Some(TEMPORARY))? {
-        let whole = decode_file(network, &fs::read(&path)?).map(drop);
-        finish_or_drop(folder, Kept::Network(network), &path, whole)?;
-    }
-    let path = file_of(folder, Kept::Instances).with_extension(TEMPORARY);
-    if let Some(content) = read_if_there(&path)? {
-        finish_or_drop(folder, Kept::Instances, &path, decode_instances_file(&content).map(drop))?;
-    }
-    sync_folder(folder)
-}
-
-fn finish_or_drop(folder: &Path, what: Kept, temporary: &Path, whole: Result<(), CorruptError>) -> io::Result<()> {
-    match whole {
-        Ok(()) => finish(folder, what, true),
-        Err(error) => {
-            debug!(?what, error = &error as &dyn Error, "what was being written is dropped");
-            fs::remove_file(temporary)
-        }
-    }
-}
-
-fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        content => content.map(Some),
-    }
-}
-
-fn files_with_extension(folder: &Path, extension: Option<&str>) -> io::Result<Vec<(NetworkId, PathBuf)>> {
-    let paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    let wanted = paths.into_iter().filter(|path| path.extension().map(|e| e.to_str()) == extension.map(Some));
-    Ok(wanted.filter_map(|path| Some((network_of(&path)?, path))).collect())
-}
-
-fn encode_file(state: &NetworkState) -> Vec<u8> {
-    with_header(&encode_network_state(state))
-}
-
-fn with_header(message: &[u8]) -> Vec<u8> {
-    [&MAGIC[..], &crc32fast::hash(message).to_le_bytes(), message].concat()
-}
-
-fn decode_file(network: NetworkId, content: &[u8]) -> Result<NetworkState, CorruptError> {
-    let state = decode_network_state(without_header(content)?).map_err(CorruptError::Message)?;
-    if state.id == network { Ok(state) } else { Err(CorruptError::OtherNetwork(state.id)) }
-}
-
-fn decode_instances_file(content: &[u8]) -> Result<Vec<InstanceState>, CorruptError> {
-    decode_instances(without_header(content)?).map_err(CorruptError::Message)
-}
-
-fn without_header(content: &[u8]) -> Result<&[u8], CorruptError> {
-    let (header, message) = content.split_at_checked(HEADER_OCTETS).ok_or(CorruptError::Short(content.len()))?;
-    let checksum = header.strip_prefix(MAGIC).ok_or(CorruptError::Magic)?;
-    if checksum == crc32fast::hash(message).to_le_bytes() { Ok(message) } else { Err(CorruptError::Checksum) }
-}
-
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> StateDirError {
     StateDirError::Io { doing, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use privnet_model::{Generation, HostName, InstanceId, Netns, Vni};
 
+    use super::folder::{INSTANCES, TEMPORARY, file_of, write};
     use super::*;
 
     fn state(number: u8, generation: u64) -> NetworkState {
@@ -566,7 +266,7 @@ mod tests {
         copies.save_instances([instance(1), instance(2)].iter());
         drop(copies);
         assert_eq!(open(dir.path()).1.instances, [instance(1), instance(2)]);
-        let (folder, three) = (networks_in(dir.path()), with_header(&encode_instances([instance(3)].iter())));
+        let (folder, three) = (networks_in(dir.path()), encode_instances_file([instance(3)].iter()));
         write(&folder, Kept::Instances, Some(&three[..three.len() - 1])).expect("torn");
         assert_eq!(open(dir.path()).1.instances, [instance(1), instance(2)]);
         write(&folder, Kept::Instances, Some(&three)).expect("whole");
@@ -581,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_set_aside() {
-        let content = encode_file(&state(1, 1));
+        let content = encode_network_file(&state(1, 1));
         for length in 0..content.len() {
             check_set_aside(&content[..length]);
         }
@@ -590,7 +290,7 @@ mod tests {
             damaged[at] ^= 1;
             check_set_aside(&damaged);
         }
-        check_set_aside(&encode_file(&state(2, 1)));
+        check_set_aside(&encode_network_file(&state(2, 1)));
     }
 
     fn check_set_aside(content: &[u8]) {
@@ -612,7 +312,7 @@ mod tests {
         let folder = networks_in(dir.path());
         open(dir.path()).0.save(&state(1, 1));
         for new in [state(1, 2), state(2, 1)] {
-            write(&folder, Kept::Network(new.id), Some(&encode_file(&new))).expect("written");
+            write(&folder, Kept::Network(new.id), Some(&encode_network_file(&new))).expect("written");
         }
         for time in ["first", "second"] {
             assert_eq!(states_in(dir.path()), [state(1, 2), state(2, 1)], "{time} start");
@@ -628,7 +328,7 @@ mod tests {
         copies.save(&state(1, 1));
         copies.complete();
         drop(copies);
-        let content = encode_file(&state(1, 2));
+        let content = encode_network_file(&state(1, 2));
         let temporary = file_of(&networks_in(dir.path()), Kept::Network(state(1, 2).id)).with_extension(TEMPORARY);
         for length in 0..content.len() {
             fs::write(&temporary, &content[..length]).expect("file");
