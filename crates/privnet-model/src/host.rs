@@ -1,19 +1,55 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::{HostId, Timestamp, overlay_mtu_bytes};
+use crate::{Fingerprint, HostId, Timestamp, overlay_mtu_bytes};
 
 /// A machine that runs an agent and is one VTEP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Given when its agent first reported.
+    /// Given when it joined or its agent first reported.
     pub id: HostId,
     /// The agent's own name for it, unique in the zone.
     pub name: HostName,
     /// What its agent last reported.
     pub facts: HostFacts,
-    /// When its agent first reported.
+    /// What it proves by who it is.
+    pub certificates: HostCertificates,
+    /// When it joined or its agent first reported.
     pub created_at: Timestamp,
+}
+
+/// The certificates with which an agent is a host's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostCertificates {
+    /// `None`: it has not joined, and its agent uses the server's socket.
+    pub current: Option<HostCertificate>,
+    /// Issued and not used yet. `current` is good until it is.
+    pub next: Option<HostCertificate>,
+}
+
+/// A certificate that the server has issued to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostCertificate {
+    /// Of the whole certificate (DER).
+    pub fingerprint: Fingerprint,
+    /// From when on it is good for nothing.
+    pub expires_at: Timestamp,
+}
+
+impl HostCertificates {
+    /// What a host has that has just joined with this one.
+    pub const fn joined(current: HostCertificate) -> Self {
+        Self { current: Some(current), next: None }
+    }
+
+    /// What the host has once it has shown this one; `None` if it is none of its own.
+    pub fn shown(self, fingerprint: Fingerprint) -> Option<Self> {
+        let is_shown = |certificate: &HostCertificate| certificate.fingerprint == fingerprint;
+        if self.current.as_ref().is_some_and(is_shown) {
+            return Some(self);
+        }
+        self.next.filter(is_shown).map(Self::joined)
+    }
 }
 
 /// What an agent reports about its host.

@@ -73,6 +73,8 @@ typed_id! {
     InstanceId
     /// Identifies a host.
     HostId
+    /// Identifies an invitation.
+    InvitationId
     /// Identifies an operation.
     OperationId
     /// Identifies a size that instances may have.

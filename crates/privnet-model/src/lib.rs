@@ -3,15 +3,17 @@
 //! A value of these types has passed its rules when it was made: an [`AddressRange`] lies in one
 //! subnet, a [`Vni`] fits in 24 bits, a [`Name`] is not empty. Whoever holds one checks nothing again.
 //!
-//! The records ([`Organization`], [`Key`], [`Network`], [`Instance`], [`Port`], [`Host`], [`Operation`],
-//! [`Carriage`]) are what the store keeps, beside the [`Event`]s of the audit log; [`NetworkState`] is what one host is told about one network.
+//! The records ([`Organization`], [`Key`], [`Network`], [`Instance`], [`Port`], [`Host`], [`Invitation`],
+//! [`Operation`], [`Carriage`]) are what the store keeps, beside the [`Event`]s of the audit log; [`NetworkState`] is what one host is told about one network.
 
 mod address;
 mod causes;
 mod event;
+mod fingerprint;
 mod host;
 mod id;
 mod instance;
+mod invitation;
 mod key;
 mod lease;
 mod mac;
@@ -33,9 +35,13 @@ pub mod zone;
 pub use address::{AddressRange, RangeError, StaticAddressError, Subnet, SubnetError};
 pub use causes::with_causes;
 pub use event::{EVENT_TEXT_CHARS_MAX, Event, EventText};
-pub use host::{Host, HostFacts, HostName, HostNameError};
-pub use id::{HostId, InstanceId, InstanceTypeId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use host::{Host, HostCertificate, HostCertificates, HostFacts, HostName, HostNameError};
+pub use id::{
+    HostId, InstanceId, InstanceTypeId, InvitationId, NetworkId, OperationId, OrganizationId, ParseIdError, TemplateId,
+};
 pub use instance::{Driver, Instance, InstanceProperties, Netns, NetnsError, Placement, Power, PublicIp, UserData};
+pub use invitation::Invitation;
 pub use key::{Key, KeyId, ParseKeyIdError, Role, Scope, SealedSecret};
 pub use lease::{Lease, LeaseKind, next_fit};
 pub use mac::{MacAddr, ParseMacError, SERVER_MAC};

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::zone::{
-    Access, Caller, Change, Circumstances, Command, CreateKey, CreateNetwork, Decision, Grant, LaunchInstance,
-    RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
+    Access, Caller, Change, Circumstances, Command, CreateKey, CreateNetwork, Decision, Grant, InviteHost, JoinHost,
+    LaunchInstance, RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
 };
 use crate::{
-    Description, DhcpOptions, DomainName, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties,
-    InstanceTypeId, KeyId, Labels, Name, Netns, NetworkId, OperationId, OperationState, Organization, OrganizationId,
-    OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, TemplateId,
-    Timestamp, UserData, Vni,
+    Description, DhcpOptions, DomainName, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName,
+    InstanceId, InstanceProperties, InstanceTypeId, InvitationId, KeyId, Labels, Name, Netns, NetworkId, OperationId,
+    OperationState, Organization, OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Reason,
+    Role, Scope, SealedSecret, TemplateId, Timestamp, UserData, Vni,
 };
 
 /// What makes a zone of an empty one: the organization `default`, without quotas.
@@ -66,7 +66,7 @@ impl Life {
 
     /// A command that may fit the zone.
     pub fn command(&mut self, zone: &Zone) -> Command {
-        match self.below(54) {
+        match self.below(59) {
             43 | 49 | 50 => self.create_organization(),
             44 => self.update_organization(zone),
             45 => Command::DeleteOrganization(self.organization(zone)),
@@ -74,6 +74,11 @@ impl Life {
             48 => Command::RevokeKey(self.key(zone)),
             51..53 => Command::RegisterSshKey { name: self.name(), public_key: self.public_key() },
             53 => Command::DeleteSshKey(self.name()),
+            54 => self.invite_host(),
+            58 => Command::RevokeInvitation(self.pick(zone.invitations()).map_or(InvitationId::MAX, |one| one.id)),
+            55 => self.join_host(zone),
+            56 => self.admit_host(zone),
+            57 => self.renew_certificate(zone),
             0..2 => self.register_host(zone),
             2..5 => self.create_instance(zone),
             5..8 => Command::CreateNetwork(self.create_network()),
@@ -199,6 +204,52 @@ impl Life {
             }
             _ => Command::RegisterHost { name, facts },
         }
+    }
+
+    /// Tokens, keys and certificates are few, too.
+    fn fingerprint(&mut self) -> Fingerprint {
+        Fingerprint::from_bytes([self.below(4) as u8; Fingerprint::OCTETS])
+    }
+
+    fn certificate(&mut self) -> HostCertificate {
+        HostCertificate { fingerprint: self.fingerprint(), expires_at: self.now }
+    }
+
+    fn invite_host(&mut self) -> Command {
+        Command::InviteHost(InviteHost {
+            host: self.host_name(),
+            token: Fingerprint::from_bytes(std::array::from_fn(|_| self.below(256) as u8)),
+            is_rejoin: self.below(2) == 0,
+            lifetime: Duration::from_secs(3600),
+        })
+    }
+
+    fn join_host(&mut self, zone: &Zone) -> Command {
+        let invitation = self.pick(zone.invitations()).cloned();
+        Command::JoinHost(JoinHost {
+            token: invitation.as_ref().map_or_else(|| self.fingerprint(), |invitation| invitation.token),
+            name: invitation.map_or_else(|| self.host_name(), |invitation| invitation.host.clone()),
+            key: self.fingerprint(),
+            certificate: self.certificate(),
+            facts: self.host_facts(),
+        })
+    }
+
+    fn admit_host(&mut self, zone: &Zone) -> Command {
+        let (name, facts) = (self.host_name(), self.host_facts());
+        Command::AdmitHost { certificate: self.shown(zone, &name), name, facts }
+    }
+
+    fn renew_certificate(&mut self, zone: &Zone) -> Command {
+        let name = self.host_name();
+        Command::RenewCertificate { shown: self.shown(zone, &name), next: self.certificate(), name }
+    }
+
+    /// What the host has got last, or anything.
+    fn shown(&mut self, zone: &Zone, name: &HostName) -> Fingerprint {
+        let certificates = zone.host_by_name(name).map(|host| host.certificates);
+        let last = certificates.and_then(|certificates| certificates.next.or(certificates.current));
+        last.map_or_else(|| self.fingerprint(), |certificate| certificate.fingerprint)
     }
 
     fn create_instance(&mut self, zone: &Zone) -> Command {

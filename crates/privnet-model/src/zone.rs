@@ -9,6 +9,7 @@ mod change;
 mod command;
 mod decide;
 mod instances;
+mod joining;
 mod refusal;
 mod seen;
 mod ssh_keys;
@@ -21,10 +22,11 @@ mod view;
 pub use caller::{Access, Caller};
 pub use change::{Change, Row, Snapshot};
 pub use command::{
-    Command, CreateKey, CreateNetwork, Grant, LaunchInstance, RangeFields, UpdateInstance, UpdateNetwork,
-    UpdateOrganization,
+    Command, CreateKey, CreateNetwork, Grant, InviteHost, JoinHost, LaunchInstance, RangeFields, UpdateInstance,
+    UpdateNetwork, UpdateOrganization,
 };
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome, PENDING_OPERATIONS_MAX};
+pub use joining::INVITATIONS_MAX;
 pub use refusal::{Refusal, RefusalKind};
 pub use seen::{Seen, Usage};
 pub use ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;

@@ -466,6 +466,7 @@ fn network_of(change: &Change) -> Option<NetworkId> {
         // An operation, as an organization or a key, changes nothing that a host carries; what it waits for is settled all the same.
         Change::Organization(_)
         | Change::SshKey(_)
+        | Change::Invitation(_)
         | Change::Key(_)
         | Change::Operation(_)
         | Change::Port(_)

@@ -311,7 +311,7 @@ impl Api {
                 json(&reply::PlacedInstance::new(&instance, host_name(&zone, &instance)))
             }
             Outcome::Organization(organization) => json(&described(&organization, &self.engine.view())),
-            Outcome::Key(_) | Outcome::Host(_) | Outcome::Done => Body::default(),
+            Outcome::Key(_) | Outcome::Invitation(_) | Outcome::Host(_) | Outcome::Done => Body::default(),
         })
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use privnet_model::zone::{Change, Row};
 use privnet_model::{
-    Carriage, Host, HostId, Instance, InstanceId, Key, KeyId, Name, Network, NetworkId, Operation, OperationId,
-    Organization, OrganizationId, Port, SshKey,
+    Carriage, Host, HostId, Instance, InstanceId, Invitation, InvitationId, Key, KeyId, Name, Network, NetworkId,
+    Operation, OperationId, Organization, OrganizationId, Port, SshKey,
 };
 
 /// The first state and the last of every record that a list of changes touches. What lies between
@@ -21,6 +21,7 @@ pub(crate) struct Effect<'a> {
     pub(crate) operations: Records<'a, Operation>,
     pub(crate) carriages: Records<'a, Carriage>,
     pub(crate) ssh_keys: Records<'a, SshKey>,
+    pub(crate) invitations: Records<'a, Invitation>,
 }
 
 /// Records by key, before and after.
@@ -58,6 +59,7 @@ impl<'a> Effect<'a> {
                 Change::Operation(row) => add(&mut effect.operations, row),
                 Change::Carriage(row) => add(&mut effect.carriages, row),
                 Change::SshKey(row) => add(&mut effect.ssh_keys, row),
+                Change::Invitation(row) => add(&mut effect.invitations, row),
             }
         }
         effect
@@ -164,6 +166,18 @@ impl Record for SshKey {
 
     fn title(&self) -> String {
         format!("SSH key \"{}\" of organization {}", self.name, self.organization)
+    }
+}
+
+impl Record for Invitation {
+    type Key = InvitationId;
+
+    fn key(&self) -> InvitationId {
+        self.id
+    }
+
+    fn title(&self) -> String {
+        format!("the invitation of host {}", self.host)
     }
 }
 

@@ -93,6 +93,7 @@ impl Store for SqliteStore {
             operations: read_all(&transaction)?,
             carriages: read_all(&transaction)?,
             ssh_keys: read_all(&transaction)?,
+            invitations: read_all(&transaction)?,
         })
     }
 
@@ -153,6 +154,7 @@ fn write(connection: &Connection, effect: &Effect<'_>) -> Result<(), StoreError>
         phase.run(connection, &effect.operations)?;
         phase.run(connection, &effect.carriages)?;
         phase.run(connection, &effect.ssh_keys)?;
+        phase.run(connection, &effect.invitations)?;
     }
     Ok(())
 }

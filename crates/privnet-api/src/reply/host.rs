@@ -59,7 +59,7 @@ impl<'a> Host<'a> {
 
 #[cfg(test)]
 mod tests {
-    use privnet_model::{HostFacts, HostName};
+    use privnet_model::{HostCertificates, HostFacts, HostName};
 
     use super::*;
 
@@ -73,6 +73,7 @@ mod tests {
                 underlay_mtu_bytes: 1500,
                 version: "0.1.0".into(),
             },
+            certificates: HostCertificates::default(),
             created_at: Timestamp::from_unix_ms(1_790_000_000_000),
         };
         assert_eq!(

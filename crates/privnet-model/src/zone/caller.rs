@@ -100,10 +100,17 @@ impl Command {
             | Self::MoveInstance { .. }
             | Self::DeleteInstance(_)
             | Self::RemoveHost { .. }
+            | Self::InviteHost(_)
+            | Self::RevokeInvitation(_)
             | Self::CreateOrganization { .. }
             | Self::UpdateOrganization(..)
             | Self::DeleteOrganization(_) => Access::Operator,
-            Self::RegisterHost { .. } | Self::ConfirmAbsent { .. } | Self::FinishOperation(..) => Access::Server,
+            Self::JoinHost(_)
+            | Self::AdmitHost { .. }
+            | Self::RenewCertificate { .. }
+            | Self::RegisterHost { .. }
+            | Self::ConfirmAbsent { .. }
+            | Self::FinishOperation(..) => Access::Server,
         }
     }
 }

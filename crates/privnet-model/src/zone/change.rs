@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port, SshKey};
+use crate::{Carriage, Host, Instance, Invitation, Key, Network, Operation, Organization, Port, SshKey};
 
 /// One record made, replaced or removed. A decision is a list of these, which a store commits
 /// together or not at all and which `Zone::apply` then carries out in memory.
@@ -24,6 +24,8 @@ pub enum Change {
     Carriage(Row<Carriage>),
     /// An SSH key, by organization and name.
     SshKey(Row<SshKey>),
+    /// An invitation, by id.
+    Invitation(Row<Invitation>),
 }
 
 /// A record before and after a change, so that it can be undone and a store can tell that somebody
@@ -70,6 +72,7 @@ impl Change {
             Self::Operation(row) => Self::Operation(row.inverse()),
             Self::Carriage(row) => Self::Carriage(row.inverse()),
             Self::SshKey(row) => Self::SshKey(row.inverse()),
+            Self::Invitation(row) => Self::Invitation(row.inverse()),
         }
     }
 }
@@ -95,4 +98,6 @@ pub struct Snapshot {
     pub carriages: Vec<Carriage>,
     /// All SSH keys.
     pub ssh_keys: Vec<SshKey>,
+    /// All invitations.
+    pub invitations: Vec<Invitation>,
 }

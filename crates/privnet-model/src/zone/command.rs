@@ -2,9 +2,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::{
-    Description, DhcpOptions, Driver, HostFacts, HostId, HostName, InstanceId, InstanceProperties, KeyId, Labels, Name,
-    NetworkId, OperationId, OperationState, OrganizationId, OrganizationName, Placement, Power, Quota, Quotas, Role,
-    SealedSecret, UserData,
+    Description, DhcpOptions, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName, InstanceId,
+    InstanceProperties, InvitationId, KeyId, Labels, Name, NetworkId, OperationId, OperationState, OrganizationId,
+    OrganizationName, Placement, Power, Quota, Quotas, Role, SealedSecret, UserData,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -111,7 +111,32 @@ pub enum Command {
     },
     /// A key is good for nothing from now on.
     RevokeKey(KeyId),
-    /// An agent reported: make its host's record, or bring its facts up to date.
+    /// A machine may join as a host.
+    InviteHost(InviteHost),
+    /// An invitation is good for nothing from now on.
+    RevokeInvitation(InvitationId),
+    /// A machine that was invited is a host from now on, and has a certificate.
+    JoinHost(JoinHost),
+    /// An agent reported that has shown a certificate with this host's name: bring its facts up to date, if the
+    /// certificate is the host's. One that was issued last is its only one then.
+    AdmitHost {
+        /// The host.
+        name: HostName,
+        /// Of the certificate.
+        certificate: Fingerprint,
+        /// What the agent reported.
+        facts: HostFacts,
+    },
+    /// A host that has shown a certificate gets another one.
+    RenewCertificate {
+        /// The host.
+        name: HostName,
+        /// Of the certificate that it has shown.
+        shown: Fingerprint,
+        /// The other one.
+        next: HostCertificate,
+    },
+    /// An agent reported on the server's socket: make its host's record, or bring its facts up to date.
     RegisterHost {
         /// The agent's own name for its host.
         name: HostName,
@@ -134,6 +159,34 @@ pub enum Command {
     },
     /// Give a pending operation its final state.
     FinishOperation(OperationId, OperationState),
+}
+
+/// The properties of a new invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteHost {
+    /// What the host will be called.
+    pub host: HostName,
+    /// Of its token, which is told to the user once.
+    pub token: Fingerprint,
+    /// Whether it is for a host that there is.
+    pub is_rejoin: bool,
+    /// For how long it is good.
+    pub lifetime: Duration,
+}
+
+/// How a machine joins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinHost {
+    /// Of the token that it has shown.
+    pub token: Fingerprint,
+    /// What it takes itself for.
+    pub name: HostName,
+    /// Of its public key.
+    pub key: Fingerprint,
+    /// What it is given if it joins.
+    pub certificate: HostCertificate,
+    /// What it is like.
+    pub facts: HostFacts,
 }
 
 /// What an instance shall be.

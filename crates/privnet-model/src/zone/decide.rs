@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::state::Segment;
 use super::{Caller, Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
-    AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostFacts, HostId, HostName, Instance,
-    InstanceId, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation, OperationId, OperationKind,
-    OperationState, Organization, OrganizationId, Port, Quota, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
+    AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostCertificates, HostFacts, HostId,
+    HostName, Instance, InstanceId, Invitation, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Port, Quota, Subject, Timestamp, Vni,
+    Wait, WaitPort, next_fit,
 };
 
 /// How many final operations of one organization are kept for clients that ask late; its oldest goes when one more
@@ -55,6 +56,8 @@ pub enum Outcome {
     Organization(Arc<Organization>),
     /// The key made.
     Key(Arc<Key>),
+    /// The invitation made.
+    Invitation(Arc<Invitation>),
     /// Nothing to tell.
     Done,
 }
@@ -98,6 +101,11 @@ impl Zone {
             Command::RevokeKey(id) => self.revoke_key(*id, world.caller),
             Command::RegisterSshKey { name, public_key } => self.register_ssh_key(name, public_key, world),
             Command::DeleteSshKey(name) => self.delete_ssh_key(name, world),
+            Command::InviteHost(wish) => self.invite_host(wish, world),
+            Command::RevokeInvitation(id) => self.revoke_invitation(*id),
+            Command::JoinHost(wish) => self.join_host(wish, world),
+            Command::AdmitHost { name, certificate, facts } => self.admit_host(name, *certificate, facts),
+            Command::RenewCertificate { name, shown, next } => self.renew_certificate(name, *shown, *next),
             Command::RegisterHost { name, facts } => self.register_host(name, facts, world),
             Command::RemoveHost { host, with_instances } => self.remove_host(*host, *with_instances),
             Command::ConfirmAbsent { host, network } => Ok(self.confirm_absent(*host, *network)),
@@ -280,27 +288,34 @@ impl Zone {
         facts: &HostFacts,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        if let Some(holder) = self.hosts.values().find(|host| host.facts.vtep == facts.vtep && host.name != *name) {
-            return Err(Refusal::VtepTaken { vtep: facts.vtep, holder: holder.name.clone() });
+        self.refuse_vtep_taken(name, facts)?;
+        match self.host_by_name(name) {
+            Some(before) => Ok(self.update_host(before, Host { facts: facts.clone(), ..Host::clone(before) })),
+            None => Ok(new_host(name, facts, HostCertificates::default(), world)),
         }
-        let Some(before) = self.host_by_name(name) else {
-            let id = HostId::new(world.now.unix_ms, random_octets(world));
-            let host = Arc::new(Host { id, name: name.clone(), facts: facts.clone(), created_at: world.now });
-            let row = Row { before: None, after: Some(Arc::clone(&host)) };
-            return Ok(Decision { changes: vec![Change::Host(row)], outcome: Outcome::Host(host) });
-        };
-        if before.facts == *facts {
-            return Ok(Decision { changes: Vec::new(), outcome: Outcome::Host(Arc::clone(before)) });
+    }
+
+    pub(super) fn refuse_vtep_taken(&self, name: &HostName, facts: &HostFacts) -> Result<(), Refusal> {
+        match self.hosts.values().find(|host| host.facts.vtep == facts.vtep && host.name != *name) {
+            Some(holder) => Err(Refusal::VtepTaken { vtep: facts.vtep, holder: holder.name.clone() }),
+            None => Ok(()),
         }
-        let host = Arc::new(Host { facts: facts.clone(), ..Host::clone(before) });
+    }
+
+    /// Puts a host's new record in the place of the one before; the other hosts learn what has changed for them.
+    pub(super) fn update_host(&self, before: &Arc<Host>, after: Host) -> Decision {
+        if **before == after {
+            return Decision { changes: Vec::new(), outcome: Outcome::Host(Arc::clone(before)) };
+        }
+        let host = Arc::new(after);
         let row = Row { before: Some(Arc::clone(before)), after: Some(Arc::clone(&host)) };
         let mut changes = vec![Change::Host(row)];
-        if before.facts.vtep != facts.vtep {
+        if before.facts.vtep != host.facts.vtep {
             changes.extend(self.touch_ports_of_host(host.id));
-        } else if before.facts.overlay_mtu_bytes() != facts.overlay_mtu_bytes() {
+        } else if before.facts.overlay_mtu_bytes() != host.facts.overlay_mtu_bytes() {
             changes.extend(self.raise_networks_of_host(host.id));
         }
-        Ok(Decision { changes, outcome: Outcome::Host(host) })
+        Decision { changes, outcome: Outcome::Host(host) }
     }
 
     /// Raises the generation of every network in which the host has ports, so that the other hosts
@@ -331,6 +346,7 @@ impl Zone {
         let carriages = self.carried_by(id).filter_map(|network| self.carriage(id, network));
         changes.extend(carriages.map(|carriage| Change::Carriage(Row::remove(Arc::clone(carriage)))));
         changes.extend(instances.into_iter().map(|instance| Change::Instance(Row::remove(Arc::clone(instance)))));
+        changes.extend(self.invitations_to_forget(&host.name));
         changes.push(Change::Host(Row::remove(Arc::clone(host))));
         Ok(done(changes))
     }
@@ -552,6 +568,20 @@ impl Zone {
         let taken: BTreeSet<_> = self.ports_of_instance(instance).map(|port| port.device.clone()).collect();
         (0..=taken.len()).map(DeviceName::of_port).find(|name| !taken.contains(name)).expect("one more name than ports")
     }
+}
+
+/// The record of a host that there has not been.
+pub(super) fn new_host(
+    name: &HostName,
+    facts: &HostFacts,
+    certificates: HostCertificates,
+    world: &mut Circumstances<'_>,
+) -> Decision {
+    let id = HostId::new(world.now.unix_ms, random_octets(world));
+    let host = Host { id, name: name.clone(), facts: facts.clone(), certificates, created_at: world.now };
+    let host = Arc::new(host);
+    let row = Row { before: None, after: Some(Arc::clone(&host)) };
+    Decision { changes: vec![Change::Host(row)], outcome: Outcome::Host(host) }
 }
 
 /// The range that the given fields make together with the present ones.

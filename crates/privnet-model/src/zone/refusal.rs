@@ -1,11 +1,12 @@
 use std::net::Ipv4Addr;
 
 use super::decide::PENDING_OPERATIONS_MAX;
+use super::joining::INVITATIONS_MAX;
 use super::ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
-    HostName, InstanceId, KeyId, Name, NetworkId, OperationId, OrganizationId, OrganizationName, RangeError,
-    StaticAddressError, Subnet,
+    HostName, InstanceId, InvitationId, KeyId, Name, NetworkId, OperationId, OrganizationId, OrganizationName,
+    RangeError, StaticAddressError, Subnet,
 };
 
 /// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
@@ -208,6 +209,51 @@ pub enum Refusal {
         /// The names of its instances.
         instances: Vec<Name>,
     },
+    /// Hosts have names of their own, and whoever joins as one that there is takes its place.
+    #[error(
+        "there is a host {0} already: choose another name; or, if that host is to join again with a new key, say that it rejoins"
+    )]
+    HostNameTaken(HostName),
+    /// Only a host that there is joins again.
+    #[error("there is no host {0} that could join again: invite it as a new one")]
+    NoHostToRejoin(HostName),
+    /// Nobody has use for so many.
+    #[error("there are {INVITATIONS_MAX} invitations, the most there may be; revoke one first")]
+    TooManyInvitations,
+    /// No such invitation.
+    #[error("invitation {0} not found")]
+    InvitationNotFound(InvitationId),
+    /// There is no invitation with that token.
+    #[error(
+        "no invitation has this token: it was revoked, or is another server's, or its host was removed; ask for a new one (privnet host invite)"
+    )]
+    TokenUnknown,
+    /// The invitation has ended.
+    #[error("the invitation of host {0} has expired; ask for a new one (privnet host invite {0})")]
+    TokenExpired(HostName),
+    /// Another machine, or this one with another key, has joined with the token.
+    #[error(
+        "the invitation of host {0} was used already, with another key; ask for a new one (privnet host invite {0})"
+    )]
+    TokenUsed(HostName),
+    /// The machine takes itself for another host.
+    #[error("the invitation is for host {invited}, and this one is named {named}: join as {invited}")]
+    InvitedAsOther {
+        /// As the invitation says.
+        invited: HostName,
+        /// As the machine says.
+        named: HostName,
+    },
+    /// A certificate whose host there is not.
+    #[error(
+        "host {0} was removed, and its certificate is good for nothing: it can join again with a new invitation (privnet host invite {0})"
+    )]
+    HostRemoved(HostName),
+    /// A certificate that its host has given up for another one.
+    #[error(
+        "this certificate of host {0} is good for nothing any more: the host has joined again or renewed it since. Where this machine is that host, let it join again (privnet host invite {0} --rejoin)"
+    )]
+    CertificateReplaced(HostName),
     /// Every VNI is taken or quarantined.
     #[error("all VNIs are in use or wait for hosts to confirm that they carry them no more")]
     VnisExhausted,
@@ -276,12 +322,22 @@ impl Refusal {
     /// The kind of this refusal.
     pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::ReadOnly | Self::NotOperator | Self::KeyGone => RefusalKind::Forbidden,
+            Self::ReadOnly
+            | Self::NotOperator
+            | Self::KeyGone
+            | Self::TokenUnknown
+            | Self::TokenExpired(_)
+            | Self::TokenUsed(_)
+            | Self::InvitedAsOther { .. }
+            | Self::HostRemoved(_)
+            | Self::CertificateReplaced(_) => RefusalKind::Forbidden,
             Self::OrganizationNotFound(_)
             | Self::KeyNotFound(_)
             | Self::NetworkNotFound(_)
             | Self::InstanceNotFound(_)
             | Self::HostNotFound(_)
+            | Self::InvitationNotFound(_)
+            | Self::NoHostToRejoin(_)
             | Self::OperationNotFound(_)
             | Self::SshKeyNotFound(_)
             | Self::NotAttached { .. } => RefusalKind::NotFound,
@@ -312,6 +368,8 @@ impl Refusal {
             | Self::NetnsIsMade(_)
             | Self::NoHost
             | Self::HostInUse { .. }
+            | Self::HostNameTaken(_)
+            | Self::TooManyInvitations
             | Self::VnisExhausted
             | Self::VtepFamilies { .. }
             | Self::HostsApart(_)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Change, Row, Snapshot};
 use crate::{
-    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Key, KeyId, MacAddr, Name, Network,
-    NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId, OrganizationName, Port, Scope,
-    SortedMap, SshKey, Vni, Wait, WaitPort,
+    Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Invitation, InvitationId, Key, KeyId,
+    MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId,
+    OrganizationName, Port, Scope, SortedMap, SshKey, Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -26,6 +26,7 @@ pub struct Zone {
     pub(super) segments: BTreeMap<NetworkId, Segment>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
+    pub(super) invitations: BTreeMap<InvitationId, Arc<Invitation>>,
     pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
     pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
     /// What each organization has; one that has nothing is absent.
@@ -85,9 +86,11 @@ impl Zone {
         let ports = snapshot.ports.into_iter().map(|record| Change::Port(Row::insert(record)));
         let operations = snapshot.operations.into_iter().map(|record| Change::Operation(Row::insert(record)));
         let ssh_keys = snapshot.ssh_keys.into_iter().map(|record| Change::SshKey(Row::insert(record)));
+        let invitations = snapshot.invitations.into_iter().map(|record| Change::Invitation(Row::insert(record)));
         let carriages = snapshot.carriages.into_iter().map(|record| Change::Carriage(Row::insert(record)));
         let changes = organizations.chain(keys).chain(networks).chain(hosts).chain(instances).chain(ports);
-        changes.chain(operations).chain(carriages).chain(ssh_keys).for_each(|change| zone.apply(&change));
+        let changes = changes.chain(operations).chain(carriages).chain(ssh_keys).chain(invitations);
+        changes.for_each(|change| zone.apply(&change));
         zone
     }
 
@@ -106,6 +109,7 @@ impl Zone {
             operations: self.operations.values().map(|record| Operation::clone(record)).collect(),
             carriages,
             ssh_keys: self.ssh_keys.values().flat_map(BTreeMap::values).map(|record| SshKey::clone(record)).collect(),
+            invitations: self.invitations().map(|record| Invitation::clone(record)).collect(),
         }
     }
 
@@ -206,6 +210,11 @@ impl Zone {
         self.hosts.values()
     }
 
+    /// All invitations in the order of their creation.
+    pub fn invitations(&self) -> impl ExactSizeIterator<Item = &Arc<Invitation>> {
+        self.invitations.values()
+    }
+
     /// An operation by id.
     pub fn operation(&self, id: OperationId) -> Option<&Arc<Operation>> {
         self.operations.get(&id)
@@ -278,6 +287,7 @@ impl Zone {
             Change::Instance(row) => self.apply_instance(row),
             Change::Port(row) => self.apply_port(row),
             Change::Host(row) => self.apply_host(row),
+            Change::Invitation(row) => replace(&mut self.invitations, row, |invitation| invitation.id),
             Change::Operation(row) => self.apply_operation(row),
             Change::Carriage(row) => self.apply_carriage(row),
         }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod generations;
+mod joining;
 mod moves;
 mod operations;
 mod organizations;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
-    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Driver, Generation, Host,
-    HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease,
-    LeaseKind, MacAddr, Name, Netns, Network, NetworkId, Operation, OperationId, OperationKind, OperationState,
-    Organization, OrganizationId, OrganizationName, Placement, Port, Power, PublicIp, Quota, Quotas, Reason,
-    Role as KeyRole, Scope, SealedSecret, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait,
-    WaitPort,
+    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, Generation,
+    Host, HostCertificate, HostCertificates, HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties,
+    InstanceTypeId, Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network,
+    NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, OrganizationName,
+    Placement, Port, Power, PublicIp, Quota, Quotas, Reason, Role as KeyRole, Scope, SealedSecret, SshKey,
+    SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -104,9 +104,14 @@ impl Table for Host {
         Column::new("underlay_mtu_bytes", Role::Version),
         Column::new("version", Role::Version),
         Column::new("created_at_ms", Role::Plain),
+        Column::new("certificate", Role::Version),
+        Column::new("certificate_expires_at_ms", Role::Plain),
+        Column::new("next_certificate", Role::Version),
+        Column::new("next_certificate_expires_at_ms", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
+        let HostCertificates { current, next } = &self.certificates;
         vec![
             octets(self.id.as_bytes()),
             text(self.name.as_str()),
@@ -114,6 +119,10 @@ impl Table for Host {
             Value::from(self.facts.underlay_mtu_bytes),
             text(&self.facts.version),
             number(self.created_at.unix_ms),
+            current.as_ref().map_or(NULL, |certificate| octets(certificate.fingerprint.as_bytes())),
+            current.map_or(NULL, |certificate| number(certificate.expires_at.unix_ms)),
+            next.as_ref().map_or(NULL, |certificate| octets(certificate.fingerprint.as_bytes())),
+            next.map_or(NULL, |certificate| number(certificate.expires_at.unix_ms)),
         ]
     }
 
@@ -127,6 +136,45 @@ impl Table for Host {
                 version: fields.get()?,
             },
             created_at: timestamp(fields)?,
+            certificates: HostCertificates { current: certificate(fields)?, next: certificate(fields)? },
+        })
+    }
+}
+
+impl Table for Invitation {
+    const NAME: &'static str = "invitations";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("id", Role::Key),
+        Column::new("host", Role::Plain),
+        Column::new("token", Role::Unique),
+        Column::new("is_rejoin", Role::Plain),
+        Column::new("created_at_ms", Role::Plain),
+        Column::new("expires_at_ms", Role::Plain),
+        Column::new("used_by", Role::Version),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            octets(self.id.as_bytes()),
+            text(self.host.as_str()),
+            octets(self.token.as_bytes()),
+            Value::from(self.is_rejoin),
+            number(self.created_at.unix_ms),
+            number(self.expires_at.unix_ms),
+            self.used_by.as_ref().map_or(NULL, |key| octets(key.as_bytes())),
+        ]
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: InvitationId::from_bytes(fields.get()?),
+            host: fields.text(HostName::try_from)?,
+            token: Fingerprint::from_bytes(fields.get()?),
+            is_rejoin: fields.get()?,
+            created_at: timestamp(fields)?,
+            expires_at: timestamp(fields)?,
+            used_by: fields.get::<Option<[u8; Fingerprint::OCTETS]>>()?.map(Fingerprint::from_bytes),
         })
     }
 }
@@ -480,6 +528,15 @@ fn scope(fields: &mut Fields<'_>) -> Result<Scope, StoreError> {
         (None, None) if role == OPERATOR => Ok(Scope::Operator),
         (Some(organization), Some(role)) => Ok(Scope::Organization(organization, role)),
         _ => Err(fields.invalid(format!("\"{role}\" does not go with the organization"))),
+    }
+}
+
+fn certificate(fields: &mut Fields<'_>) -> Result<Option<HostCertificate>, StoreError> {
+    let fingerprint = fields.get::<Option<[u8; Fingerprint::OCTETS]>>()?.map(Fingerprint::from_bytes);
+    match (fingerprint, optional_timestamp(fields)?) {
+        (None, None) => Ok(None),
+        (Some(fingerprint), Some(expires_at)) => Ok(Some(HostCertificate { fingerprint, expires_at })),
+        _ => Err(fields.invalid("only one of a certificate and its end is there")),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::records::organization;
 
 use privnet_model::zone::{Change, Row, Snapshot};
-use privnet_model::{Carriage, Host, Instance, Key, Network, Operation, Organization, Port, SshKey};
+use privnet_model::{Carriage, Host, Instance, Invitation, Key, Network, Operation, Organization, Port, SshKey};
 use privnet_store::{Store, StoreError};
 
 /// A database that starts empty and is gone with this value.
@@ -111,7 +111,7 @@ macro_rules! record {
         }
     )*};
 }
-record! { Organization Key Network Instance Port Host Operation Carriage SshKey }
+record! { Organization Key Network Instance Port Host Operation Carriage SshKey Invitation }
 
 /// A database with an organization, these records and the store on it.
 pub fn holding<D: Database>(changes: &[Change]) -> (D, D::Store) {

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::zone::Snapshot;
 use privnet_model::{
-    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Generation, Host, HostFacts, HostId,
-    Instance, InstanceId, InstanceProperties, InstanceTypeId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns,
-    Network, NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement,
-    Port, Power, PublicIp, Quota, Quotas, Reason, Role, Scope, SealedSecret, SshKey, Subject, TemplateId, Timestamp,
-    UserData, Vni, Wait, WaitPort,
+    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, Generation, Host,
+    HostCertificate, HostCertificates, HostFacts, HostId, Instance, InstanceId, InstanceProperties, InstanceTypeId,
+    Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power, PublicIp, Quota,
+    Quotas, Reason, Role, Scope, SealedSecret, SshKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -34,6 +34,7 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
     full.last_address = Some(ip(77));
     let mut host = host(1);
     host.facts.vtep = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0xabc]);
+    host.certificates = HostCertificates { current: Some(certificate(1)), next: Some(certificate(2)) };
     let instance = Instance {
         placement: netns("/proc/1/ns/net"),
         driver: Driver::Netns,
@@ -66,6 +67,7 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
         operations: operations(&full, &host),
         carriages: vec![carriage(&host, &full)],
         ssh_keys: vec![ssh_key()],
+        invitations: vec![Invitation { is_rejoin: true, used_by: Some(fingerprint(4)), ..invitation(1) }],
     };
     comes_back::<D>(&snapshot);
     snapshot.ports = vec![leased(1, Ipv4Addr::new(255, 255, 255, 255), LeaseKind::Static)];
@@ -84,6 +86,7 @@ pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>
         operations: vec![operation(1, &network, OperationState::Success)],
         carriages: vec![carriage(&host, &network)],
         ssh_keys: Vec::new(),
+        invitations: vec![invitation(1)],
     });
 }
 
@@ -103,6 +106,7 @@ pub fn records_come_in_the_order_of_their_keys<D: Database>() {
         networks: networks.to_vec(),
         hosts: hosts.to_vec(),
         ssh_keys: Vec::new(),
+        invitations: vec![invitation(1), invitation(2)],
     };
     comes_back::<D>(&snapshot);
 }
@@ -112,7 +116,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     let (instance, port) = (instance(1, &host), port(&network, 1));
     let pending = operations(&network, &host).swap_remove(0);
     let carriage = carriage(&host, &network);
-    let (renewed, expiring) = (organization(2), key(1));
+    let (renewed, expiring, invited) = (organization(2), key(1), invitation(1));
     let records = [
         insert(&renewed),
         insert(&expiring),
@@ -122,11 +126,13 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         insert(&port),
         insert(&pending),
         insert(&carriage),
+        insert(&invited),
     ];
     let (_database, mut store) = holding::<D>(&records);
 
     let managed = Network { range: Some(range()), generation: Generation(2), ..network.clone() };
     let mut moved = host.clone();
+    moved.certificates = HostCertificates { current: Some(certificate(1)), next: None };
     moved.facts = HostFacts { vtep: IpAddr::from([192, 0, 2, 200]), underlay_mtu_bytes: 9000, version: "2".into() };
     let leased =
         Port { lease: Some(Lease { address: ip(9), kind: LeaseKind::Static }), changed: Generation(2), ..port.clone() };
@@ -135,6 +141,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
     let elsewhere = Instance { host: other.id, placement: netns("/run/netns/other"), ..instance.clone() };
     let richer = Organization { quotas: Quotas { networks: Quota::AtMost(7), ..renewed.quotas }, ..renewed.clone() };
     let expired = Key { expires_at: Some(Timestamp::from_unix_ms(0)), ..expiring.clone() };
+    let used = Invitation { used_by: Some(fingerprint(2)), ..invited.clone() };
     let changes = [
         replace(&renewed, &richer),
         replace(&expiring, &expired),
@@ -144,6 +151,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         replace(&instance, &elsewhere),
         replace(&port, &leased),
         replace(&pending, &done),
+        replace(&invited, &used),
     ];
     store.commit(&changes).expect("commits");
     let replaced = Snapshot {
@@ -156,6 +164,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         operations: vec![done.clone()],
         carriages: vec![carriage],
         ssh_keys: Vec::new(),
+        invitations: vec![used.clone()],
     };
     assert_eq!(load(&mut store), replaced);
 
@@ -169,6 +178,7 @@ pub fn a_record_can_be_replaced_and_removed<D: Database>() {
         remove(&done),
         remove(&expired),
         remove(&richer),
+        remove(&used),
         remove(&organization(1)),
     ];
     store.commit(&changes).expect("commits");
@@ -198,6 +208,7 @@ pub fn the_largest_numbers_come_back<D: Database>() {
         networks: vec![network],
         carriages: vec![],
         ssh_keys: Vec::new(),
+        invitations: Vec::new(),
     });
 }
 
@@ -212,6 +223,7 @@ fn comes_back<D: Database>(snapshot: &Snapshot) {
         .chain(snapshot.operations.iter().map(insert))
         .chain(snapshot.carriages.iter().map(insert))
         .chain(snapshot.ssh_keys.iter().map(insert))
+        .chain(snapshot.invitations.iter().map(insert))
         .rev()
         .collect();
     let database = D::new();
@@ -303,7 +315,28 @@ pub fn host(number: u8) -> Host {
             underlay_mtu_bytes: 1500,
             version: "0.1.0".to_owned(),
         },
+        certificates: HostCertificates::default(),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+    }
+}
+
+pub fn certificate(number: u8) -> HostCertificate {
+    HostCertificate { fingerprint: fingerprint(number), expires_at: Timestamp::from_unix_ms(1_790_000_000_000) }
+}
+
+fn fingerprint(number: u8) -> Fingerprint {
+    Fingerprint::from_bytes([number; Fingerprint::OCTETS])
+}
+
+pub fn invitation(number: u8) -> Invitation {
+    Invitation {
+        id: InvitationId::from_bytes(octets(number)),
+        host: "h1".try_into().expect("valid"),
+        token: fingerprint(number),
+        is_rejoin: false,
+        created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+        expires_at: Timestamp::from_unix_ms(1_790_003_600_000),
+        used_by: None,
     }
 }
 

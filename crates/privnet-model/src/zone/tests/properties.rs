@@ -167,6 +167,9 @@ proptest! {
                     assert_eq!(zone.organization(organization.id), Some(organization));
                 }
                 Outcome::Key(key) => assert_eq!(zone.key(key.id), Some(key)),
+                Outcome::Invitation(invitation) => {
+                    assert!(zone.invitations().any(|other| other == invitation));
+                }
                 Outcome::Done => {}
             },
         });
@@ -267,7 +270,7 @@ fn a_life_meets_every_command_and_accepts_most() {
             set.insert(word);
         });
     }
-    assert_eq!(accepted.len(), 28, "{accepted:?}");
+    assert_eq!(accepted.len(), 33, "{accepted:?}");
     assert!(refused.len() >= 10, "{refused:?}");
 }
 
@@ -288,7 +291,7 @@ fn owner(change: &Change, before: &Zone) -> Option<OrganizationId> {
             Scope::Operator => None,
         },
         Change::SshKey(row) => record(row).map(|key| key.organization),
-        Change::Organization(_) | Change::Host(_) => None,
+        Change::Organization(_) | Change::Host(_) | Change::Invitation(_) => None,
     }
 }
 
