@@ -6,7 +6,7 @@ use std::time::Duration;
 use privnet_datapath::{DumpError, Kernel, KernelDump};
 use privnet_model::{HostFacts, HostName, MacAddr, NetworkDelta, NetworkId, NetworkState, Vni};
 use privnet_plan::{KernelNetwork, NetOp, plan};
-use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, PROTOCOL_VERSION};
+use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, PROTOCOL_VERSION, RunId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -69,6 +69,8 @@ struct Meanwhile {
 pub(crate) struct Identity {
     pub(crate) host: HostName,
     pub(crate) facts: HostFacts,
+    /// Of this process.
+    pub(crate) run: RunId,
 }
 
 /// What the server is to be told about a network of which this agent holds nothing.
@@ -132,6 +134,7 @@ impl<K: Kernel> Agent<K> {
             facts: self.identity.facts.clone(),
             held: held.collect(),
             instances: self.instances.held(),
+            run: Some(self.identity.run),
         };
         if outbox.try_send(FromAgent::Hello(hello)).is_err() {
             debug!("the connection was gone before the Hello");
@@ -155,6 +158,8 @@ impl<K: Kernel> Agent<K> {
             FromServer::Delta(delta) => self.on_delta(delta),
             FromServer::Remove { network, removal } => self.on_remove(network, removal),
             FromServer::Current => self.on_current().await,
+            // Answered by the connection, so that no pass is waited for.
+            FromServer::Rival { .. } => {}
             FromServer::Instance { state, serial } => {
                 self.instances.want(state, serial);
                 self.bring_instances_about().await;

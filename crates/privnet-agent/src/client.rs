@@ -106,14 +106,14 @@ async fn connect_and_follow(server: &ServerAddress, events: &mpsc::Sender<Event>
         Err(error) => return ConnectionError::Connect(error),
     };
     let (outbox, outgoing) = mpsc::channel(QUEUE_MESSAGES_MAX);
-    if events.send(Event::Connected(outbox)).await.is_err() {
+    if events.send(Event::Connected(outbox.clone())).await.is_err() {
         return ConnectionError::Stopping;
     }
     let mut client = SyncClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     match client.follow(ReceiverStream::new(outgoing).map(proto::FromAgent::from)).await {
-        Ok(incoming) => follow(incoming.into_inner(), events, heard).await,
+        Ok(incoming) => follow(incoming.into_inner(), &outbox, events, heard).await,
         Err(status) => ConnectionError::Stream(status),
     }
 }
@@ -132,6 +132,7 @@ async fn connect(server: &ServerAddress) -> Result<Channel, tonic::transport::Er
 
 async fn follow(
     mut incoming: Streaming<proto::FromServer>,
+    outbox: &mpsc::Sender<FromAgent>,
     events: &mpsc::Sender<Event>,
     heard: &mut bool,
 ) -> ConnectionError {
@@ -145,6 +146,11 @@ async fn follow(
             info!("connected to the server");
         }
         match FromServer::parse(message) {
+            Ok(Some(FromServer::Rival { who, serial })) => {
+                warn!(%who, "another agent asks to be this host and is refused: stop one of them, or name it otherwise");
+                // Where there is no room, the server has a lot to hear from this agent already.
+                let _ = outbox.try_send(FromAgent::Present { serial });
+            }
             Ok(Some(message)) => {
                 if events.send(Event::Message(message)).await.is_err() {
                     return ConnectionError::Stopping;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use privnet_datapath::{Datapath, DatapathConfig, DumpError, KernelError, OpenError, Opened, default_vtep};
 use privnet_model::HostFacts;
+use privnet_sync::RunId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -66,7 +67,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     info!(host = %config.host, %vtep, underlay_mtu_bytes, server = %config.server, "agent starts");
 
     let facts = HostFacts { vtep, underlay_mtu_bytes, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let identity = Identity { host: config.host, facts };
+    let identity = Identity { host: config.host, facts, run: RunId(rand::random()) };
     let leases = Arc::new(Leases::default());
     let agent = Agent::new(identity, datapath, copies, found, Arc::clone(&leases));
     let (events, server) = mpsc::channel(EVENTS_MAX);

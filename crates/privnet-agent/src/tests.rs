@@ -17,7 +17,7 @@ use privnet_model::{
     Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId, NetworkState, Placement, Power, Reason, Vni,
 };
 use privnet_plan::{FdbTarget, KernelNetwork, NetOp, PortStage, wanted_kernel_network};
-use privnet_sync::{FromAgent, FromServer, PortFailure};
+use privnet_sync::{FromAgent, FromServer, PortFailure, RunId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -530,6 +530,18 @@ async fn a_refused_agent_tries_again() {
 }
 
 #[tokio::test]
+async fn an_agent_says_that_it_is_still_there_and_is_the_same_run_on_every_connection() {
+    let mut host = Host::new();
+    let (mut connection, hello) = host.start().await;
+    connection.say(FromServer::Rival { who: "at 192.0.2.9".into(), serial: 7 }).await;
+    assert_eq!(connection.hear().await, FromAgent::Present { serial: 7 });
+    drop(connection);
+    let (_connection, again) = host.server.welcome().await;
+    assert!(hello.run.is_some());
+    assert_eq!(again.run, hello.run);
+}
+
+#[tokio::test]
 async fn dhcp_knows_the_leases_of_this_hosts_ports_only() {
     let mut host = Host::new();
     let (mut connection, _) = host.start().await;
@@ -703,7 +715,7 @@ async fn hear_all(connection: &mut Connection, expected: &[FromAgent]) {
 
 fn identity() -> Identity {
     let facts = HostFacts { vtep: vtep(1), underlay_mtu_bytes: 1500, version: "0".to_owned() };
-    Identity { host: HostName::try_from("h1").expect("valid"), facts }
+    Identity { host: HostName::try_from("h1").expect("valid"), facts, run: RunId([7; 16]) }
 }
 
 fn socket_in(dir: &Path) -> PathBuf {

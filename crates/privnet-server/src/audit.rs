@@ -70,6 +70,12 @@ impl Origin {
         Self { source, call: endpoint.id, path: EventText::cut(path), is_shared, status: endpoint.status }
     }
 
+    /// What an agent asks for, by the name of the method in the sync protocol.
+    pub(crate) fn of_agent(source: IpAddr, call: &'static str, method: &str) -> Self {
+        let path = EventText::cut(&format!("/privnet.sync.v1.Sync/{method}"));
+        Self { source, call, path, is_shared: true, status: 200 }
+    }
+
     /// The request has been carried out.
     pub(crate) fn accepted(&self, caller: Caller, outcome: &Outcome, now: Timestamp) -> Event {
         let operation = match outcome {

@@ -4,6 +4,7 @@
 //! never holds what is not durable. [`hosts`] knows which agents are connected and how far they are,
 //! [`tracker`] which operations wait for them, [`pages`] what the list of networks looks like.
 
+mod claims;
 mod hosts;
 mod pages;
 mod records;
@@ -17,14 +18,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use privnet_model::zone::{Caller, Change, Command, Outcome, Refusal, Row, Zone};
 use privnet_model::{
-    Carriage, Driver, HostId, HostName, Instance, InstanceId, Network, NetworkId, Operation, OperationId,
-    OperationState, Timestamp,
+    Carriage, Driver, HostId, Instance, InstanceId, Network, NetworkId, Operation, OperationId, OperationState,
+    Timestamp,
 };
 use privnet_store::StoreError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub(crate) use self::claims::{Claim, HostBusy, Newcomer, Standing};
 use self::hosts::Hosts;
-pub(crate) use self::hosts::{Acknowledgement, Claim, HostBusy, Link, Progress};
+pub(crate) use self::hosts::{Acknowledgement, Link, Progress};
 use self::pages::Pages;
 pub(crate) use self::pages::{Page, fill};
 pub(crate) use self::records::Records;
@@ -240,23 +242,18 @@ impl Engine {
         topics.into_iter().for_each(|topic| self.settle(topic));
     }
 
-    /// Lets nobody else be the agent of the host with this name until the claim, and the link that it
-    /// becomes, is dropped.
-    pub(crate) fn claim(&self, name: HostName) -> Result<Claim, HostBusy> {
-        lock(&self.shared.hosts).claim(name, self)
-    }
-
-    /// Takes a host's agent as connected until the link is dropped.
+    /// Takes a host's agent as connected until the link is dropped; `None` where another connection has taken the
+    /// claim.
     ///
     /// `instances` is what the agent says it shall make, if it makes any.
-    pub(crate) fn connect(&self, host: HostId, instances: Option<&BTreeSet<InstanceId>>, claim: Claim) -> Link {
-        let mut hosts = lock(&self.shared.hosts);
-        let link = hosts.connect(host, instances, claim);
-        drop(hosts);
+    pub(crate) fn connect(&self, host: HostId, instances: Option<&BTreeSet<InstanceId>>, claim: Claim) -> Option<Link> {
+        // A claim that is dropped takes the lock.
+        let connected = lock(&self.shared.hosts).connect(host, instances, claim);
+        let link = connected.ok()?;
         // Whose removal it has not confirmed on an earlier connection.
         let lost = self.view().lost_instances(host);
         lost.into_iter().for_each(|instance| lock(&self.shared.hosts).mark_instance(host, instance));
-        link
+        Some(link)
     }
 
     /// Whether a host's agent is connected and makes instances.

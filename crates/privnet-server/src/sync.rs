@@ -6,27 +6,30 @@
 //! networks finds whatever a mark has missed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use privnet_model::zone::{Command, Outcome};
+use privnet_model::zone::{Caller, Command, Outcome};
 use privnet_model::{Generation, HostFacts, HostId, InstanceId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
-use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, MESSAGE_BYTES_MAX, PROTOCOL_VERSION};
+use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, RIVALS_SINCE};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Progress, SubmitError};
+use crate::audit::Origin;
+use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Newcomer, Progress, Standing, SubmitError, now};
 
 /// How often all of a host's networks are compared, whether marked or not.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,6 +45,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// notices its server: until then its host's next agent is refused, and operations wait for it.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What HTTP would say to an agent whose host has one (RFC 9110 §15.5.10).
+const CONFLICT: u16 = 409;
+
+const REPLACED: &str = "another connection of this host's agent has taken this one's place";
 
 /// Listens on a Unix socket that only its owner may open; a socket that a killed server left is replaced,
 /// and nothing else is.
@@ -66,6 +74,33 @@ fn remove_socket(path: &Path) -> io::Result<()> {
         }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(cause),
+    }
+}
+
+/// Where an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    /// On this machine: it may open the socket.
+    Socket,
+}
+
+impl Peer {
+    fn of<T>(_: &Request<T>) -> Self {
+        Self::Socket
+    }
+
+    fn ip(self) -> IpAddr {
+        match self {
+            Self::Socket => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket => f.write_str("on the server's socket"),
+        }
     }
 }
 
@@ -118,6 +153,7 @@ impl Sync for Service {
         &self,
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
+        let peer = Peer::of(&request);
         let mut incoming = request.into_inner();
         let mut stopped = self.stopped.clone();
         let hello = tokio::select! {
@@ -125,16 +161,20 @@ impl Sync for Service {
             _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
         };
         // Before it is registered: who is refused must not change what is known of the host.
-        let claim = self.engine.claim(hello.host.clone()).map_err(|HostBusy| {
-            warn!(host = %hello.host, "refused a second agent for a host that is connected");
-            Status::already_exists(format!(
-                "an agent for host {} is connected already; two agents cannot be one host",
-                hello.host
-            ))
-        })?;
+        let newcomer = Newcomer {
+            host: hello.host.clone(),
+            run: hello.run,
+            answers_rivals: hello.protocol >= RIVALS_SINCE,
+            who: peer.to_string(),
+        };
+        let claim = tokio::select! {
+            claim = self.engine.claim(newcomer) => claim.map_err(|busy| self.refuse_second(&hello, peer, &busy))?,
+            _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
+        };
         let host = register(&self.engine, &hello).await?;
         let makes_instances = hello.protocol >= INSTANCES_SINCE;
         let link = self.engine.connect(host, makes_instances.then_some(&hello.instances), claim);
+        let link = link.ok_or_else(|| Status::aborted(REPLACED))?;
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
         let conversation = Conversation {
             engine: self.engine.clone(),
@@ -146,11 +186,23 @@ impl Sync for Service {
         };
         let span = info_span!("agent", host = %hello.host);
         tokio::spawn(conversation.run(hello, incoming, stopped).instrument(span));
-        Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }
 
 impl Service {
+    /// The other agent is told, too.
+    fn refuse_second(&self, hello: &Hello, peer: Peer, other: &HostBusy) -> Status {
+        let (host, connected) = (&hello.host, &other.who);
+        warn!(%host, refused = %peer, %connected, "refused a second agent for a host whose agent is connected");
+        let message = format!(
+            "an agent for host {host} is connected already ({connected}); two agents cannot be one host: stop one of them, or give this host a name of its own"
+        );
+        let origin = Origin::of_agent(peer.ip(), "connect-agent", "Follow");
+        self.engine.log().refused(origin.refused(Some(Caller::Server), CONFLICT, &message, now()));
+        Status::already_exists(message)
+    }
+
     /// What the agent need not be told. A generation ahead of its network's is that of records which these have
     /// taken the place of: all it says is that the agent must be told all.
     fn held(&self, hello: &Hello) -> HashMap<NetworkId, Sent> {
@@ -187,7 +239,7 @@ struct Conversation {
     sent_instances: Mutex<HashMap<InstanceId, SentInstance>>,
     /// Whether the agent knows what an instance is.
     makes_instances: bool,
-    outgoing: mpsc::Sender<proto::FromServer>,
+    outgoing: mpsc::Sender<Result<proto::FromServer, Status>>,
 }
 
 /// What the agent was last told of a network, or said that it holds.
@@ -228,10 +280,29 @@ impl Conversation {
         tokio::select! {
             _ = self.tell(&hello) => {}
             _ = self.listen(&mut incoming) => {}
+            _ = self.tell_of_rivals() => self.end(Status::aborted(REPLACED)).await,
             // The sender is dropped, never used: this resolves when the server stops.
             _ = stopped.changed() => {}
         }
         info!("agent disconnected");
+    }
+
+    /// Ends when another connection has taken this one's place.
+    async fn tell_of_rivals(&self) -> Result<(), Gone> {
+        let mut standing = self.link.standing();
+        while standing.changed().await.is_ok() {
+            let heard = standing.borrow_and_update().clone();
+            if let Standing::Asked { who, serial } = heard {
+                warn!(%who, "another agent asks to be this host");
+                self.send(FromServer::Rival { who, serial }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says why the stream ends, if the agent takes it.
+    async fn end(&self, why: Status) {
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.outgoing.send(Err(why))).await;
     }
 
     /// Tells the agent what it lacks, then what changes.
@@ -411,6 +482,7 @@ impl Conversation {
                 warn!(%instance, reason, message, "the host cannot make an instance");
                 self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
             }
+            FromAgent::Present { .. } => self.link.is_present(),
             FromAgent::InstanceRemoved { instance, serial } => {
                 self.note_progress(instance, SentInstance { serial, is_wanted: false }, None);
             }
@@ -465,7 +537,7 @@ impl Conversation {
     }
 
     async fn send(&self, message: FromServer) -> Result<(), Gone> {
-        self.outgoing.send(message.into()).await.map_err(|_| Gone)
+        self.outgoing.send(Ok(message.into())).await.map_err(|_| Gone)
     }
 
     fn sent_instances(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, SentInstance>> {

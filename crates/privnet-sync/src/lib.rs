@@ -19,14 +19,17 @@ mod network;
 
 pub use copy::{decode_instances, decode_network_state, encode_instances, encode_network_state};
 pub use error::MessageError;
-pub use message::{FromAgent, FromServer, Hello, InstanceFailure, PortFailure};
+pub use message::{FromAgent, FromServer, Hello, InstanceFailure, PortFailure, RunId};
 
 /// The version of the protocol that this crate speaks; both sides tell theirs. From 2 on an agent makes
-/// instances, and a server says which.
-pub const PROTOCOL_VERSION: u32 = 2;
+/// instances, and a server says which; from 3 on it says of which run it is, and whether it is still there.
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The first version in which instances are spoken of.
 pub const INSTANCES_SINCE: u32 = 2;
+
+/// The first version in which an agent answers [`FromServer::Rival`].
+pub const RIVALS_SINCE: u32 = 3;
 
 /// The largest message that either side accepts, in octets: a full state of some 500,000 ports.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -71,6 +71,11 @@ pub enum FromAgent {
         /// The `serial` of the [`FromServer::RemoveInstance`] that this answers.
         serial: u64,
     },
+    /// This agent is still there.
+    Present {
+        /// The `serial` of the [`FromServer::Rival`] that this answers.
+        serial: u64,
+    },
 }
 
 /// What the server tells an agent.
@@ -110,7 +115,18 @@ pub enum FromServer {
         /// As in `Instance`.
         serial: u64,
     },
+    /// Another agent asks to be this host. It is refused if this one says soon that it is [`FromAgent::Present`].
+    Rival {
+        /// Where it is, for people.
+        who: String,
+        /// Tells this message from earlier ones on this stream.
+        serial: u64,
+    },
 }
+
+/// Which run of an agent's process it is: drawn at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunId(pub [u8; 16]);
 
 /// Who the agent is and what it already has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +141,8 @@ pub struct Hello {
     pub held: BTreeMap<NetworkId, Generation>,
     /// The instances that it shall make, as far as it knows.
     pub instances: BTreeSet<InstanceId>,
+    /// Which run of the agent it is; `None` where its version does not say.
+    pub run: Option<RunId>,
 }
 
 /// Why a host cannot make an instance.
@@ -180,6 +198,7 @@ impl FromAgent {
             from_agent::Kind::InstanceRemoved(removed) => {
                 Self::InstanceRemoved { instance: field::instance(&removed.instance)?, serial: removed.serial }
             }
+            from_agent::Kind::Present(present) => Self::Present { serial: present.serial },
         }))
     }
 }
@@ -215,6 +234,7 @@ impl From<FromAgent> for proto::FromAgent {
                 let instance = instance.as_bytes().to_vec();
                 from_agent::Kind::InstanceRemoved(proto::InstanceRemoved { instance, serial })
             }
+            FromAgent::Present { serial } => from_agent::Kind::Present(proto::Present { serial }),
         };
         Self { kind: Some(kind) }
     }
@@ -244,6 +264,7 @@ impl FromServer {
             from_server::Kind::RemoveInstance(remove) => {
                 Self::RemoveInstance { instance: field::instance(&remove.instance)?, serial: remove.serial }
             }
+            from_server::Kind::Rival(rival) => Self::Rival { who: rival.who, serial: rival.serial },
         }))
     }
 }
@@ -265,6 +286,7 @@ impl From<FromServer> for proto::FromServer {
                 let instance = instance.as_bytes().to_vec();
                 from_server::Kind::RemoveInstance(proto::RemoveInstance { instance, serial })
             }
+            FromServer::Rival { who, serial } => from_server::Kind::Rival(proto::Rival { who, serial }),
         };
         Self { kind: Some(kind) }
     }
@@ -285,6 +307,7 @@ impl TryFrom<proto::Hello> for Hello {
             },
             held: held.collect::<Result<_, MessageError>>()?,
             instances: hello.instances.iter().map(|id| field::instance(id)).collect::<Result<_, _>>()?,
+            run: if hello.run.is_empty() { None } else { Some(RunId(field::id_octets("run", &hello.run)?)) },
         })
     }
 }
@@ -305,6 +328,7 @@ impl From<Hello> for proto::Hello {
                 })
                 .collect(),
             instances: hello.instances.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            run: hello.run.map_or_else(Vec::new, |RunId(octets)| octets.to_vec()),
         }
     }
 }

@@ -9,7 +9,7 @@ use privnet_model::{
     NetworkState, Placement, Power, Reason, Vni,
 };
 use privnet_sync::{
-    FromAgent, FromServer, Hello, InstanceFailure, PortFailure, decode_instances, decode_network_state,
+    FromAgent, FromServer, Hello, InstanceFailure, PortFailure, RunId, decode_instances, decode_network_state,
     encode_instances, encode_network_state, proto,
 };
 use proptest::collection::{btree_map, btree_set, vec};
@@ -109,13 +109,13 @@ fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
 fn from_agent() -> impl Strategy<Value = FromAgent> {
     let held = btree_map(network(), generation(), 0..4);
     let instances = btree_set(instance(), 0..4);
-    let hello = (any::<u32>(), "[a-z0-9._-]{1,64}", any::<IpAddr>(), any::<u32>(), ".*", held, instances).prop_map(
-        |(protocol, host, vtep, underlay_mtu_bytes, version, held, instances)| {
+    let run = any::<Option<[u8; 16]>>();
+    let hello = (any::<u32>(), "[a-z0-9._-]{1,64}", any::<IpAddr>(), any::<u32>(), ".*", held, instances, run)
+        .prop_map(|(protocol, host, vtep, underlay_mtu_bytes, version, held, instances, run)| {
             let host = HostName::try_from(host.as_str()).expect("valid");
             let facts = HostFacts { vtep, underlay_mtu_bytes, version };
-            FromAgent::Hello(Hello { protocol, host, facts, held, instances })
-        },
-    );
+            FromAgent::Hello(Hello { protocol, host, facts, held, instances, run: run.map(RunId) })
+        });
     let reason = || prop::sample::select(&Reason::ALL[..]);
     let instance_failed = (instance(), any::<u64>(), reason(), ".*").prop_map(|(instance, serial, reason, message)| {
         FromAgent::InstanceFailed { instance, serial, failure: InstanceFailure { reason, message } }
@@ -134,6 +134,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         (instance(), any::<u64>()).prop_map(|(instance, serial)| FromAgent::InstanceMade { instance, serial }),
         instance_failed,
         (instance(), any::<u64>()).prop_map(|(instance, serial)| FromAgent::InstanceRemoved { instance, serial }),
+        any::<u64>().prop_map(|serial| FromAgent::Present { serial }),
     ]
 }
 
@@ -148,6 +149,7 @@ fn from_server() -> impl Strategy<Value = FromServer> {
         Just(FromServer::Current),
         (instance_state(), any::<u64>()).prop_map(|(state, serial)| FromServer::Instance { state, serial }),
         (instance(), any::<u64>()).prop_map(|(instance, serial)| FromServer::RemoveInstance { instance, serial }),
+        (".*", any::<u64>()).prop_map(|(who, serial)| FromServer::Rival { who, serial }),
     ]
 }
 

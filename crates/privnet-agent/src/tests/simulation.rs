@@ -403,6 +403,7 @@ impl Zone {
     async fn hear(&mut self, message: FromAgent) {
         match message {
             FromAgent::Hello(_) => panic!("a second Hello"),
+            FromAgent::Present { .. } => panic!("nobody has asked whether it is there"),
             FromAgent::Applied { network, generation, failures } if failures.is_empty() => {
                 self.applied.insert(network, generation);
             }

@@ -1,16 +1,17 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use privnet_model::{Generation, HostId, HostName, InstanceId, NetworkId};
+use privnet_model::{Generation, HostId, InstanceId, NetworkId};
 use privnet_sync::{InstanceFailure, PortFailure};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::{Engine, lock};
+use super::claims::{Claim, Claims, Standing};
+use super::lock;
 
 /// The hosts whose agents are connected, and how far each is.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    claimed: HashSet<HostName>,
+    pub(super) claims: Claims,
     sessions: HashMap<HostId, Session>,
     /// Those that may have been connected when the server stopped, and have not been since.
     returning: HashSet<HostId>,
@@ -19,6 +20,8 @@ pub(crate) struct Hosts {
 }
 
 struct Session {
+    /// By whose number it is connected.
+    claim: u64,
     acknowledged: HashMap<NetworkId, Acknowledgement>,
     /// The instances that it may have something of.
     instances: HashMap<InstanceId, Progress>,
@@ -62,23 +65,11 @@ pub(crate) struct Acknowledgement {
     pub failures: Vec<PortFailure>,
 }
 
-/// Another agent is connected for the same host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HostBusy;
-
-/// The right to be a host's only agent, until it is dropped.
-pub(crate) struct Claim {
-    name: HostName,
-    /// Once the agent is connected.
-    host: Option<HostId>,
-    engine: Engine,
-}
-
 /// A host's connection. Dropping it says that the agent is gone.
 pub(crate) struct Link {
     host: HostId,
     changed: Arc<Changed>,
-    _claim: Claim,
+    claim: Claim,
 }
 
 impl Hosts {
@@ -99,18 +90,19 @@ impl Hosts {
         self.is_closing
     }
 
-    pub(super) fn claim(&mut self, name: HostName, engine: &Engine) -> Result<Claim, HostBusy> {
-        if self.claimed.insert(name.clone()) {
-            Ok(Claim { name, host: None, engine: engine.clone() })
-        } else {
-            Err(HostBusy)
+    /// `instances`: what the agent says it shall make, if it makes any. `None` where another one has taken the claim.
+    pub(super) fn connect(
+        &mut self,
+        host: HostId,
+        instances: Option<&BTreeSet<InstanceId>>,
+        mut claim: Claim,
+    ) -> Result<Link, Claim> {
+        if !self.claims.is_held(&claim) {
+            return Err(claim);
         }
-    }
-
-    /// `instances`: what the agent says it shall make, if it makes any.
-    pub(super) fn connect(&mut self, host: HostId, instances: Option<&BTreeSet<InstanceId>>, mut claim: Claim) -> Link {
         let changed = Arc::<Changed>::default();
         let session = Session {
+            claim: claim.number(),
             acknowledged: HashMap::new(),
             instances: instances.into_iter().flatten().map(|id| (*id, Progress::Awaited)).collect(),
             makes_instances: instances.is_some(),
@@ -119,7 +111,13 @@ impl Hosts {
         self.sessions.insert(host, session);
         self.returning.remove(&host);
         claim.host = Some(host);
-        Link { host, changed, _claim: claim }
+        Ok(Link { host, changed, claim })
+    }
+
+    /// Returns whether the host was connected by the claim with this number.
+    pub(super) fn disconnect(&mut self, host: HostId, claim: u64) -> bool {
+        let is_its_own = self.sessions.get(&host).is_some_and(|session| session.claim == claim);
+        is_its_own && self.sessions.remove(&host).is_some()
     }
 
     pub(super) fn is_connected(&self, host: HostId) -> bool {
@@ -203,24 +201,19 @@ impl Link {
         }
     }
 
+    /// What is to be heard about this connection's being the host's only one; it ends when another one is.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.claim.standing()
+    }
+
+    /// The agent has answered that it is still there.
+    pub(crate) fn is_present(&self) {
+        self.claim.answer();
+    }
+
     /// Looks at these networks as well.
     pub(crate) fn mark(&self, networks: impl IntoIterator<Item = NetworkId>) {
         lock(&self.changed.what).networks.extend(networks);
         self.changed.wake.notify_one();
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut hosts = lock(&self.engine.shared.hosts);
-        if hosts.is_closing {
-            return;
-        }
-        hosts.claimed.remove(&self.name);
-        if let Some(host) = self.host {
-            hosts.sessions.remove(&host);
-            drop(hosts);
-            self.engine.disconnected(host);
-        }
     }
 }

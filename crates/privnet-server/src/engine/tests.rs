@@ -4,7 +4,7 @@ use std::sync::mpsc as blocking;
 use privnet_api::ENDPOINTS;
 use privnet_model::testing::founded;
 use privnet_model::zone::Snapshot;
-use privnet_model::{Event, HostFacts};
+use privnet_model::{Event, HostFacts, HostName};
 use privnet_store::{EventQuery, EventReader, NewEvents, Store};
 
 use super::*;

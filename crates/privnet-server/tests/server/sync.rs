@@ -11,7 +11,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::agent::{Held, acknowledge, hello, silent};
-use crate::support::{Agent, Setup, TestServer, config, folder, id_of, managed};
+use crate::support::{Agent, Setup, TestServer, config, folder, id_of, managed, wait_until};
 
 #[test]
 fn a_second_agent_of_one_host_is_refused() {
@@ -19,10 +19,54 @@ fn a_second_agent_of_one_host_is_refused() {
     let first = Agent::connect(&server, "h1", acknowledge);
     let refusal = Agent::try_connect(&server, hello("h1", Held::new()), "h1", acknowledge).err().expect("refused");
     assert_eq!(refusal.code(), Code::AlreadyExists);
-    assert_eq!(refusal.message(), "an agent for host h1 is connected already; two agents cannot be one host");
+    assert_eq!(
+        refusal.message(),
+        "an agent for host h1 is connected already (on the server's socket); two agents cannot be one host: stop one of them, or give this host a name of its own"
+    );
     assert_eq!(first.hear_what_it_lacked(), []);
+    assert_eq!(first.hear(), FromServer::Rival { who: "on the server's socket".into(), serial: 1 });
+    wait_until("the event", || {
+        let log = server.get("/privnet/v1/events");
+        let events = log["events"].as_array().cloned().unwrap_or_default();
+        events.iter().any(|event| event["call"] == "connect-agent" && event["status"] == 409)
+    });
     first.leave(&server);
     Agent::connect(&server, "h1", acknowledge);
+}
+
+/// Its older connection may be dead, and nobody know it yet.
+#[test]
+fn the_same_run_of_an_agent_takes_the_place_of_its_older_connection_at_once() {
+    let server = TestServer::start(Setup::WAITING);
+    let hello = hello("h1", Held::new());
+    let older = Agent::try_connect(&server, hello.clone(), "h1", silent).expect("accepted");
+    let newer = Agent::try_connect(&server, hello, "h1", acknowledge).expect("accepted");
+    older.hear_the_end();
+    assert_eq!(newer.hear_what_it_lacked(), []);
+    assert_eq!(server.host("h1").expect("a host")["connected"], true);
+    let network = server.network(managed(9));
+    let operation = server.attach(&network, &server.instance("web", "h1"));
+    assert_eq!(operation["state"], "success", "the newer one is who is told");
+}
+
+#[test]
+fn an_agent_that_does_not_say_that_it_is_still_there_loses_its_place() {
+    let server = TestServer::start(Setup::WAITING);
+    let dead = Agent::connect(&server, "h1", silent);
+    let next = Agent::connect(&server, "h1", acknowledge);
+    dead.hear_the_end();
+    assert_eq!(next.hear_what_it_lacked(), []);
+}
+
+#[test]
+fn an_older_agent_that_cannot_say_that_it_is_there_keeps_its_place() {
+    let server = TestServer::start(Setup::WAITING);
+    let older = Hello { protocol: 2, run: None, ..hello("h1", Held::new()) };
+    let _first = Agent::try_connect(&server, older.clone(), "h1", silent).expect("accepted");
+    for second in [older, hello("h1", Held::new())] {
+        let refusal = Agent::try_connect(&server, second, "h1", silent).err().expect("refused");
+        assert_eq!(refusal.code(), Code::AlreadyExists);
+    }
 }
 
 #[test]

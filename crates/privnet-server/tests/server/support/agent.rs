@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use privnet_model::{Generation, HostFacts, HostName, NetworkId};
 use privnet_sync::proto::sync_client::SyncClient;
-use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, proto};
+use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, RunId, proto};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
@@ -36,6 +37,7 @@ pub(crate) fn acknowledge(message: &FromServer) -> Option<FromAgent> {
         FromServer::RemoveInstance { instance, serial } => {
             Some(FromAgent::InstanceRemoved { instance: *instance, serial: *serial })
         }
+        FromServer::Rival { serial, .. } => Some(FromAgent::Present { serial: *serial }),
         FromServer::Welcome { .. } | FromServer::Current => None,
     }
 }
@@ -155,6 +157,9 @@ impl Drop for Agent {
     }
 }
 
+/// Each agent is a run of its own.
+static RUN: AtomicU64 = AtomicU64::new(0);
+
 pub(crate) fn hello(name: &str, held: Held) -> Hello {
     let number = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().expect("a name that ends in a number");
     Hello {
@@ -167,6 +172,7 @@ pub(crate) fn hello(name: &str, held: Held) -> Hello {
         },
         held,
         instances: BTreeSet::new(),
+        run: Some(RunId(u128::from(RUN.fetch_add(1, Ordering::Relaxed)).to_be_bytes())),
     }
 }
 
