@@ -1,5 +1,6 @@
 //! The only door to cryptography: HMAC-SHA-256 (RFC 2104), secrets sealed at rest by AES-256-GCM
-//! (NIST SP 800-38D), comparison in constant time, random octets, and MD5 for fingerprints that people compare.
+//! (NIST SP 800-38D), comparison in constant time, random octets, and digests: SHA-256, and MD5 for fingerprints that
+//! people compare.
 //!
 //! Nothing is computed here. The system's libcrypto (OpenSSL 3.0 or newer) does it, and `libcrypto.rs`
 //! is the one file that knows so; this one is what the rest of the tree sees.
@@ -12,6 +13,8 @@ use std::fmt;
 pub const SIGNATURE_OCTETS: usize = 32;
 /// The length of a [`SealingKey`].
 pub const SEALING_KEY_OCTETS: usize = 32;
+/// The length of a SHA-256 (FIPS 180-4).
+pub const SHA256_OCTETS: usize = 32;
 /// The length of an MD5 (RFC 1321 §3.5).
 pub const MD5_OCTETS: usize = 16;
 /// What [`SealingKey::seal`] adds to the length of a secret.
@@ -121,13 +124,21 @@ pub fn equal(one: &[u8], other: &[u8]) -> bool {
     libcrypto::equal(one, other)
 }
 
+/// The SHA-256 of some octets (FIPS 180-4).
+///
+/// # Errors
+/// [`CryptoError::Library`].
+pub fn sha256(octets: &[u8]) -> Result<[u8; SHA256_OCTETS], CryptoError> {
+    libcrypto::digest(c"SHA256", octets)
+}
+
 /// The MD5 of some octets (RFC 1321): to show what other programs show, such as the fingerprint of an SSH key.
 /// Nothing may rely on it (RFC 6151).
 ///
 /// # Errors
 /// [`CryptoError::Library`], always where the library is restricted to algorithms that are approved (FIPS 140).
 pub fn md5(octets: &[u8]) -> Result<[u8; MD5_OCTETS], CryptoError> {
-    libcrypto::md5(octets)
+    libcrypto::digest(c"MD5", octets)
 }
 
 /// Octets that nobody can guess, from the kernel's generator.

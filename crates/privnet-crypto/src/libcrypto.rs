@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use crate::{CryptoError, MD5_OCTETS, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, TAG_OCTETS};
+use crate::{CryptoError, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, TAG_OCTETS};
 
 /// An opaque type of the library.
 #[repr(C)]
@@ -295,15 +295,18 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && unsafe { CRYPTO_memcmp(one.as_ptr().cast(), other.as_ptr().cast(), one.len()) } == 0
 }
 
-pub(crate) fn md5(data: &[u8]) -> Result<[u8; MD5_OCTETS], CryptoError> {
-    let mut digest = [0; MD5_OCTETS];
+/// The digest of that name, whose length is the array's.
+pub(crate) fn digest<const OCTETS: usize>(algorithm: &CStr, data: &[u8]) -> Result<[u8; OCTETS], CryptoError> {
+    /// EVP_MAX_MD_SIZE: no digest is longer.
+    const SPACE: usize = 64;
+    let mut digest = [0; SPACE];
     let mut written = 0;
     // SAFETY: null means the default library context and no wish as to the provider; the data is as long as is
-    // told, and only read; there is room for an MD5.
+    // told, and only read; there is room for any digest.
     let done = unsafe {
         EVP_Q_digest(
             ptr::null_mut(),
-            c"MD5".as_ptr(),
+            algorithm.as_ptr(),
             ptr::null(),
             data.as_ptr(),
             data.len(),
@@ -311,9 +314,8 @@ pub(crate) fn md5(data: &[u8]) -> Result<[u8; MD5_OCTETS], CryptoError> {
             &raw mut written,
         )
     };
-    check(done, "compute an MD5")?;
-    assert_eq!(written, MD5_OCTETS, "MD5 has one length");
-    Ok(digest)
+    check(done, "compute a digest")?;
+    Ok(digest[..written].try_into().expect("a digest has one length"))
 }
 
 fn check(done: c_int, doing: &'static str) -> Result<(), CryptoError> {
