@@ -1,0 +1,6 @@
+//! Connections, refusals and certificates, among ourselves and with other programs.
+
+mod certificates;
+mod common;
+mod refusals;
+mod round_trips;
