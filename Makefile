@@ -4,6 +4,8 @@
 BUILD_PACKAGES := gcc libc6-dev clang libbpf-dev linux-libc-dev protobuf-compiler libssl-dev
 # To run labs: namespaces, DHCP clients and tools that look at frames.
 LAB_PACKAGES := iproute2 iputils-ping udhcpc isc-dhcp-client systemd tcpdump iperf3
+# To test: other programs that speak TLS. wget does so by GnuTLS.
+TEST_PACKAGES := openssl curl wget python3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench chaos fuzz deps fmt lint doc root
@@ -49,7 +51,7 @@ fuzz: root deps
 	@SEED=$(SEED) scripts/fuzz $(MINUTES)
 
 deps:
-	@scripts/install-packages $(BUILD_PACKAGES) $(LAB_PACKAGES)
+	@scripts/install-packages $(BUILD_PACKAGES) $(LAB_PACKAGES) $(TEST_PACKAGES)
 
 fmt:
 	cargo fmt

@@ -2,5 +2,7 @@
 
 mod certificates;
 mod common;
+mod other_programs;
 mod refusals;
 mod round_trips;
+mod sessions;
