@@ -16,8 +16,8 @@ pub(crate) enum Decision {
     Offer(Ipv4Addr),
     /// DHCPACK of this address.
     Ack(Ipv4Addr),
-    /// DHCPACK of the parameters alone, to a client that has an address from elsewhere.
-    Inform,
+    /// DHCPACK of the parameters alone, to a client that has this address from elsewhere.
+    Inform(Ipv4Addr),
     /// DHCPNAK.
     Nak,
 }
@@ -26,7 +26,7 @@ impl Decision {
     pub(crate) const fn kind(self) -> ReplyKind {
         match self {
             Self::Offer(_) => ReplyKind::Offer,
-            Self::Ack(_) | Self::Inform => ReplyKind::Ack,
+            Self::Ack(_) | Self::Inform(_) => ReplyKind::Ack,
             Self::Nak => ReplyKind::Nak,
         }
     }
@@ -55,7 +55,7 @@ pub(crate) fn check_sender(datagram: &Datagram<'_>, request: &Request, facts: &P
 /// RFC 2131 §4.3. The port's lease is the whole database: its address is right and any other is wrong.
 pub(crate) fn decide(request: &Request, facts: &PortFacts<'_>) -> Result<Decision, Silence> {
     match request.kind {
-        MessageType::Discover => discover(request, facts),
+        MessageType::Discover => discover(facts),
         MessageType::Request => for_this_server(request, facts).and_then(|()| self::request(request, facts)),
         MessageType::Decline => for_this_server(request, facts).and_then(|()| decline(request)),
         MessageType::Release => for_this_server(request, facts).and(Err(Silence::Released(request.ciaddr))),
@@ -72,49 +72,34 @@ fn for_this_server(request: &Request, facts: &PortFacts<'_>) -> Result<(), Silen
     }
 }
 
-/// RFC 2131 §4.3.1. The address that a client may wish for (option 50) changes nothing.
-fn discover(request: &Request, facts: &PortFacts<'_>) -> Result<Decision, Silence> {
-    let address = facts.address.ok_or(Silence::NoLease)?;
-    if !request.ciaddr.is_unspecified() {
-        return Err(Silence::DiscoverWithAddress(request.ciaddr));
-    }
-    Ok(Decision::Offer(address))
+/// RFC 2131 §4.3.1. The address that a client may wish for (option 50), or says that it has, changes nothing.
+fn discover(facts: &PortFacts<'_>) -> Result<Decision, Silence> {
+    facts.address.map(Decision::Offer).ok_or(Silence::NoLease)
 }
 
 /// RFC 2131 §4.3.2: right is acknowledged and wrong is refused. Nobody else serves this network, so a wrong
 /// address is wrong also where it lies in another subnet.
 fn request(request: &Request, facts: &PortFacts<'_>) -> Result<Decision, Silence> {
     let address = facts.address.ok_or(Silence::NoLease)?;
-    let wanted = wanted_address(request)?;
+    let wanted = wanted_address(request).ok_or(Silence::NoAddress)?;
     Ok(if wanted == address { Decision::Ack(address) } else { Decision::Nak })
 }
 
-/// The address that a client wants, by the state that it is in (RFC 2131 §4.3.2 and Table 4).
-fn wanted_address(request: &Request) -> Result<Ipv4Addr, Silence> {
-    let Request { server, requested, ciaddr, .. } = *request;
-    let has_address = !ciaddr.is_unspecified();
-    match (server, requested, has_address) {
-        // SELECTING
-        (Some(_), Some(requested), false) => Ok(requested),
-        // INIT-REBOOT
-        (None, Some(requested), false) => Ok(requested),
-        // RENEWING, when it comes to this server, or REBINDING, when it comes to everybody
-        (None, None, true) => Ok(ciaddr),
-        _ => Err(Silence::NoSuchState { server, requested, ciaddr }),
-    }
+/// The address that a client wants: option 50 while it has none (SELECTING, INIT-REBOOT), `ciaddr` when it has
+/// (RENEWING, REBINDING). A lease is right or wrong whatever the state, so clients that fill in more than RFC 2131
+/// Table 4 lets them are answered as well.
+fn wanted_address(request: &Request) -> Option<Ipv4Addr> {
+    [request.requested, Some(request.ciaddr)].into_iter().flatten().find(|address| !address.is_unspecified())
 }
 
 fn decline(request: &Request) -> Result<Decision, Silence> {
-    Err(match request.requested {
-        Some(address) => Silence::Declined(address),
-        None => Silence::NoSuchState { server: request.server, requested: None, ciaddr: request.ciaddr },
-    })
+    Err(request.requested.map_or(Silence::NoAddress, Silence::Declined))
 }
 
 /// RFC 2131 §4.3.5: the address must make sense in the network, and must not be looked up among leases.
 fn inform(request: &Request, facts: &PortFacts<'_>) -> Result<Decision, Silence> {
     match facts.settings.range.check_static(request.ciaddr) {
-        Ok(()) => Ok(Decision::Inform),
+        Ok(()) => Ok(Decision::Inform(request.ciaddr)),
         Err(_) => Err(Silence::InformFromOutside(request.ciaddr)),
     }
 }

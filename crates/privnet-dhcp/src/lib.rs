@@ -6,7 +6,8 @@
 //!
 //! A frame passes through these, each of which may end it with a [`Silence`]:
 //! `frame` (Ethernet, IPv4 and UDP of the request), `request` (BOOTP fields and options), `decide` (what
-//! RFC 2131 §4.3 says to do), `reply` and `options` (the answer's fields and options), `build` (its frame).
+//! RFC 2131 §4.3 says to do), `reply`, `options` and `place` (the answer's fields, its options, and where they stand),
+//! `build` (its frame). docs/dhcp.md goes through the documents, clause by clause.
 
 mod build;
 mod checksum;
@@ -14,6 +15,7 @@ mod decide;
 mod frame;
 mod host_name;
 mod options;
+mod place;
 mod reply;
 mod request;
 mod silence;
@@ -27,17 +29,20 @@ pub use request::MessageError;
 pub use silence::Silence;
 
 /// How long a client may use its address without asking again. Seconds on the wire (RFC 2132 §9.2).
-///
-/// It renews at half of it, so a changed address or option reaches it within half an hour.
 pub const LEASE_SECONDS: u32 = 3600;
 
-/// T1, when a client begins to ask this server: half the lease (RFC 2131 §4.4.5).
+/// T1, when a client begins to ask this server: half the lease (RFC 2131 §4.4.5), less the port's part of
+/// [`SPREAD_SECONDS`]. So a changed address or option reaches it within half an hour.
 pub const RENEWAL_SECONDS: u32 = LEASE_SECONDS / 2;
 
-/// T2, when a client begins to ask any server: seven eighths of the lease (RFC 2131 §4.4.5).
+/// T2, when a client begins to ask any server: seven eighths of the lease (RFC 2131 §4.4.5), less the same.
 pub const REBINDING_SECONDS: u32 = LEASE_SECONDS / 8 * 7;
 
-const _: () = assert!(RENEWAL_SECONDS < REBINDING_SECONDS && REBINDING_SECONDS < LEASE_SECONDS);
+/// Over how long the renewals of clients that have started together are spread (RFC 2131 §4.4.5: "random fuzz").
+/// The port's MAC address, which is random, decides when in it a client's turn is; so it is told the same each time.
+pub const SPREAD_SECONDS: u32 = LEASE_SECONDS / 20;
+
+const _: () = assert!(RENEWAL_SECONDS < REBINDING_SECONDS - SPREAD_SECONDS && REBINDING_SECONDS < LEASE_SECONDS);
 
 /// What the server decided about the port that sent the request.
 #[derive(Debug, Clone, Copy)]

@@ -3,11 +3,11 @@ use std::net::Ipv4Addr;
 use dhcproto::Name;
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use ipnet::Ipv4Net;
-use privnet_model::{DhcpOptions, DhcpSettings, DomainName};
+use privnet_model::{DhcpOptions, DhcpSettings, DomainName, MacAddr};
 
 use crate::decide::Decision;
 use crate::request::Request;
-use crate::{LEASE_SECONDS, PortFacts, REBINDING_SECONDS, RENEWAL_SECONDS, host_name};
+use crate::{LEASE_SECONDS, PortFacts, REBINDING_SECONDS, RENEWAL_SECONDS, SPREAD_SECONDS, host_name};
 
 /// What a client gets that has no parameter request list, the most needed first.
 const UNASKED: [OptionCode; 7] = [
@@ -33,10 +33,11 @@ pub(crate) fn required(decision: Decision, request: &Request, facts: &PortFacts<
         vec![DhcpOption::MessageType(message_type(decision)), DhcpOption::ServerIdentifier(subnet.server())];
     // RFC 6842 §3: in every answer, as the client sent it.
     options.extend(request.client_identifier.clone().map(DhcpOption::ClientIdentifier));
+    let earlier_seconds = part_of_spread_seconds(facts.mac);
     let lease = [
         DhcpOption::AddressLeaseTime(LEASE_SECONDS),
-        DhcpOption::Renewal(RENEWAL_SECONDS),
-        DhcpOption::Rebinding(REBINDING_SECONDS),
+        DhcpOption::Renewal(RENEWAL_SECONDS - earlier_seconds),
+        DhcpOption::Rebinding(REBINDING_SECONDS - earlier_seconds),
     ];
     let link = [
         DhcpOption::SubnetMask(subnet.netmask()),
@@ -44,26 +45,38 @@ pub(crate) fn required(decision: Decision, request: &Request, facts: &PortFacts<
     ];
     match decision {
         Decision::Offer(_) | Decision::Ack(_) => options.extend(lease.into_iter().chain(link)),
-        Decision::Inform => options.extend(link),
+        Decision::Inform(_) => options.extend(link),
         Decision::Nak => options.push(DhcpOption::Message(REFUSAL.to_owned())),
     }
     options
 }
 
-/// What the client asked for and there is, in the client's order (RFC 2132 §9.8).
+/// 0 to [`SPREAD_SECONDS`] - 1.
+fn part_of_spread_seconds(port: MacAddr) -> u32 {
+    let [.., b, c, d] = port.octets();
+    u32::from_be_bytes([0, b, c, d]) % SPREAD_SECONDS
+}
+
+/// What the client asked for and there is, in the client's order (RFC 2132 §9.8), each once.
 pub(crate) fn optional(decision: Decision, request: &Request, facts: &PortFacts<'_>) -> Vec<DhcpOption> {
     let asked = match decision {
         Decision::Nak => &[],
-        Decision::Offer(_) | Decision::Ack(_) | Decision::Inform => request.asked.as_deref().unwrap_or(&UNASKED),
+        Decision::Offer(_) | Decision::Ack(_) | Decision::Inform(_) => request.asked.as_deref().unwrap_or(&UNASKED),
     };
     let asked_first_here = |(i, code): (usize, &OptionCode)| (!asked[..i].contains(code)).then_some(*code);
-    asked.iter().enumerate().filter_map(asked_first_here).filter_map(|code| option(code, facts)).collect()
+    let mut options: Vec<_> =
+        asked.iter().enumerate().filter_map(asked_first_here).filter_map(|code| option(code, facts)).collect();
+    // A client that is told routes ignores the routers (RFC 3442, "DHCP Server Administrator Responsibilities").
+    if options.iter().any(|option| matches!(option, DhcpOption::ClasslessStaticRoute(_))) {
+        options.retain(|option| !matches!(option, DhcpOption::Router(_)));
+    }
+    options
 }
 
 fn message_type(decision: Decision) -> MessageType {
     match decision {
         Decision::Offer(_) => MessageType::Offer,
-        Decision::Ack(_) | Decision::Inform => MessageType::Ack,
+        Decision::Ack(_) | Decision::Inform(_) => MessageType::Ack,
         Decision::Nak => MessageType::Nak,
     }
 }

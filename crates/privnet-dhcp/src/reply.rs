@@ -1,13 +1,13 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::Encodable;
-use dhcproto::v4::{DhcpOption, Flags, Message, Opcode};
+use dhcproto::v4::{DhcpOption, Flags, Message, Opcode, OptionCode};
 use privnet_model::MacAddr;
 
 use crate::build::IP_UDP_BYTES;
 use crate::decide::{BROADCAST_MAC, Decision};
-use crate::request::Request;
-use crate::{PortFacts, Silence, options};
+use crate::request::{FILE, Request, SNAME};
+use crate::{PortFacts, Silence, options, place};
 
 /// The shortest BOOTP message: relay agents and clients of RFC 951 §3 throw away what is shorter.
 const MESSAGE_BYTES_MIN: usize = 300;
@@ -17,17 +17,15 @@ const DATAGRAM_BYTES_MIN: u16 = 576;
 
 /// Where the answer goes (RFC 2131 §4.1): MAC and IP address.
 ///
-/// A client that sets the B flag cannot receive unicast before it is configured, so it gets a broadcast; so
-/// does one that is refused, for its address is wrong.
+/// One that refuses an address goes to everybody, for the client's is wrong. A client that has an address gets the
+/// answer there. One that sets the B flag cannot receive unicast before it is configured, so it gets a broadcast.
 pub(crate) fn destination(decision: Decision, request: &Request, port: MacAddr) -> (MacAddr, Ipv4Addr) {
     let everybody = (BROADCAST_MAC, Ipv4Addr::BROADCAST);
-    let wants_broadcast = Flags::new(request.flags).broadcast();
     match decision {
         Decision::Nak => everybody,
-        Decision::Inform => (port, request.ciaddr),
-        Decision::Ack(address) if !request.ciaddr.is_unspecified() => (port, address),
-        Decision::Offer(_) | Decision::Ack(_) if wants_broadcast => everybody,
-        Decision::Offer(address) | Decision::Ack(address) => (port, address),
+        _ if !request.ciaddr.is_unspecified() => (port, request.ciaddr),
+        _ if Flags::new(request.flags).broadcast() => everybody,
+        Decision::Offer(address) | Decision::Ack(address) | Decision::Inform(address) => (port, address),
     }
 }
 
@@ -38,16 +36,14 @@ pub(crate) fn destination(decision: Decision, request: &Request, port: MacAddr) 
 pub(crate) fn message(decision: Decision, request: &Request, facts: &PortFacts<'_>) -> Result<Vec<u8>, Silence> {
     let room_bytes = room_bytes(request, facts.overlay_mtu_bytes);
     let mut message = fields(decision, request, facts.mac);
-    for option in options::required(decision, request, facts) {
-        message.extend(encoded(&option));
-    }
-    for option in options::optional(decision, request, facts) {
-        let option = encoded(&option);
-        if IP_UDP_BYTES + message.len() + option.len() + END_BYTES <= room_bytes {
-            message.extend(option);
-        }
-    }
-    message.extend(encoded(&DhcpOption::End));
+    message.extend(options::required(decision, request, facts).iter().flat_map(encoded));
+    let optional: Vec<_> = options::optional(decision, request, facts).iter().map(encoded).collect();
+    let free_bytes = room_bytes.saturating_sub(IP_UDP_BYTES + message.len() + END_BYTES);
+    let placed = place::place(&optional, free_bytes);
+    message.extend(placed.options);
+    message[FILE][..placed.file.len()].copy_from_slice(&placed.file);
+    message[SNAME][..placed.sname.len()].copy_from_slice(&placed.sname);
+    message.push(OptionCode::End.into());
     message.resize(message.len().max(MESSAGE_BYTES_MIN), 0);
     let needed_bytes = IP_UDP_BYTES + message.len();
     if needed_bytes > room_bytes { Err(Silence::NoRoom { needed_bytes, room_bytes }) } else { Ok(message) }
@@ -68,7 +64,7 @@ fn fields(decision: Decision, request: &Request, port: MacAddr) -> Vec<u8> {
     let (ciaddr, yiaddr) = match decision {
         Decision::Offer(address) => (none, address),
         Decision::Ack(address) => (request.ciaddr, address),
-        Decision::Inform => (request.ciaddr, none),
+        Decision::Inform(address) => (address, none),
         Decision::Nak => (none, none),
     };
     let mut message = Message::new_with_id(request.xid, ciaddr, yiaddr, none, none, &port.octets());

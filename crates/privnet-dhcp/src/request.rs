@@ -1,11 +1,16 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use dhcproto::v4::{MAGIC, MessageType, OptionCode};
 use privnet_model::MacAddr;
 
 /// The BOOTP fields before the options (RFC 2131 §2), without the magic cookie.
 const FIELDS_BYTES: usize = 236;
+
+/// Where the fields are that may hold options, too, in the order in which they are read (RFC 2131 §2 and §4.1).
+pub(crate) const FILE: Range<usize> = 108..236;
+pub(crate) const SNAME: Range<usize> = 44..108;
 
 /// `op` of a request (RFC 2131 §2).
 const BOOTREQUEST: u8 = 1;
@@ -33,9 +38,12 @@ pub enum MessageError {
     /// BOOTP without DHCP's magic cookie (RFC 2131 §3).
     #[error("no DHCP magic cookie")]
     NoCookie,
-    /// An option goes on after the message has ended.
-    #[error("option {0} is longer than the message")]
+    /// An option goes on after its field or the message has ended.
+    #[error("option {0} is longer than the field that it is in")]
     OptionOverlong(u8),
+    /// Option 52 names no fields that there are (RFC 2132 §9.3).
+    #[error("option 52 is {0}, not 1, 2 or 3")]
+    Overload(u8),
     /// An option's length is not what its definition says (RFC 2132).
     #[error("option {code} has {bytes} octets")]
     OptionLength {
@@ -86,7 +94,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Request, MessageError> {
     if *cookie != MAGIC {
         return Err(MessageError::NoCookie);
     }
-    let options = Options::parse(options)?;
+    let options = Options::parse(fields, options)?;
     Ok(Request {
         xid: u32::from_be_bytes(octets(fields, 4)),
         flags: u16::from_be_bytes(octets(fields, 10)),
@@ -110,8 +118,24 @@ fn octets<const N: usize>(fields: &[u8; FIELDS_BYTES], at: usize) -> [u8; N] {
 struct Options(BTreeMap<OptionCode, Vec<u8>>);
 
 impl Options {
-    fn parse(mut rest: &[u8]) -> Result<Self, MessageError> {
-        let mut found: BTreeMap<_, Vec<u8>> = BTreeMap::new();
+    /// Option 52 says which of the fields hold options, too (RFC 2131 §4.1).
+    fn parse(fields: &[u8; FIELDS_BYTES], area: &[u8]) -> Result<Self, MessageError> {
+        let mut options = Self(BTreeMap::new());
+        options.read(area)?;
+        let more: &[Range<usize>] = match options.fixed(OptionCode::OptionOverload, |[fields]| fields)? {
+            None => &[],
+            Some(1) => &[FILE],
+            Some(2) => &[SNAME],
+            Some(3) => &[FILE, SNAME],
+            Some(other) => return Err(MessageError::Overload(other)),
+        };
+        for field in more {
+            options.read(&fields[field.clone()])?;
+        }
+        Ok(options)
+    }
+
+    fn read(&mut self, mut rest: &[u8]) -> Result<(), MessageError> {
         while let Some((&code, after_code)) = rest.split_first() {
             match code.into() {
                 OptionCode::Pad => rest = after_code,
@@ -119,12 +143,12 @@ impl Options {
                 known => {
                     let (value, after) = value(after_code).ok_or(MessageError::OptionOverlong(code))?;
                     // Parts of one option stand for their concatenation, wherever they are (RFC 3396 §5).
-                    found.entry(known).or_default().extend(value);
+                    self.0.entry(known).or_default().extend(value);
                     rest = after;
                 }
             }
         }
-        Ok(Self(found))
+        Ok(())
     }
 
     fn get(&self, code: OptionCode) -> Option<&Vec<u8>> {

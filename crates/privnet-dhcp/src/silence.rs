@@ -54,21 +54,9 @@ pub enum Silence {
     /// RFC 2131 §4.3.2: without a record of the client, the server must remain silent.
     #[error("the port has no address")]
     NoLease,
-    /// DHCPDISCOVER from a client that already uses an address (RFC 2131 Table 5: `ciaddr` is 0).
-    #[error("the client looks for an address and has {0}")]
-    DiscoverWithAddress(Ipv4Addr),
-    /// DHCPREQUEST in no state that RFC 2131 §4.3.2 knows.
-    #[error(
-        "no client state asks with server identifier {server:?}, requested address {requested:?} and client address {ciaddr}"
-    )]
-    NoSuchState {
-        /// Option 54.
-        server: Option<Ipv4Addr>,
-        /// Option 50.
-        requested: Option<Ipv4Addr>,
-        /// `ciaddr`.
-        ciaddr: Ipv4Addr,
-    },
+    /// DHCPREQUEST or DHCPDECLINE without an address (RFC 2131 Table 4: option 50 or `ciaddr`).
+    #[error("the client names no address")]
+    NoAddress,
     /// What every answer must say is longer than the overlay lets through.
     #[error("the answer needs {needed_bytes} octets, and an IP packet here has at most {room_bytes}")]
     NoRoom {

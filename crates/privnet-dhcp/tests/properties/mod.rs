@@ -29,14 +29,30 @@ fn option() -> impl Strategy<Value = (u8, Vec<u8>)> {
     prop_oneof![6 => known, 1 => (1..255u8, vec(any::<u8>(), 0..=255))]
 }
 
+/// What stands in a field that may hold options: options, as far as they fit, or anything.
+fn field(bytes: usize) -> impl Strategy<Value = Vec<u8>> {
+    let options = vec(option(), 0..4).prop_map(move |options| {
+        let encoded = |(code, value): (u8, Vec<u8>)| [&[code, value.len() as u8][..], &value].concat();
+        let mut field: Vec<u8> = options.into_iter().flat_map(encoded).collect();
+        field.truncate(bytes);
+        field
+    });
+    prop_oneof![4 => options, 1 => vec(any::<u8>(), 0..=bytes)]
+}
+
 fn client() -> impl Strategy<Value = Client> {
-    let options = vec(option(), 0..4);
-    (1..9u8, address(), address(), any::<u16>(), any::<u32>(), options, any::<bool>()).prop_map(
-        |(kind, source, ciaddr, flags, xid, options, to_the_server)| {
+    let fields = (address(), address(), any::<u16>(), any::<u32>());
+    let overload = prop_oneof![4 => Just(None), 1 => any::<u8>().prop_map(|fields| Some(fields % 5))];
+    let areas = (vec(option(), 0..4), overload, field(128), field(64));
+    (1..9u8, fields, areas, any::<bool>()).prop_map(
+        |(kind, (source, ciaddr, flags, xid), (options, overload, file, sname), to_the_server)| {
             let (destination_mac, destination) =
                 if to_the_server { (SERVER_MAC, SERVER) } else { (EVERYBODY_MAC, EVERYBODY) };
-            let base = Client { source, ciaddr, flags, xid, destination_mac, destination, ..Client::new(kind) };
-            options.into_iter().fold(base, |client, (code, value)| client.option(code, &value))
+            let fields = Client { source, ciaddr, flags, xid, file, sname, ..Client::new(kind) };
+            let overload = overload.map(|fields| (52, vec![fields]));
+            let options = options.into_iter().chain(overload);
+            let client = Client { destination_mac, destination, ..fields };
+            options.fold(client, |client, (code, value)| client.option(code, &value))
         },
     )
 }
@@ -55,9 +71,11 @@ fn mtu() -> impl Strategy<Value = u32> {
     prop_oneof![6 => 300..1600u32, 1 => any::<u32>()]
 }
 
+/// The most that the client says anywhere, in whichever field.
 fn size_max_bytes(client: &Client) -> usize {
-    let said = client.options.iter().find(|(code, _)| *code == 57).map(|(_, v)| u16::from_be_bytes([v[0], v[1]]));
-    said.unwrap_or(0).max(576).into()
+    let message = client.message();
+    let said = message.windows(4).filter(|option| option[..2] == [57, 2]);
+    said.map(|option| u16::from_be_bytes([option[2], option[3]])).max().unwrap_or(0).max(576).into()
 }
 
 proptest! {
@@ -109,18 +127,20 @@ proptest! {
 
             let message = heard.decoded();
             let codes: std::collections::BTreeSet<_> = heard.codes().into_iter().collect();
-            prop_assert_eq!(message.opts().iter().count(), codes.len(), "somebody else reads all options");
+            let read = message.opts().iter().count();
+            prop_assert_eq!(read, heard.options_in_their_field(), "somebody else reads all options");
             prop_assert_eq!(codes.len(), heard.options.len(), "each once");
             prop_assert_eq!((message.xid(), message.chaddr()), (client.xid, &PORT.octets()[..]));
 
-            // DHCPINFORM alone is answered where the client says that it is.
-            let asks_only = client.options[0].1 == [INFORM];
-            let known = |a: Ipv4Addr| a == NOBODY || Some(a) == lease || (asks_only && a == client.ciaddr);
             prop_assert!(heard.yiaddr() == NOBODY || Some(heard.yiaddr()) == lease);
-            prop_assert!(known(heard.ciaddr()));
-            prop_assert!(heard.destination == EVERYBODY || known(heard.destination));
-            prop_assert_eq!(heard.destination == EVERYBODY, heard.destination_mac == EVERYBODY_MAC.octets());
-            prop_assert!(heard.destination == EVERYBODY || heard.destination_mac == PORT.octets());
+            prop_assert!([NOBODY, client.ciaddr].contains(&heard.ciaddr()));
+            // To the client alone, where it is or will be, or to everybody behind its port.
+            let to_everybody = (EVERYBODY_MAC.octets(), EVERYBODY);
+            let to_the_client = |address: Ipv4Addr| (PORT.octets(), address);
+            let mut destinations = vec![to_everybody, to_the_client(client.ciaddr)];
+            destinations.extend(lease.map(to_the_client));
+            prop_assert!(destinations.contains(&(heard.destination_mac, heard.destination)));
+            prop_assert_ne!(heard.destination, NOBODY);
         }
     }
 

@@ -42,3 +42,13 @@ fn a_client_that_does_not_ask_for_routes_gets_the_routers_alone() {
     let heard = ask_in(&settings, Client::discover());
     assert_eq!((heard.option(121), heard.option(3)), (None, Some(&[192, 0, 2, 1][..])));
 }
+
+/// "When a DHCP client requests the Classless Static Routes option and also requests [...] the Router option [...], and
+/// the DHCP server is sending Classless Static Routes options to that client, the server SHOULD NOT include the Router".
+#[test]
+fn a_client_that_asks_for_both_gets_the_routes_alone() {
+    let codes =
+        |settings: DhcpSettings| ask_in(&settings, Client::discover().asking(&[121, 3, 6])).codes().split_off(7);
+    assert_eq!(codes(routers(&[[192, 0, 2, 1]])), [121]);
+    assert_eq!(codes(routers(&[[10, 0, 0, 1]])), [3], "no routes");
+}

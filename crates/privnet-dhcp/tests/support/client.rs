@@ -20,6 +20,9 @@ pub struct Client {
     pub ciaddr: Ipv4Addr,
     pub giaddr: Ipv4Addr,
     pub chaddr: MacAddr,
+    /// What stands at the beginning of the fields that may hold options; 0 follows.
+    pub sname: Vec<u8>,
+    pub file: Vec<u8>,
     pub options: Vec<(u8, Vec<u8>)>,
 }
 
@@ -40,6 +43,8 @@ impl Client {
             ciaddr: NOBODY,
             giaddr: NOBODY,
             chaddr: PORT,
+            sname: vec![],
+            file: vec![],
             options: vec![(53, vec![kind])],
         }
     }
@@ -107,6 +112,10 @@ impl Client {
             message.extend(address.octets());
         }
         message.extend(self.chaddr.octets());
+        message.resize(44, 0);
+        message.extend(&self.sname);
+        message.resize(108, 0);
+        message.extend(&self.file);
         message.resize(236, 0);
         message.extend([99, 130, 83, 99]);
         for (code, value) in &self.options {

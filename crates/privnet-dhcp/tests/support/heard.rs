@@ -19,7 +19,7 @@ pub struct Heard {
     pub packet_bytes: usize,
     /// The DHCP message.
     pub message: Vec<u8>,
-    /// Its options as they stand, without padding.
+    /// Its options in the order in which they are to be read (RFC 2131 §4.1), without padding.
     pub options: Vec<(u8, Vec<u8>)>,
 }
 
@@ -49,7 +49,12 @@ impl Heard {
         }
     }
 
-    /// Read by somebody else's decoder.
+    /// How many options stand in the field of that name.
+    pub fn options_in_their_field(&self) -> usize {
+        options_in(&self.message[240..]).len()
+    }
+
+    /// Read by somebody else's decoder, which does not look into the other fields for options.
     pub fn decoded(&self) -> Message {
         Message::from_bytes(&self.message).expect("a message")
     }
@@ -76,8 +81,21 @@ impl Heard {
 }
 
 fn options(message: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = options_in(&message[240..]);
+    let overload = found.iter().find(|(code, _)| *code == 52).map_or(0, |(_, value)| value[0]);
+    for (bit, field) in [(1, &message[108..236]), (2, &message[44..108])] {
+        if overload & bit != 0 {
+            found.extend(options_in(field));
+        } else {
+            assert!(field.iter().all(|octet| *octet == 0), "a field without options is empty");
+        }
+    }
+    found
+}
+
+fn options_in(field: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut found = Vec::new();
-    let mut rest = &message[240..];
+    let mut rest = field;
     while rest[0] != 255 {
         let (option, after) = rest.split_at(2 + usize::from(rest[1]));
         found.push((option[0], option[2..].to_vec()));

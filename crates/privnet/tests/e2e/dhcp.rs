@@ -73,7 +73,7 @@ fn expect_options(kind: DhcpClientKind, lease: &DhcpLease) -> Result<()> {
         ],
         DhcpClientKind::Networkd => [
             ("NETMASK", "255.255.255.0"),
-            ("T1", "1800"),
+            ("DOMAINNAME", "red.example"),
             ("ROUTER", "10.0.0.1"),
             ("DNS", "10.0.0.2 10.0.0.3"),
             ("NTP", "10.0.0.4"),
