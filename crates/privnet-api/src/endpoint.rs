@@ -331,8 +331,8 @@ pub static ENDPOINTS: [Endpoint; 57] = [
         .says("Forget an instance that is attached to no private network"),
     get(Call::ListLog, "list-audit-log", "/privnet/v1/events")
         .needs(Access::Operator)
-        .asks(&["from", "to", "organization", "key"])
-        .says("List who has changed what, of all organizations, and whose requests were nobody's; as list-events")
+        .asks(&["from", "to", "organization", "key", "before"])
+        .says("List who has changed what, of all organizations, and whose requests were nobody's; as list-events. `before`, the number of an event, asks for those before it")
         .answers(SchemaGenerator::subschema_for::<LogEntries<'static>>)
         .refuses(&[400]),
     get(Call::ListOrganizations, "list-organizations", "/privnet/v1/organizations")

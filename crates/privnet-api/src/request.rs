@@ -97,6 +97,8 @@ pub struct EventFilter {
     pub organization: Option<OrganizationId>,
     /// Those of requests with this key.
     pub key: Option<KeyId>,
+    /// Those before the one with this number.
+    pub before: Option<u64>,
 }
 
 /// A request breaks rules that can be told without looking at anything else: 400.
@@ -246,6 +248,7 @@ impl Reader<'_> {
                 .parsed("organization", |text| text.parse().map_err(|_| ParseIdError(cut(text))))
                 .good(),
             key: fields.parsed("key", |text| text.parse().map_err(|_| ParseKeyIdError(cut(text)))).good(),
+            before: fields.parsed("before", event_number).good(),
         })
     }
 
@@ -459,6 +462,10 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     let moment: jiff::Timestamp =
         text.parse().map_err(|_| format!("\"{}\" is not a date and time such as 2026-11-24T12:00:00Z", cut(text)))?;
     Ok(Timestamp::from_unix_ms(moment.as_millisecond().try_into().unwrap_or_default()))
+}
+
+fn event_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("\"{}\" is not the number of an event", cut(text)))
 }
 
 /// What it means that only some of the three address properties are given.

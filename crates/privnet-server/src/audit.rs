@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use privnet_api::Endpoint;
 use privnet_model::zone::{Caller, Outcome};
 use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, Timestamp};
-use privnet_store::{EventQuery, EventReader, Keep, StoreError};
+use privnet_store::{EventQuery, EventReader, Keep, LoggedEvent, StoreError};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -178,7 +178,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub(crate) async fn read(self: &Arc<Self>, query: EventQuery) -> Result<Vec<Event>, ReadError> {
+    pub(crate) async fn read(self: &Arc<Self>, query: EventQuery) -> Result<Vec<LoggedEvent>, ReadError> {
         // Requests are answered in tasks that nobody cancels, so that both are held until the thread is done.
         let _asking = self.asking.try_acquire().map_err(|_| ReadError::Busy)?;
         let _reading = self.reading.acquire().await.expect("it is never closed");
@@ -298,7 +298,7 @@ mod tests {
     struct Slow(mpsc::Receiver<()>);
 
     impl EventReader for Slow {
-        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
             // A test that has ended waits for nothing.
             let _ = self.0.recv();
             Ok(Vec::new())
@@ -310,7 +310,7 @@ mod tests {
         let (go_on, slow) = mpsc::channel();
         let log = Arc::new(AuditLog::new(AuditConfig::DEFAULT, Box::new(Slow(slow)), Moment::now()));
         let at = Timestamp::from_unix_ms(0);
-        let query = EventQuery { from: at, to: at, organization: None, key: None, count_max: 1 };
+        let query = EventQuery { from: at, to: at, organization: None, key: None, before: None, count_max: 1 };
         let read = || {
             let (log, query) = (Arc::clone(&log), query.clone());
             async move { log.read(query).await }
@@ -352,7 +352,7 @@ mod tests {
     struct NoEvents;
 
     impl EventReader for NoEvents {
-        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
             Ok(Vec::new())
         }
     }

@@ -32,7 +32,16 @@ pub trait EventReader: Send {
     ///
     /// # Errors
     /// [`StoreError::Database`], or [`StoreError::Invalid`] for the first that breaks a rule.
-    fn read(&mut self, query: &EventQuery) -> Result<Vec<Event>, StoreError>;
+    fn read(&mut self, query: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError>;
+}
+
+/// An event with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Rises from event to event; begins anew when the log has been empty.
+    pub number: u64,
+    /// The event.
+    pub event: Event,
 }
 
 /// Which events somebody looks for.
@@ -46,6 +55,8 @@ pub struct EventQuery {
     pub organization: Option<OrganizationId>,
     /// Those of requests with a key.
     pub key: Option<KeyId>,
+    /// Those before the one with this number: several events may have one time, and none have one number.
+    pub before: Option<u64>,
     /// At most so many.
     pub count_max: usize,
 }

@@ -16,7 +16,7 @@ mod sqlite;
 use privnet_model::zone::{Change, Snapshot};
 
 pub use self::error::{StoreError, Trouble};
-pub use self::event::{EventQuery, EventReader, Keep, NewEvents};
+pub use self::event::{EventQuery, EventReader, Keep, LoggedEvent, NewEvents};
 pub use self::sqlite::SqliteStore;
 
 /// Where the records of a zone survive.

@@ -137,6 +137,7 @@ pub(crate) enum Command {
     /// The newest 10,000 events of that time, of all organizations. Refusals alike within a minute are one.
     #[command(after_help = "Examples:
   privnet audit                                     the last 24 hours
+  privnet audit --since 7d --organization acme
   privnet audit --since 7d --key EXO0123456789abcdef01234567
   privnet audit --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --output json")]
     Audit(AuditArgs),
@@ -329,8 +330,8 @@ pub(crate) struct AuditArgs {
     /// Before when: a time, or how long ago
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Only those that this organization can read, by id
-    #[arg(long, value_name = "ID")]
+    /// Only those that this organization, given by name or id, can read
+    #[arg(long, value_name = "ORGANIZATION")]
     pub(crate) organization: Option<String>,
     /// Only those of requests that were signed with this key
     #[arg(long, value_name = "KEY")]

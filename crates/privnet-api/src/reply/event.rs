@@ -89,6 +89,9 @@ pub struct LogEntries<'a> {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "log-entry")]
 pub struct LogEntry<'a> {
+    /// Rises from event to event. With that of the first as `before`, those before it are asked for.
+    #[schemars(range(min = 0))]
+    number: u64,
     /// When it was decided.
     #[serde(serialize_with = "rfc3339_ms")]
     #[schemars(with = "String", extend("format" = "date-time"))]
@@ -121,9 +124,11 @@ pub struct LogEntry<'a> {
     times: u32,
 }
 
-impl<'a> From<&'a privnet_model::Event> for LogEntry<'a> {
-    fn from(event: &'a privnet_model::Event) -> Self {
+impl<'a> LogEntry<'a> {
+    /// An event and its number in the log.
+    pub fn new(number: u64, event: &'a privnet_model::Event) -> Self {
         Self {
+            number,
             at: event.at,
             source: event.source,
             key: event.key,
@@ -209,8 +214,9 @@ mod tests {
         };
         assert_eq!(json(Event::new(&refused, None, "z"))["message"], "no (7 times)");
         assert_eq!(
-            json(LogEntry::from(&refused)),
+            json(LogEntry::new(12, &refused)),
             json!({
+                "number": 12,
                 "at": "2026-09-21T14:13:20.007Z",
                 "source": "192.0.2.1",
                 "call": "create-private-network",

@@ -578,13 +578,14 @@ fn events_are_asked_for_by_time_organization_and_key() {
     assert_eq!(ask("GET", "/v2/event", b"").expect("accepted"), Request::ListEvents(EventFilter::default()));
     let key = format!("EXO{}", "0a".repeat(KeyId::OCTETS));
     let path = format!(
-        "/privnet/v1/events?from=2026-11-24T12:00:00.5Z&to=2026-11-24T13%3A00%3A01%2B01%3A00&organization={NETWORK}&key={key}&x=y"
+        "/privnet/v1/events?from=2026-11-24T12:00:00.5Z&to=2026-11-24T13%3A00%3A01%2B01%3A00&organization={NETWORK}&key={key}&before=7&x=y"
     );
     let filter = EventFilter {
         from: Some(Timestamp::from_unix_ms(1_795_521_600_500)),
         to: Some(Timestamp::from_unix_ms(1_795_521_601_000)),
         organization: NETWORK.parse().ok(),
         key: Some(KeyId::from_bytes([10; KeyId::OCTETS])),
+        before: Some(7),
     };
     assert_eq!(ask("GET", &path, b"").expect("accepted"), Request::ListLog(filter));
     let long_ago = EventFilter { from: Some(Timestamp::from_unix_ms(0)), ..EventFilter::default() };
@@ -597,11 +598,12 @@ fn events_are_asked_for_by_time_organization_and_key() {
 #[test]
 fn what_is_no_time_organization_or_key_is_refused_together() {
     refused(
-        ask("GET", "/privnet/v1/events?from=yesterday&to=7&organization=acme&key=k", b""),
+        ask("GET", "/privnet/v1/events?from=yesterday&to=7&organization=acme&key=k&before=-1", b""),
         "from: \"yesterday\" is not a date and time such as 2026-11-24T12:00:00Z; \
          to: \"7\" is not a date and time such as 2026-11-24T12:00:00Z; \
          organization: \"acme\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; \
-         key: \"k\" is not the id of a key (EXO and 24 digits from 0 to 9 and a to f)",
+         key: \"k\" is not the id of a key (EXO and 24 digits from 0 to 9 and a to f); \
+         before: \"-1\" is not the number of an event",
     );
     refused(ask("GET", "/v2/event?from=2026-11-24T12:00:00Z&to=2026-11-23T12:00:00Z", b""), "from is after to");
 }

@@ -4,8 +4,8 @@ use std::sync::mpsc as blocking;
 use privnet_api::ENDPOINTS;
 use privnet_model::testing::founded;
 use privnet_model::zone::Snapshot;
-use privnet_model::{Event, HostFacts, HostName};
-use privnet_store::{EventQuery, EventReader, NewEvents, Store};
+use privnet_model::{HostFacts, HostName};
+use privnet_store::{EventQuery, EventReader, LoggedEvent, NewEvents, Store};
 
 use super::*;
 
@@ -35,7 +35,7 @@ impl Store for Slow {
 }
 
 impl EventReader for NoEvents {
-    fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    fn read(&mut self, _: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
         Ok(Vec::new())
     }
 }

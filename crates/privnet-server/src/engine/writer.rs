@@ -233,7 +233,7 @@ mod tests {
     use privnet_model::testing::founded;
     use privnet_model::zone::{CreateNetwork, RangeFields, Snapshot};
     use privnet_model::{Description, DhcpOptions, Labels, Name};
-    use privnet_store::{EventQuery, EventReader};
+    use privnet_store::{EventQuery, EventReader, LoggedEvent};
 
     use crate::audit::AuditConfig;
 
@@ -245,7 +245,7 @@ mod tests {
     struct Busy;
 
     impl EventReader for Busy {
-        fn read(&mut self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        fn read(&mut self, _: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
             Ok(Vec::new())
         }
     }

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use privnet_api::{EventFilter, reply};
 use privnet_model::zone::Caller;
 use privnet_model::{Event, Timestamp, with_causes};
-use privnet_store::EventQuery;
+use privnet_store::{EventQuery, LoggedEvent};
 
 use super::body::Body;
 use super::{Refused, json};
@@ -26,21 +26,24 @@ pub(super) async fn of_organization(
     caller: Caller,
     zone_name: &str,
 ) -> Result<Body, Refused> {
-    let query = EventQuery { organization: Some(caller.organization()), key: None, ..query(filter, now()) };
+    let query =
+        EventQuery { organization: Some(caller.organization()), key: None, before: None, ..query(filter, now()) };
     let events = read(&engine, query).await?;
     let zone = engine.view();
     let key_name = |event: &Event| Some(zone.key(event.key?)?.name.as_str());
-    Ok(json(&events.iter().map(|event| reply::Event::new(event, key_name(event), zone_name)).collect::<Vec<_>>()))
+    let events = events.iter().map(|logged| &logged.event);
+    Ok(json(&events.map(|event| reply::Event::new(event, key_name(event), zone_name)).collect::<Vec<_>>()))
 }
 
 /// What operators may read.
 pub(super) async fn of_all(engine: Engine, filter: &EventFilter) -> Result<Body, Refused> {
     let events = read(&engine, query(filter, now())).await?;
-    Ok(json(&reply::LogEntries { events: events.iter().map(Into::into).collect() }))
+    let events = events.iter().map(|logged| reply::LogEntry::new(logged.number, &logged.event)).collect();
+    Ok(json(&reply::LogEntries { events }))
 }
 
 fn query(filter: &EventFilter, now: Timestamp) -> EventQuery {
-    let EventFilter { from, to, organization, key } = *filter;
+    let EventFilter { from, to, organization, key, before } = *filter;
     let span_ms = USUAL_SPAN.as_millis() as u64;
     let usual_from = Timestamp::from_unix_ms(to.unwrap_or(now).unix_ms.saturating_sub(span_ms));
     EventQuery {
@@ -48,11 +51,12 @@ fn query(filter: &EventFilter, now: Timestamp) -> EventQuery {
         to: to.unwrap_or(Timestamp::from_unix_ms(u64::MAX)),
         organization,
         key,
+        before,
         count_max: EVENTS_MAX,
     }
 }
 
-async fn read(engine: &Engine, query: EventQuery) -> Result<Vec<Event>, Refused> {
+async fn read(engine: &Engine, query: EventQuery) -> Result<Vec<LoggedEvent>, Refused> {
     engine.log().read(query).await.map_err(|error| match error {
         ReadError::Busy => Refused::busy(error),
         ReadError::Store(cause) => Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)),

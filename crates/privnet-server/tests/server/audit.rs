@@ -111,8 +111,8 @@ fn a_log_has_no_more_events_than_it_may() {
     assert_eq!(told, made[20..]);
 }
 
-#[test]
-fn an_answer_has_the_newest_thousand_and_earlier_ones_can_be_asked_for() {
+/// A server whose log has had an event at each of these times.
+fn with_events(times: impl Iterator<Item = u64>) -> TestServer {
     let event = |at: u64| Event {
         at: Timestamp::from_unix_ms(at),
         source: Ipv4Addr::LOCALHOST.into(),
@@ -127,12 +127,17 @@ fn an_answer_has_the_newest_thousand_and_earlier_ones_can_be_asked_for() {
     };
     let audit = AuditConfig { age_max: Duration::MAX, ..AuditConfig::DEFAULT };
     let log = |mut store: SqliteStore| -> Box<dyn Store> {
-        let events: Vec<_> = (0..1001).map(event).collect();
+        let events: Vec<_> = times.map(event).collect();
         let keep = Keep { since: Timestamp::from_unix_ms(0), count_max: u64::MAX };
         store.commit_with_events(&[], &NewEvents { events: &events, keep }).expect("kept");
         Box::new(store)
     };
-    let server = TestServer::start_on(log, Setup { audit, ..Setup::WAITING });
+    TestServer::start_on(log, Setup { audit, ..Setup::WAITING })
+}
+
+#[test]
+fn an_answer_has_the_newest_thousand_and_earlier_ones_can_be_asked_for() {
+    let server = with_events(0..1001);
     let times = |query: &str| {
         let answer = server.get(&format!("/v2/event?from=1970-01-01T00:00:00Z&{query}"));
         let times = answer.as_array().expect("a list").iter().map(|event| event["timestamp"].clone());
@@ -140,6 +145,25 @@ fn an_answer_has_the_newest_thousand_and_earlier_ones_can_be_asked_for() {
     };
     assert_eq!(times("to=1970-01-02T00:00:00Z"), (1000, "1970-01-01T00:00:00.001Z".to_owned()));
     assert_eq!(times("to=1970-01-01T00:00:00.001Z"), (1, "1970-01-01T00:00:00.000Z".to_owned()));
+}
+
+/// As after a clock was set back.
+#[test]
+fn operators_read_a_log_part_by_part_though_all_events_have_one_time() {
+    let server = with_events(std::iter::repeat_n(0, 2500));
+    let mut numbers = Vec::new();
+    let mut before = String::new();
+    loop {
+        let answer = server.get(&format!("/privnet/v1/events?from=1970-01-01T00:00:00Z{before}"));
+        let events = answer["events"].as_array().expect("a list");
+        let page: Vec<_> = events.iter().map(|event| event["number"].as_u64().expect("a number")).collect();
+        let Some(first) = page.first() else { break };
+        assert!(numbers.first().is_none_or(|read| page.iter().all(|number| number < read)), "{page:?}");
+        before = format!("&before={first}");
+        numbers.splice(0..0, page);
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    assert_eq!(numbers.len(), 2500);
 }
 
 #[test]

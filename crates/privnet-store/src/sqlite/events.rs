@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::{BUSY_TIMEOUT, trouble};
 use crate::error::Cause;
-use crate::{EventQuery, EventReader, Keep, NewEvents, StoreError};
+use crate::{EventQuery, EventReader, Keep, LoggedEvent, NewEvents, StoreError};
 
 /// How many events one commit removes at most; more than a commit adds, and a matter of a millisecond.
 const REMOVED_MAX: u64 = 512;
@@ -216,20 +216,22 @@ impl SqliteEventReader {
 }
 
 impl EventReader for SqliteEventReader {
-    fn read(&mut self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    fn read(&mut self, query: &EventQuery) -> Result<Vec<LoggedEvent>, StoreError> {
         let failed = |cause| trouble("read the log", cause);
         // Both ends and what lies between them are those of one moment.
         let transaction = self.0.transaction().map_err(failed)?;
         let ends = Ends::read(&transaction)?;
         let from = first_since(&transaction, ends, query.from).map_err(failed)?;
         let to = first_since(&transaction, ends, query.to).map_err(failed)?;
+        let before = query.before.map_or(to, |before| to.min(i64::try_from(before).unwrap_or(i64::MAX)));
         let mut select = transaction.prepare_cached(&select(query)).map_err(failed)?;
         let organization = query.organization.as_ref().map(OrganizationId::as_bytes);
         let key = query.key.as_ref().map(KeyId::as_bytes);
-        let mut rows = select.query(params![from, to, organization, key, query.count_max as i64]).map_err(failed)?;
+        let mut rows =
+            select.query(params![from, before, organization, key, query.count_max as i64]).map_err(failed)?;
         let mut events = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
-            events.push(event(row)?);
+            events.push(logged(row)?);
         }
         events.reverse();
         Ok(events)
@@ -261,9 +263,10 @@ fn first_since(connection: &Connection, ends: Ends, moment: Timestamp) -> rusqli
     Ok(low)
 }
 
-fn event(row: &Row<'_>) -> Result<Event, StoreError> {
+fn logged(row: &Row<'_>) -> Result<LoggedEvent, StoreError> {
     let field = Fields(row);
-    Ok(Event {
+    let number = field.get::<i64>(0, "id")?.unsigned_abs();
+    let event = Event {
         at: timestamp(field.get(1, "at_ms")?),
         source: field.get::<String>(2, "source")?.parse().map_err(|cause| field.invalid("source", cause))?,
         key: field.get::<Option<_>>(3, "key")?.map(KeyId::from_bytes),
@@ -274,7 +277,8 @@ fn event(row: &Row<'_>) -> Result<Event, StoreError> {
         operation: field.get::<Option<_>>(8, "operation")?.map(OperationId::from_bytes),
         message: field.get::<Option<String>>(9, "message")?.map(|text| EventText::cut(&text)),
         times: field.get(10, "times")?,
-    })
+    };
+    Ok(LoggedEvent { number, event })
 }
 
 struct Fields<'r>(&'r Row<'r>);

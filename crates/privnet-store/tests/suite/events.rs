@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use privnet_model::{Event, EventText, KeyId, OperationId, OrganizationId, Timestamp};
-use privnet_store::{EventQuery, Keep, NewEvents, Store};
+use privnet_store::{EventQuery, Keep, LoggedEvent, NewEvents, Store};
 
 use super::records::network;
 use super::{Database, holding, insert, refuse_for_constraint};
@@ -12,6 +12,7 @@ const ALL: EventQuery = EventQuery {
     to: Timestamp::from_unix_ms(u64::MAX),
     organization: None,
     key: None,
+    before: None,
     count_max: 10_000,
 };
 
@@ -57,6 +58,10 @@ fn add(store: &mut impl Store, events: &[Event]) {
 }
 
 fn read(store: &impl Store, query: &EventQuery) -> Vec<Event> {
+    logged(store, query).into_iter().map(|logged| logged.event).collect()
+}
+
+fn logged(store: &impl Store, query: &EventQuery) -> Vec<LoggedEvent> {
     store.event_reader().expect("a reader").read(query).expect("reads")
 }
 
@@ -99,6 +104,32 @@ pub fn events_are_found_by_time_organization_and_key<D: Database>() {
     assert_eq!(times(&store, &EventQuery { organization: Some(organization(3)), ..ALL }), [0; 0]);
     assert_eq!(times(&store, &EventQuery { key: Some(key(2)), ..ALL }), [20, 50]);
     assert_eq!(times(&store, &EventQuery { count_max: 2, ..ALL }), [40, 50]);
+}
+
+/// Also where all have one time, as after a clock was set back.
+pub fn a_log_is_read_part_by_part_and_each_event_once<D: Database>() {
+    let (_database, mut store) = holding::<D>(&[]);
+    let of = |number| Event { organization: Some(organization(number)), ..event(10) };
+    let events: Vec<_> = (0..25).map(|number| of(1 + number % 2)).collect();
+    events.chunks(7).for_each(|some| add(&mut store, some));
+    let pages = |asked: EventQuery| {
+        let mut pages = Vec::new();
+        let mut before = None;
+        loop {
+            let page = logged(&store, &EventQuery { before, count_max: 4, ..asked.clone() });
+            let Some(first) = page.first() else { return pages };
+            assert!(page.iter().all(|logged| before.is_none_or(|before| logged.number < before)), "{page:?}");
+            before = Some(first.number);
+            pages.splice(0..0, page);
+        }
+    };
+    let all = pages(ALL);
+    assert_eq!(all.iter().map(|logged| &logged.event).collect::<Vec<_>>(), events.iter().collect::<Vec<_>>());
+    assert!(all.is_sorted_by(|one, next| one.number < next.number), "{all:?}");
+    let own = pages(EventQuery { organization: Some(organization(2)), ..ALL });
+    assert_eq!(own.len(), 12);
+    assert_eq!(logged(&store, &EventQuery { before: Some(0), ..ALL }), []);
+    assert_eq!(logged(&store, &EventQuery { before: Some(u64::MAX), ..ALL }).len(), 25);
 }
 
 pub fn the_times_of_a_log_do_not_go_back<D: Database>() {

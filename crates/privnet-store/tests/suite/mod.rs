@@ -66,6 +66,7 @@ macro_rules! suite {
             an_event_comes_back_with_all_that_it_can_have_and_as_little
             events_are_kept_with_their_changes_or_not_at_all
             events_are_found_by_time_organization_and_key
+            a_log_is_read_part_by_part_and_each_event_once
             the_times_of_a_log_do_not_go_back
             old_events_and_those_that_are_too_many_go_bit_by_bit
             too_many_events_of_one_push_out_no_other_s

@@ -77,6 +77,8 @@ fn privnet_audit_shows_who_has_changed_what() {
         ensure!(created.contains(" create-private-network "), "{shown}");
         ensure!(deleted.contains(" delete-private-network "), "{shown}");
         ensure!(deleted.contains(&format!(" /v2/private-network/{network} ")), "{shown}");
+        let of_default = lab.privnet(&["audit", "--organization", "default"])?;
+        ensure!(of_default.contains(" delete-private-network "), "{of_default}");
         let later = lab.privnet(&["audit", "--since", "0s"])?;
         ensure!(later.lines().count() == 1, "{later}");
         Ok(())
