@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
-use self::body::{Body, BodyError};
+use self::body::{Body, BodyError, Octets, Room};
 pub(crate) use self::door::Client;
 use self::rate::{Buckets, Payer};
 use crate::audit::Origin;
@@ -64,7 +64,8 @@ pub(crate) async fn serve(
     let by_address = Mutex::new(Buckets::per_second(limits.address_requests_per_second));
     let by_payer = Mutex::new(Buckets::per_second(limits.organization_requests_per_second));
     let places = Arc::new(Semaphore::new(limits.requests_max));
-    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_payer, places });
+    let bodies = Room::new(limits.bodies_bytes_max);
+    let api = Arc::new(Api { engine, gate, config, limits, by_address, by_payer, places, bodies });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
     door::serve(listener, limits, answer, shutdown).await;
 }
@@ -142,6 +143,8 @@ struct Api {
     by_payer: Mutex<Buckets<Payer>>,
     /// One for each request that may be under way.
     places: Arc<Semaphore>,
+    /// What their bodies may take together.
+    bodies: Room,
 }
 
 impl Api {
@@ -170,9 +173,9 @@ impl Api {
     }
 
     /// Who asks, and the body.
-    async fn asked(&self, endpoint: &Endpoint, head: &Parts, body: Incoming) -> Result<(Caller, Vec<u8>), Refused> {
+    async fn asked(&self, endpoint: &Endpoint, head: &Parts, body: Incoming) -> Result<(Caller, Octets), Refused> {
         if endpoint.access.is_none() {
-            return Ok((Caller::NOBODY, Vec::new()));
+            return Ok((Caller::NOBODY, Octets::default()));
         }
         let expects_continue = head.headers.contains_key(EXPECT);
         let claim = match self.gate.claim(&head.headers, now()) {
@@ -183,7 +186,7 @@ impl Api {
             }
         };
         // Signed is what has come, whether the call has a use for it or not.
-        let octets = body::read(body, expects_continue, &self.limits).await?;
+        let octets = body::read(body, expects_continue, &self.limits, &self.bodies).await?;
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let request = Signable { method: head.method.as_str(), path, query, body: &octets };
         let caller = claim.verify(&request, || self.engine.view(), now())?;
@@ -454,6 +457,7 @@ impl From<Denied> for Refused {
 impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
         let status = match error {
+            BodyError::NoRoom => return Self::busy(error),
             BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             BodyError::Broken(_) => StatusCode::BAD_REQUEST,

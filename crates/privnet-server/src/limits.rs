@@ -24,6 +24,10 @@ pub struct Limits {
     pub headers_max: usize,
     /// How many octets a request's body may have. Default 1,048,576. More are answered 413.
     pub body_bytes_max: usize,
+    /// How many octets the bodies of all requests under way may have together, where the first 16 KiB of each do not
+    /// count; at least [`body_bytes_max`](Self::body_bytes_max). Default 268,435,456. A request whose body finds no
+    /// room is answered 503 with `Retry-After`.
+    pub bodies_bytes_max: usize,
     /// How many requests may be made with the keys of one organization per second, and twice as many at once; each
     /// key of an operator has as many for itself. `None` is any number.
     /// Default 50,000. Further ones are answered 429 with `Retry-After`.
@@ -57,6 +61,7 @@ impl Limits {
         head_bytes_max: 64 << 10,
         headers_max: 100,
         body_bytes_max: 1 << 20,
+        bodies_bytes_max: 256 << 20,
         organization_requests_per_second: NonZeroU32::new(50_000),
         address_requests_per_second: NonZeroU32::new(50_000),
         idle_timeout: Duration::from_secs(120),

@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 35] = [
+pub(crate) const SETTINGS: [Setting; 36] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
@@ -60,6 +60,7 @@ pub(crate) const SETTINGS: [Setting; 35] = [
     Setting { name: "head-bytes-max", default: Fallback::Value("65536") },
     Setting { name: "headers-max", default: Fallback::Value("100") },
     Setting { name: "body-bytes-max", default: Fallback::Value("1048576") },
+    Setting { name: "bodies-bytes-max", default: Fallback::Value("268435456") },
     Setting { name: "organization-requests-per-second", default: Fallback::Value("50000") },
     Setting { name: "address-requests-per-second", default: Fallback::Value("50000") },
     Setting { name: "idle-timeout", default: Fallback::Value("120s") },

@@ -1,19 +1,68 @@
 //! Bodies, as they come and as they go.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::Limits;
 
 /// How much of a body that is too large is still read, to nothing: a client that is not heard out
 /// does not hear the answer either.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
+/// How much of each body takes no room: requests of the usual size find some whatever large ones others send.
+const FREE_BYTES: usize = 16 << 10;
+
+/// The octets that the bodies of all requests may have together. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// A request's body, in its room.
+#[derive(Debug, Default)]
+pub(super) struct Octets {
+    octets: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Octets {
+    /// Adds octets if there is room for them.
+    fn add(&mut self, data: &[u8], room: &Room) -> Result<(), BodyError> {
+        let taken = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needed = (self.octets.len() + data.len()).saturating_sub(FREE_BYTES + taken);
+        if needed > 0 {
+            let needed = u32::try_from(needed).map_err(|_| BodyError::NoRoom)?;
+            let more = Arc::clone(&room.0).try_acquire_many_owned(needed).map_err(|_| BodyError::NoRoom)?;
+            match &mut self.room {
+                Some(room) => room.merge(more),
+                room => *room = Some(more),
+            }
+        }
+        self.octets.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Deref for Octets {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.octets
+    }
+}
 
 /// Why a body cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +73,9 @@ pub(super) enum BodyError {
         /// How many it may have.
         bytes_max: usize,
     },
+    /// 503: bodies of others take it.
+    #[error("the server has as many octets of requests under way as it takes")]
+    NoRoom,
     /// 408
     #[error("the body took longer than {} s", timeout.as_secs_f64())]
     TooSlow {
@@ -36,24 +88,32 @@ pub(super) enum BodyError {
 }
 
 /// Reads a request's body whole.
-pub(super) async fn read(body: Incoming, expects_continue: bool, limits: &Limits) -> Result<Vec<u8>, BodyError> {
+pub(super) async fn read(
+    body: Incoming,
+    expects_continue: bool,
+    limits: &Limits,
+    room: &Room,
+) -> Result<Octets, BodyError> {
     let (bytes_max, timeout) = (limits.body_bytes_max, limits.body_timeout);
     if expects_continue && body.size_hint().lower() > bytes_max as u64 {
         // The client asks before it sends; the refusal is its answer.
         return Err(BodyError::TooLarge { bytes_max });
     }
-    tokio::time::timeout(timeout, collect(body, bytes_max)).await.map_err(|_| BodyError::TooSlow { timeout })?
+    tokio::time::timeout(timeout, collect(body, bytes_max, room)).await.map_err(|_| BodyError::TooSlow { timeout })?
 }
 
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
-    let mut octets = Vec::new();
+async fn collect(mut body: Incoming, bytes_max: usize, room: &Room) -> Result<Octets, BodyError> {
+    let mut octets = Octets::default();
     while let Some(data) = next(&mut body).await? {
-        if octets.len() + data.len() > bytes_max {
+        let added = match octets.len() + data.len() > bytes_max {
+            true => Err(BodyError::TooLarge { bytes_max }),
+            false => octets.add(&data, room),
+        };
+        if let Err(refused) = added {
             drop(octets);
             discard(body).await;
-            return Err(BodyError::TooLarge { bytes_max });
+            return Err(refused);
         }
-        octets.extend_from_slice(&data);
     }
     Ok(octets)
 }

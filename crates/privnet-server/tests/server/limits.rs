@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use privnet_api::Signer;
 use privnet_server::Limits;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::agent::{acknowledge, silent};
 use crate::support::connection::claim;
@@ -54,6 +54,35 @@ fn the_size_of_a_body_is_as_it_is_set() {
     let reply = server.send("POST", "/v2/private-network", body(101).as_bytes());
     let message = "the body has more than 100 octets, the most that is accepted";
     assert_eq!((reply.status, reply.body), (413, json!({"message": message})));
+}
+
+#[test]
+fn the_bodies_of_all_requests_share_what_room_there_is() {
+    const KIB: usize = 1 << 10;
+    let server = server(|limits| limits.bodies_bytes_max = 40 * KIB);
+    let agent = Agent::connect(&server, "h1", silent);
+    assert_eq!(agent.hear_what_it_lacked(), []);
+    let (network, web) = (server.network(managed(9)), server.instance("web", "h1"));
+    let padded = |body: Value, octets: usize| format!("{:<1$}", body.to_string(), octets).into_bytes();
+    let ask = |octets| server.send("POST", "/v2/private-network", &padded(json!({"name": "n"}), octets));
+    let mut waiting = Connection::open(&server);
+    let (path, body) = (format!("{network}:attach"), padded(json!({"instance": {"id": web}}), 20 * KIB));
+    let signed = server.authorization("PUT", &path, &body);
+    let length = body.len();
+    let head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\nauthorization: {signed}\r\ncontent-length: {length}\r\n\r\n");
+    waiting.send(head.as_bytes());
+    waiting.send(&body);
+    wait_until("a request that waits", || server.get(&network)["leases"].is_array());
+
+    assert_eq!(ask(52 * KIB).status, 200, "all that 4 KiB leave of 40, and 16 that need none");
+    let refused = ask(52 * KIB + 1);
+    let message = "the server has as many octets of requests under way as it takes";
+    assert_eq!((refused.status, refused.body), (503, json!({"message": message})));
+    assert_eq!(refused.headers["retry-after"], "1");
+
+    agent.say(acknowledge(&agent.hear()).expect("what the host shall carry"));
+    assert_eq!(waiting.answer().0, "HTTP/1.1 200 OK");
+    assert_eq!(ask(56 * KIB).status, 200);
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub(crate) struct LimitArgs {
     /// How large a request's body may be; larger ones are answered 413
     #[arg(long, value_name = "OCTETS")]
     body_bytes_max: Option<String>,
+    /// How large the bodies of all requests under way may be together, the first 16 KiB of each aside; further ones
+    /// are answered 503
+    #[arg(long, value_name = "OCTETS")]
+    bodies_bytes_max: Option<String>,
     /// How many requests may be made with an organization's keys in a second, and twice as many at once; further
     /// ones are answered 429; 0: any number
     #[arg(long, value_name = "REQUESTS")]

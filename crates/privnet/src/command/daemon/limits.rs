@@ -16,6 +16,7 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, Failure> {
         head_bytes_max: count::<8192, 1_048_576>(settings, "head-bytes-max")?,
         headers_max: count::<1, 1000>(settings, "headers-max")?,
         body_bytes_max: count::<1, 1_073_741_824>(settings, "body-bytes-max")?,
+        bodies_bytes_max: bodies_bytes_max(settings)?,
         organization_requests_per_second: rate(settings, "organization-requests-per-second")?,
         address_requests_per_second: rate(settings, "address-requests-per-second")?,
         idle_timeout: timeout(settings, "idle-timeout")?,
@@ -52,6 +53,16 @@ fn request_timeout(settings: &Settings) -> Result<Duration, Failure> {
     match timeout > hold {
         true => Ok(timeout),
         false => Err(settings.refuse(name, format_args!("must be longer than operation-hold, which is {hold:?}"))),
+    }
+}
+
+/// What one body may have, all may have together.
+fn bodies_bytes_max(settings: &Settings) -> Result<usize, Failure> {
+    let (name, of_one) = ("bodies-bytes-max", settings.require::<String>("body-bytes-max")?);
+    let of_all = count::<1, { u32::MAX }>(settings, name)?;
+    match of_all >= count::<1, 1_073_741_824>(settings, "body-bytes-max")? {
+        true => Ok(of_all),
+        false => Err(settings.refuse(name, format_args!("must be at least body-bytes-max, which is {of_one}"))),
     }
 }
 
@@ -137,6 +148,7 @@ mod tests {
             ("organization-requests-per-second", "-1", "a whole number from 0 to 1000000 is expected"),
             ("head-timeout", "0s", "must be 1ms to 86400s"),
             ("stop-timeout", "86401s", "must be 1ms to 86400s"),
+            ("bodies-bytes-max", "1048575", "must be at least body-bytes-max, which is 1048576"),
             ("request-timeout", "250ms", "must be longer than operation-hold, which is 250ms"),
         ] {
             assert_eq!(limits_with(&[(name, text)]), Err(format!("{name} = \"{text}\" (flag --{name}): {why}")));
