@@ -58,7 +58,7 @@ pub fn document() -> Value {
             },
         },
     });
-    never_null(&mut document);
+    tidy(&mut document);
     document
 }
 
@@ -97,6 +97,7 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
     let schema = |name| match name {
         "field" => json!({"type": "string", "enum": ["labels"]}),
         "key" => json!({"type": "string", "pattern": "^EXO[0-9a-f]{24}$"}),
+        "name" => json!({"type": "string"}),
         "entity" => json!({"type": "string", "enum": ["instance", "private-network"]}),
         _ => json!({"type": "string", "format": "uuid"}),
     };
@@ -116,12 +117,16 @@ fn requires_something(schema: &schemars::Schema, schemas: &SchemaGenerator) -> b
     name.and_then(|name| schemas.definitions().get(name)).is_some_and(|schema| schema.get("required").is_some())
 }
 
-/// An `Option` is a property that may be absent, and none that may be null.
-fn never_null(schema: &mut Value) {
+/// An `Option` is a property that may be absent, and none that may be null. A whole number is what clients generated
+/// from Exoscale's document know as one.
+fn tidy(schema: &mut Value) {
     match schema {
-        Value::Array(items) => items.iter_mut().for_each(never_null),
+        Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Object(object) => {
-            object.values_mut().for_each(never_null);
+            object.values_mut().for_each(tidy);
+            if object.get("type").is_some_and(|kind| kind == "integer") {
+                object.insert("format".to_owned(), "int64".into());
+            }
             if let Some(Value::Array(types)) = object.get_mut("type") {
                 types.retain(|kind| kind != "null");
                 if let [only] = &types[..] {
@@ -158,7 +163,9 @@ mod tests {
     fn nothing_may_be_null_and_everything_referred_to_is_there() {
         let document = document();
         let text = document.to_string();
-        assert!(!text.contains("null"), "{text}");
+        for null in ["\"null\"", ":null", "[null", ",null"] {
+            assert!(!text.contains(null), "{text}");
+        }
         for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(document.pointer(reference).is_some(), "{reference}");
         }

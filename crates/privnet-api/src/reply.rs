@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 pub use catalogue::{InstanceType, InstanceTypeRef, InstanceTypes, Template, TemplateRef, Templates};
 pub use event::{Event, EventKey, LogEntries, LogEntry};
 pub use host::{Host, Hosts};
-pub use instance::{Instance, InstanceNetwork, Instances, PlacedInstance, PlacedInstances};
+pub use instance::{Instance, InstanceNetwork, Instances, ListedInstance, PlacedInstance, PlacedInstances};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
 pub use nothing::{AntiAffinityGroups, DeployTargets, ElasticIps, SecurityGroups};
 pub use operation::{Operation, Reference};

@@ -333,6 +333,7 @@ impl Life {
             name: self.maybe(Self::name),
             user_data: self.maybe(Self::user_data),
             labels: self.maybe(Self::labels),
+            public_ip: self.maybe(|life| PublicIp::ALL[life.below(3) as usize]),
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Event<'a> {
     /// The path of the request.
     uri: &'a str,
     /// The HTTP status of the answer.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 100, max = 599))]
     status: u16,
     /// The operation that it was answered with.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]

@@ -10,14 +10,14 @@ use super::network::{as_text, label_texts, labels_is_empty};
 #[schemars(rename = "instances")]
 pub struct Instances<'a> {
     /// In the order of their registration.
-    pub instances: Vec<Instance<'a>>,
+    pub instances: Vec<ListedInstance<'a>>,
 }
 
-/// An instance, as the clients of `/v2` see it.
+/// What a list tells of an instance, as the real service's does.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "instance")]
-pub struct Instance<'a> {
+#[schemars(rename = "listed-instance")]
+pub struct ListedInstance<'a> {
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "String", extend("format" = "uuid"))]
     id: InstanceId,
@@ -32,10 +32,7 @@ pub struct Instance<'a> {
     created_at: Timestamp,
     instance_type: InstanceTypeRef,
     template: TemplateRef,
-    /// In GiB, as it was created.
-    #[schemars(range(min = 10, max = 51200))]
-    disk_size: u32,
-    /// As it was created: nothing connects it to anything but private networks.
+    /// As it was created or updated: nothing connects it to anything but private networks.
     #[schemars(extend("enum" = ["none", "inet4", "dual"]))]
     public_ip_assignment: &'static str,
     /// The user's own; absent when there are none.
@@ -48,12 +45,25 @@ pub struct Instance<'a> {
     /// As it was created; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ssh_keys: Vec<SshKeyRef<'a>>,
-    /// As it was given; absent when there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_data: Option<&'a str>,
     /// What it is attached to; absent when that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     private_networks: Vec<InstanceNetwork>,
+}
+
+/// An instance, as the clients of `/v2` see it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "instance")]
+pub struct Instance<'a> {
+    #[serde(flatten)]
+    listed: ListedInstance<'a>,
+    /// In GiB, as it was created.
+    #[schemars(range(min = 10, max = 51200))]
+    disk_size: u32,
+    /// As it was given; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    user_data: Option<&'a str>,
     /// As it was created. The exo client reads it.
     secureboot_enabled: bool,
     /// As it was created. The exo client reads it.
@@ -120,7 +130,7 @@ pub struct PlacedInstance<'a> {
     created_at: Timestamp,
 }
 
-impl<'a> Instance<'a> {
+impl<'a> ListedInstance<'a> {
     /// An instance with its ports.
     pub fn new<P: std::borrow::Borrow<Port>>(
         instance: &'a privnet_model::Instance,
@@ -135,13 +145,26 @@ impl<'a> Instance<'a> {
             created_at: instance.created_at,
             instance_type: InstanceTypeRef { id: properties.instance_type },
             template: TemplateRef { id: properties.template },
-            disk_size: properties.disk_size_gib,
             public_ip_assignment: properties.public_ip.as_str(),
             labels: &properties.labels,
             ssh_key: ssh_keys.first().copied(),
             ssh_keys,
-            user_data: properties.user_data.as_ref().map(UserData::as_str),
             private_networks: ports.into_iter().map(|port| InstanceNetwork::of(port.borrow())).collect(),
+        }
+    }
+}
+
+impl<'a> Instance<'a> {
+    /// An instance with its ports.
+    pub fn new<P: std::borrow::Borrow<Port>>(
+        instance: &'a privnet_model::Instance,
+        ports: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let properties = &instance.properties;
+        Self {
+            listed: ListedInstance::new(instance, ports),
+            disk_size: properties.disk_size_gib,
+            user_data: properties.user_data.as_ref().map(UserData::as_str),
             secureboot_enabled: properties.has_secure_boot,
             tpm_enabled: properties.has_tpm,
         }
@@ -214,9 +237,9 @@ mod tests {
                 r#""created-at":"2026-09-21T14:13:20Z","#,
                 r#""instance-type":{"id":"70726976-6e65-4000-8000-000000000001"},"#,
                 r#""template":{"id":"70726976-6e65-4000-8000-000000000065"},"#,
-                r#""disk-size":10,"public-ip-assignment":"none","#,
+                r#""public-ip-assignment":"none","#,
                 r#""private-networks":[{"id":"3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","mac-address":"0a:01:02:03:04:05"}],"#,
-                r#""secureboot-enabled":false,"tpm-enabled":false}"#
+                r#""disk-size":10,"secureboot-enabled":false,"tpm-enabled":false}"#
             )
         );
     }

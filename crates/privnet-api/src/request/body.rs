@@ -194,10 +194,14 @@ pub struct UpdateInstance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub user_data: Option<String>,
-    /// Replace all labels. The host stays, whatever `privnet/host` says.
+    /// Replace all labels; null is none. The host stays, whatever `privnet/host` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["none", "inet4", "dual"]))]
+    pub public_ip_assignment: Option<String>,
 }
 
 /// A public SSH key to register. The same one again is a success.

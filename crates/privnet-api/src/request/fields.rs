@@ -296,6 +296,11 @@ impl<'a> Fields<'a> {
         (values.len() == items.len()).then_some(values)
     }
 
+    /// Whether a property is there as null, where that has a meaning.
+    pub(super) fn is_null(&self, property: &str) -> bool {
+        self.object.get(property).is_some_and(Value::is_null)
+    }
+
     fn object(&mut self, property: &str) -> Given<&'a Map<String, Value>> {
         match self.object.get(property) {
             None => Given::Absent,

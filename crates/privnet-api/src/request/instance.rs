@@ -104,7 +104,8 @@ impl Reader<'_> {
         let wish = UpdateInstance {
             name: fields.name().good(),
             user_data: user_data(&mut fields).good(),
-            labels: fields.labels().good(),
+            labels: if fields.is_null("labels") { Some(Labels::new()) } else { fields.labels().good() },
+            public_ip: fields.parsed("public-ip-assignment", public_ip).good(),
         };
         Some(Command::UpdateInstance(id?, wish))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::{
     Description, DhcpOptions, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName, InstanceId,
     InstanceProperties, InvitationId, KeyId, Labels, Name, NetworkId, OperationId, OperationState, OrganizationId,
-    OrganizationName, Placement, Power, Quota, Quotas, Role, SealedSecret, UserData,
+    OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Role, SealedSecret, UserData,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -213,6 +213,8 @@ pub struct UpdateInstance {
     pub user_data: Option<UserData>,
     /// Replace all labels.
     pub labels: Option<Labels>,
+    /// Which public addresses it is said to have.
+    pub public_ip: Option<PublicIp>,
 }
 
 /// The properties of a new network.

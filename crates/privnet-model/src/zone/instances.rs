@@ -98,6 +98,9 @@ impl Zone {
         if let Some(labels) = &wish.labels {
             after.properties.labels = labels.clone();
         }
+        if let Some(public_ip) = wish.public_ip {
+            after.properties.public_ip = public_ip;
+        }
         self.note(OperationKind::UpdateInstance, before, after, world)
     }
 

@@ -24,7 +24,7 @@ pub(super) fn instances(engine: Engine, caller: Caller, filter: InstanceFilter) 
         let instances = zone.seen_by(caller).instances_from(from);
         page(instances.filter(|instance| filter.fits(instance, addresses(instance.id))), |json, instance| {
             let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
-            write(json, &reply::Instance::new(instance, ports));
+            write(json, &reply::ListedInstance::new(instance, ports));
         })
     })
 }

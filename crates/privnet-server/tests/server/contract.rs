@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::agent::{acknowledge, silent};
-use crate::support::{Agent, Setup, TestServer, managed};
+use crate::support::{Agent, Setup, TestServer, listed, managed};
 
 fn server() -> (TestServer, Agent) {
     let server = TestServer::start(Setup::WAITING);
@@ -169,7 +169,7 @@ fn an_attachment_shows_on_the_network_and_on_the_instance() {
         "public-ip-assignment": "none", "private-networks": networks, "secureboot-enabled": false, "tpm-enabled": false,
     });
     assert_eq!(instance, expected);
-    assert_eq!(server.get("/v2/instance"), json!({"instances": [expected]}));
+    assert_eq!(server.get("/v2/instance"), json!({"instances": [listed(&expected)]}));
 }
 
 /// The requests of `exo compute instance show`, in its order (contract §2.0 and 2.2).

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::agent::{acknowledge, silent};
-use crate::support::{Agent, Setup, TestServer, managed};
+use crate::support::{Agent, Setup, TestServer, listed, managed};
 
 const NO_HOST: &str = "no host can take the instance: there is none of the name in its label privnet/host or, without that label, none is connected whose agent makes instances";
 
@@ -76,7 +76,7 @@ fn an_instance_shows_what_it_was_created_with() {
         assert_eq!(shown[property], *value, "{property}");
     }
     assert_eq!(shown.get("private-networks"), None);
-    assert_eq!(server.get("/v2/instance"), json!({"instances": [shown]}));
+    assert_eq!(server.get("/v2/instance"), json!({"instances": [listed(&shown)]}));
 }
 
 #[test]
@@ -119,6 +119,11 @@ fn terraform_creates_plans_changes_and_destroys_an_instance_in_a_network() {
     let updated = read(Some("10.0.0.201"));
     assert_eq!((&updated["name"], &updated["labels"]), (&json!("web2"), &json!({"team": "web"})));
     assert_eq!(updated["user-data"], first["user-data"]);
+    // What is shown is what was asked for last, else it would be planned again for ever.
+    succeeds(&server.put(&path, json!({"public-ip-assignment": "dual"})), &path);
+    assert_eq!(read(Some("10.0.0.201"))["public-ip-assignment"], "dual");
+    succeeds(&server.put(&path, json!({"labels": null})), &path);
+    assert_eq!(read(Some("10.0.0.201")).get("labels"), None);
     // The network_interface is removed; to detach again is answered as Terraform expects it.
     assert_eq!(server.put(&format!("{network}:detach"), detach.clone())["state"], "success");
     assert_eq!(server.ask("PUT", &format!("{network}:detach"), detach).status, 404);
@@ -161,7 +166,7 @@ fn exo_creates_an_instance_with_a_key_of_its_own() {
     assert_eq!(server.delete("/v2/ssh-key/exo-1")["state"], "success");
     // Then it shows what it has made.
     let instance = server.get(&path);
-    assert_eq!(server.get("/v2/instance")["instances"], json!([instance]));
+    assert_eq!(server.get("/v2/instance")["instances"], json!([listed(&instance)]));
     for (property, list) in [("instance-type", "/v2/instance-type"), ("template", "/v2/template")] {
         let id = instance[property]["id"].as_str().expect("an id");
         assert_eq!(server.get(&format!("{list}/{id}"))["id"], id);

@@ -5,6 +5,7 @@ mod authentication;
 mod bad_input;
 mod clients;
 mod contract;
+mod document;
 mod http;
 mod instances;
 mod keys;

@@ -189,6 +189,14 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
+/// What a list tells of an instance that was read by its id.
+pub(crate) fn listed(instance: &Value) -> Value {
+    let mut listed = instance.clone();
+    let properties = listed.as_object_mut().expect("an instance");
+    properties.retain(|name, _| !["disk-size", "user-data", "secureboot-enabled", "tpm-enabled"].contains(&&**name));
+    listed
+}
+
 /// The id in a network's path.
 pub(crate) fn id_of(network: &str) -> NetworkId {
     network.rsplit('/').next().expect("a path").parse().expect("an id")

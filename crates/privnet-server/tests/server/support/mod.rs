@@ -3,7 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod connection;
-mod schema;
+pub(crate) mod official;
+pub(crate) mod schema;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 pub(crate) use self::agent::Agent;
 pub(crate) use self::client::Client;
 use self::client::Reply;
-pub(crate) use self::client::id_of;
+pub(crate) use self::client::{id_of, listed};
 pub(crate) use self::connection::Connection;
 
 /// How long anything may take that is bound to happen.
