@@ -120,6 +120,7 @@ mod tests {
                 device: DeviceName::of_port(0),
                 power: Power::Running,
                 reboots: 0,
+                is_configured: false,
             })
         };
         let remote = Location::Remote { vtep: [192, 0, 2, 2].into() };

@@ -98,6 +98,7 @@ fn about_port(op: &NetOp) -> Option<MacAddr> {
         | NetOp::Plug { mac, .. }
         | NetOp::Filter { mac, .. }
         | NetOp::SetFdb { mac, .. }
+        | NetOp::Configure { mac, .. }
         | NetOp::Open { mac, .. } => Some(*mac),
         NetOp::SetNeighbor { mac, .. } => (*mac != SERVER_MAC).then_some(*mac),
         NetOp::RemoveNeighbor { .. }

@@ -759,6 +759,7 @@ fn local(number: u8) -> Member {
         instance_name: Name::try_from("web").expect("valid"),
         placement: Placement::Netns(Netns::try_from(format!("i{number}").as_str()).expect("valid")),
         device: DeviceName::of_port(0),
+        is_configured: false,
         power: Power::Running,
         reboots: 0,
     };

@@ -4,7 +4,7 @@ use privnet_model::zone::Access;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
-    AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
+    AttachDevice, AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
     LaunchInstance, MoveInstance, RegisterSshKey, UpdateInstance, UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
 };
 use crate::reply::{
@@ -90,6 +90,7 @@ pub enum Call {
     RemoveHostWithInstances,
     ListPlacedInstances,
     CreateInstance,
+    AttachDevice,
     MoveInstance,
     DeleteInstance,
     ListLog,
@@ -138,7 +139,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 57] = [
+pub static ENDPOINTS: [Endpoint; 58] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -322,6 +323,15 @@ pub static ENDPOINTS: [Endpoint; 57] = [
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
             .refuses(&[400, 404, 409])
     },
+    mutation(
+        Call::AttachDevice,
+        "attach-instance-by-device",
+        Method::Put,
+        "/privnet/v1/private-networks/{id}:attach",
+    )
+    .says("Attach an instance to a private network by a device of a given name, which its host configures if asked to")
+    .reads(SchemaGenerator::subschema_for::<AttachDevice>)
+    .refuses(&[400, 404, 409]),
     mutation(Call::MoveInstance, "move-placed-instance", Method::Put, "/privnet/v1/instances/{id}:move")
         .needs(Access::Operator)
         .says("Place an instance on another host, or elsewhere on its own, with all its ports")

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use privnet_model::zone::{self, Command, Grant, RangeFields, Refusal};
+use privnet_model::zone::{self, Command, DeviceWish, Grant, RangeFields, Refusal};
 use privnet_model::{
-    AddressRange, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId, Name, Netns, NetnsError,
-    NetworkId, OperationId, OrganizationId, OrganizationName, OrganizationNameError, ParseIdError, ParseKeyIdError,
-    Placement, Power, Quotas, Role, TemplateId, Timestamp,
+    AddressRange, DeviceName, DeviceNameError, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId,
+    Name, Netns, NetnsError, NetworkId, OperationId, OrganizationId, OrganizationName, OrganizationNameError,
+    ParseIdError, ParseKeyIdError, Placement, Power, Quotas, Role, TemplateId, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -228,6 +228,7 @@ impl Reader<'_> {
             Call::UpdateInstanceIp => Request::Change(self.update_ip()?),
             Call::RemoveHost => Request::Change(self.remove_host(false)?),
             Call::RemoveHostWithInstances => Request::Change(self.remove_host(true)?),
+            Call::AttachDevice => Request::Change(self.attach_device()?),
             Call::CreateInstance => Request::Change(self.create_instance()?),
             Call::MoveInstance => Request::Change(self.move_instance()?),
             Call::DeleteInstance => Request::Change(Command::DeleteInstance(self.path_id()?)),
@@ -303,7 +304,17 @@ impl Reader<'_> {
         let mut fields = self.fields();
         let instance = fields.instance_id();
         let address = fields.address("ip").good();
-        Some(Command::Attach { network: network?, instance: instance?, address })
+        Some(Command::Attach { network: network?, instance: instance?, address, device: DeviceWish::default() })
+    }
+
+    fn attach_device(&mut self) -> Option<Command> {
+        let network = self.path_id();
+        let mut fields = self.fields();
+        let instance = fields.instance_id();
+        let address = fields.address("ip").good();
+        let name = fields.parsed("device", |text| DeviceName::try_from(text).map_err(|_| DeviceNameError(cut(text))));
+        let device = DeviceWish { name: name.good(), is_configured: fields.truth("configure").good().unwrap_or(false) };
+        Some(Command::Attach { network: network?, instance: instance?, address, device })
     }
 
     fn detach(&mut self) -> Option<Command> {
@@ -331,10 +342,11 @@ impl Reader<'_> {
         let netns = netns(&mut fields);
         let kind = fields.parsed("kind", Kind::parse).required(&mut fields, "kind");
         let organization = fields.organization().good();
+        let labels = fields.labels().good().unwrap_or_default();
         let placement = match kind? {
             Kind::Netns => Placement::Netns(netns.required(&mut fields, "netns")?),
         };
-        Some(Command::CreateInstance { name: name?, host: host?, placement, organization })
+        Some(Command::CreateInstance { name: name?, host: host?, placement, organization, labels })
     }
 
     fn create_organization(&mut self) -> Option<Command> {

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::dhcp::DhcpRequests;
 use crate::dump::{PortDevice, Snapshot};
+use crate::ends::Ends;
 use crate::error::Step;
 use crate::events::LinkEvents;
 use crate::fast_lane::{self, FastLane};
@@ -67,6 +68,7 @@ pub struct Datapath {
     pins: Pins,
     pinned: PinnedMaps,
     namespaces: Namespaces,
+    pub(crate) ends: Ends,
     reading: Option<Reading>,
     /// The folder of the pins and the host, which are no other agent's meanwhile.
     folder: Flock<File>,
@@ -118,6 +120,7 @@ impl Datapath {
             pins,
             pinned,
             namespaces: Namespaces::of(&config.pin_dir),
+            ends: Ends::default(),
             reading: None,
             folder,
             _host: host,
@@ -292,6 +295,7 @@ impl Datapath {
             index: link.index,
             mac,
             plugged: plugged(link),
+            configuration: self.configuration(mac, link),
             is_up: link.is_up,
             version,
         });
@@ -323,6 +327,7 @@ impl Datapath {
             self.fast_lane.follow(&mut self.netlink, &mut self.programs, &links, &towards)?;
         }
         links.retain(|link| port_of_device(&link.name).is_some());
+        self.ends.begin_round(&links.iter().filter_map(|link| port_of_device(&link.name)).collect());
         Ok(Reading { waiting: links, read: Snapshot { underlay_mtu_bytes, is_outdated, ..Snapshot::default() } })
     }
 
@@ -360,6 +365,7 @@ impl Datapath {
                 let key = NeighborKey { vni: vni.get(), address: address.octets() };
                 Ok(self.tables.neighbors.set(key, Neighbor { mac: mac.octets(), unused: [0; 2] })?)
             }
+            NetOp::Configure { mac, configuration, .. } => self.configure(*mac, configuration),
             NetOp::Open { vni, mac } => self.open_port(*vni, *mac),
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use privnet_model::{MacAddr, Vni};
-use privnet_plan::{FdbTarget, KernelNetwork, KernelNetworks, KernelPort, NetworkSettings, PortSpec, PortStage};
+use privnet_plan::{
+    Configuration, FdbTarget, KernelNetwork, KernelNetworks, KernelPort, NetworkSettings, PortSpec, PortStage,
+};
 
 use crate::KernelDump;
 use crate::layout::{self, FdbKey, MemberKey, Neighbor, NeighborKey, Network, Port, RemoteMember, VtepKey};
@@ -37,6 +39,8 @@ pub(crate) struct PortDevice {
     pub(crate) mac: MacAddr,
     /// What its alias says; `None` if that is unreadable, or not so any more.
     pub(crate) plugged: Option<(Vni, PortSpec)>,
+    /// What is set on the instance's end.
+    pub(crate) configuration: Configuration,
     pub(crate) is_up: bool,
     /// Which from_port is attached to it.
     pub(crate) version: Version,
@@ -137,7 +141,11 @@ impl Snapshot {
                 (Version::Loaded, Some(_)) => PortStage::Filtered,
                 (Version::None | Version::SameMaps, _) | (Version::Loaded, None) => PortStage::Plugged,
             };
-            networks.entry(vni).or_default().ports.insert(device.mac, KernelPort { spec, stage });
+            networks
+                .entry(vni)
+                .or_default()
+                .ports
+                .insert(device.mac, KernelPort { spec, stage, configuration: device.configuration.clone() });
         }
     }
 

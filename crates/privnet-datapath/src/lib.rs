@@ -11,6 +11,7 @@ mod counters;
 mod datapath;
 mod dhcp;
 mod dump;
+mod ends;
 mod error;
 mod events;
 mod fast_lane;

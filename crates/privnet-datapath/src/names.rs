@@ -42,6 +42,9 @@ const ALIAS_OCTETS_MAX: usize = 255;
 /// The MTU of a port that an earlier version has plugged in. No network has it, so it is set when the port is seen.
 pub(crate) const NOT_NOTED: u32 = 0;
 
+/// What the alias of a port ends with whose end in the instance the host configures.
+const CONFIGURED: &str = " configured";
+
 /// What there is to say about a port is more than the kernel keeps.
 #[derive(Debug, thiserror::Error)]
 #[error("the path of network namespace {0} is too long by {1} octets to be noted on a device")]
@@ -60,13 +63,16 @@ impl Alias {
     /// What a restarted agent needs, in words for an operator.
     pub(crate) fn write(&self) -> Result<String, AliasTooLong> {
         let Self { vni, spec, netns_inode } = self;
-        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes, reboots } = spec;
+        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes, reboots, is_configured } = spec;
         let mut alias = format!(
             "privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device} mtu={mtu_bytes}"
         );
         // An earlier version reads what it has written itself.
         if *reboots > 0 {
             alias.push_str(&format!(" reboots={reboots}"));
+        }
+        if *is_configured {
+            alias.push_str(CONFIGURED);
         }
         match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
             None | Some(0) => Ok(alias),
@@ -87,6 +93,10 @@ impl Alias {
         let (netns_inode, rest) = rest.split_once(" netns=")?;
         // A namespace's path may have spaces; a device's name has none.
         let (netns, device) = rest.rsplit_once(" device=")?;
+        let (device, is_configured) = match device.strip_suffix(CONFIGURED) {
+            Some(device) => (device, true),
+            None => (device, false),
+        };
         let (device, reboots) = match device.split_once(" reboots=") {
             Some((device, reboots)) => (device, reboots.parse().ok()?),
             None => (device, 0),
@@ -101,6 +111,7 @@ impl Alias {
             device: DeviceName::try_from(device).ok()?,
             mtu_bytes,
             reboots,
+            is_configured,
         };
         let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
         Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
@@ -131,6 +142,7 @@ mod tests {
             device: DeviceName::of_port(0),
             mtu_bytes: 1450,
             reboots: 0,
+            is_configured: false,
         };
         let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
         let written = alias.write().expect("short");
@@ -139,7 +151,11 @@ mod tests {
         assert_eq!(Alias::read(written.strip_suffix(" mtu=1450").expect("last")), Some(earlier));
         let rebooted = Alias { spec: PortSpec { reboots: 3, ..alias.spec.clone() }, ..alias.clone() };
         assert_eq!(rebooted.write().expect("short"), format!("{written} reboots=3"));
-        assert_eq!(Alias::read(&format!("{written} reboots=3")), Some(rebooted));
+        assert_eq!(Alias::read(&format!("{written} reboots=3")), Some(rebooted.clone()));
+        let spec = PortSpec { is_configured: true, ..rebooted.spec };
+        let configured = Alias { spec, ..rebooted };
+        assert_eq!(configured.write().expect("short"), format!("{written} reboots=3 configured"));
+        assert_eq!(Alias::read(&format!("{written} reboots=3 configured")), Some(configured));
         let path = format!("/{}", "x".repeat(300));
         let placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
         let refusal = Alias { spec: PortSpec { placement, ..alias.spec }, ..alias }.write().expect_err("too long");

@@ -1,6 +1,7 @@
 //! The few netlink requests that the data plane makes (netlink(7), rtnetlink(7)), each one answered before the
 //! call returns: the kernel works while it takes the request, so there is nothing to wait for.
 
+mod end;
 mod filter;
 mod link;
 mod message;

@@ -9,10 +9,11 @@ use nix::Error as Errno;
 use privnet_model::{MacAddr, Netns, Placement, Vni};
 use privnet_plan::PortSpec;
 
+use crate::ends::instance_end;
 use crate::error::Step;
 use crate::layout::Port;
 use crate::names::{Alias, NOT_NOTED, PORT_MTU_BYTES, port_device, port_of_device};
-use crate::netlink::{Link, Socket, Veth};
+use crate::netlink::{Link, Veth};
 use crate::programs::{Version, Which};
 use crate::{ApplyError, Datapath, KernelError, netns};
 
@@ -49,6 +50,7 @@ impl Datapath {
         }
         silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
         set_peer_up(&peer_netns, spec)?;
+        self.ends.forget(mac);
         let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         // Last, since it says that the device is complete.
         let described = self.netlink.set_alias(made.index, &written);
@@ -63,23 +65,12 @@ impl Datapath {
         // An earlier version gave both ends the same.
         let is_noted = alias.spec.mtu_bytes != NOT_NOTED;
         let before_bytes = if is_noted { alias.spec.mtu_bytes } else { link.mtu_bytes };
-        if let Some(peer) = link.peer {
-            let Placement::Netns(netns) = &alias.spec.placement;
-            // The instance may have taken its end elsewhere, and another device may have that index here.
-            let is_end = |end: &Link| end.peer.is_some_and(|peer| peer.index == link.index);
-            let set = |netlink: &mut Socket| match netlink.link_at(peer.index)?.filter(is_end) {
-                Some(end) if end.mtu_bytes == before_bytes || end.mtu_bytes > mtu_bytes => {
-                    netlink.set_mtu(end.index, mtu_bytes)
-                }
-                _ => Ok(()),
-            };
+        if let Some((mut netlink, end)) = instance_end(&link, &alias)?
+            && (end.mtu_bytes == before_bytes || end.mtu_bytes > mtu_bytes)
+        {
             let device = &alias.spec.device;
-            let found = netns::open(netns)?;
-            if netns::inode(&found).step(format_args!("look at network namespace {netns}"))? != alias.netns_inode {
-                return Err(ApplyError::NetnsNotFound(netns.clone()));
-            }
-            let mut netlink = netns::netlink(&found)?;
-            set(&mut netlink).step(format_args!("set the MTU of the instance's device {device} to {mtu_bytes}"))?;
+            let done = netlink.set_mtu(end.index, mtu_bytes);
+            done.step(format_args!("set the MTU of the instance's device {device} to {mtu_bytes}"))?;
         }
         if !is_noted {
             let widened = self.netlink.set_mtu(link.index, PORT_MTU_BYTES);

@@ -182,9 +182,10 @@ impl State {
         let network = vni_of(op).and_then(|vni| self.held.networks.get(&vni));
         let stage = op.port().and_then(|port| Some(network?.ports.get(&port)?.stage));
         match op {
-            NetOp::Filter { .. } | NetOp::SetMtu { .. } | NetOp::SetFdb { target: FdbTarget::Local, .. } => {
-                stage.is_some()
-            }
+            NetOp::Filter { .. }
+            | NetOp::SetMtu { .. }
+            | NetOp::Configure { .. }
+            | NetOp::SetFdb { target: FdbTarget::Local, .. } => stage.is_some(),
             NetOp::Open { .. } => {
                 let has_settings = network.is_some_and(|network| network.settings.is_some());
                 has_settings && stage >= Some(PortStage::Filtered)
@@ -233,6 +234,7 @@ fn vni_of(op: &NetOp) -> Option<Vni> {
         | NetOp::Filter { vni, .. }
         | NetOp::SetFdb { vni, .. }
         | NetOp::SetNeighbor { vni, .. }
+        | NetOp::Configure { vni, .. }
         | NetOp::Open { vni, .. } => Some(*vni),
     }
 }
@@ -266,6 +268,7 @@ mod tests {
             device: DeviceName::of_port(0),
             mtu_bytes: 1450,
             reboots: 0,
+            is_configured: false,
         };
         NetOp::Plug { vni: vni(), mac: MAC, spec }
     }

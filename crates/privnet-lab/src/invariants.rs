@@ -182,7 +182,9 @@ impl Said {
             let Some(links) = links_of(lab, &placement.netns)? else { continue };
             let ports = items(instance, "private-networks");
             let mut wanted: BTreeSet<_> = ports.iter().map(|port| text(port, "mac-address")).collect();
-            for link in links.iter().filter(|link| text(link, "ifname").starts_with("net")) {
+            // As ports' devices are called unless an attach says otherwise, and as tests and container runtimes do.
+            let is_port = |link: &&Value| ["net", "eth"].iter().any(|name| text(link, "ifname").starts_with(name));
+            for link in links.iter().filter(is_port) {
                 let sound = is_up(link) && mtus.get(text(link, "address")).is_some_and(|mtu| link["mtu"] == *mtu);
                 if !wanted.remove(text(link, "address")) || !sound {
                     differences.push(format!("in {}: not as wanted: {}", placement.netns, brief(link)));

@@ -15,6 +15,8 @@ pub struct Port {
     pub lease: Option<Lease>,
     /// The name of the network device in the instance.
     pub device: DeviceName,
+    /// Whether the host gives that device its address and routes.
+    pub is_configured: bool,
     /// The network's generation at the port's last change.
     pub changed: Generation,
 }

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::zone::{
-    Access, Caller, Change, Circumstances, Command, CreateKey, CreateNetwork, Decision, Grant, InviteHost, JoinHost,
-    LaunchInstance, RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
+    Access, Caller, Change, Circumstances, Command, CreateKey, CreateNetwork, Decision, DeviceWish, Grant, InviteHost,
+    JoinHost, LaunchInstance, RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
 };
 use crate::{
-    Description, DhcpOptions, DomainName, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName,
-    InstanceId, InstanceProperties, InstanceTypeId, InvitationId, KeyId, Labels, Name, Netns, NetworkId, OperationId,
-    OperationState, Organization, OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Reason,
-    Role, Scope, SealedSecret, TemplateId, Timestamp, UserData, Vni,
+    Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, HostCertificate, HostFacts, HostId,
+    HostName, InstanceId, InstanceProperties, InstanceTypeId, InvitationId, KeyId, Labels, Name, Netns, NetworkId,
+    OperationId, OperationState, Organization, OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota,
+    Quotas, Reason, Role, Scope, SealedSecret, TemplateId, Timestamp, UserData, Vni,
 };
 
 /// What makes a zone of an empty one: the organization `default`, without quotas.
@@ -259,6 +259,7 @@ impl Life {
             host: host.unwrap_or_else(|| self.host_name()),
             placement: self.placement(),
             organization: self.maybe(|life| life.organization(zone)),
+            labels: self.labels(),
         }
     }
 
@@ -269,7 +270,12 @@ impl Life {
         let instances = zone.instances().filter(|instance| owner.is_none_or(|owner| instance.organization == owner));
         let instance = self.pick(instances).map(|instance| instance.id);
         let instance = instance.unwrap_or_else(|| self.instance(zone));
-        Command::Attach { network, instance, address: self.maybe(Self::address) }
+        Command::Attach { network, instance, address: self.maybe(Self::address), device: self.device() }
+    }
+
+    fn device(&mut self) -> DeviceWish {
+        let name = |life: &mut Self| DeviceName::try_from(format!("eth{}", life.below(3)).as_str()).expect("valid");
+        DeviceWish { name: self.maybe(name), is_configured: self.below(2) == 0 }
     }
 
     fn create_organization(&mut self) -> Command {

@@ -81,6 +81,8 @@ pub struct LocalPort {
     pub placement: Placement,
     /// The name of the device in the instance.
     pub device: DeviceName,
+    /// Whether to give that device the port's address, and the routes that the network's routers make.
+    pub is_configured: bool,
     /// Whether to plug it in.
     pub power: Power,
     /// A port that was plugged in when this was another number is plugged in anew.

@@ -22,8 +22,8 @@ mod view;
 pub use caller::{Access, Caller};
 pub use change::{Change, Row, Snapshot};
 pub use command::{
-    Command, CreateKey, CreateNetwork, Grant, InviteHost, JoinHost, LaunchInstance, RangeFields, UpdateInstance,
-    UpdateNetwork, UpdateOrganization,
+    Command, CreateKey, CreateNetwork, DeviceWish, Grant, InviteHost, JoinHost, LaunchInstance, RangeFields,
+    UpdateInstance, UpdateNetwork, UpdateOrganization,
 };
 pub use decide::{Circumstances, Decision, FINISHED_OPERATIONS_MAX, Outcome, PENDING_OPERATIONS_MAX};
 pub use joining::INVITATIONS_MAX;

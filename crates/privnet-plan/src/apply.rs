@@ -1,6 +1,6 @@
 use privnet_model::MacAddr;
 
-use crate::{KernelNetwork, KernelPort, NetOp, PortStage};
+use crate::{Configuration, KernelNetwork, KernelPort, NetOp, PortStage};
 
 impl KernelNetwork {
     /// What an operation on this network leaves behind when it succeeds: the meaning of [`NetOp`],
@@ -22,12 +22,21 @@ impl KernelNetwork {
             }
             NetOp::AddVtep { vtep, .. } => drop(self.vteps.insert(*vtep)),
             NetOp::Plug { mac, spec, .. } => {
-                let plugged = KernelPort { spec: spec.clone(), stage: PortStage::Plugged };
+                let plugged = KernelPort {
+                    spec: spec.clone(),
+                    stage: PortStage::Plugged,
+                    configuration: Configuration::of_new_port(spec),
+                };
                 self.ports.entry(*mac).or_insert(plugged);
             }
             NetOp::Filter { mac, .. } => self.change_stage(mac, |stage| stage.max(PortStage::Filtered)),
             NetOp::SetFdb { mac, target, .. } => drop(self.fdb.insert(*mac, *target)),
             NetOp::SetNeighbor { address, mac, .. } => drop(self.neighbors.insert(*address, *mac)),
+            NetOp::Configure { mac, configuration, .. } => {
+                if let Some(port) = self.ports.get_mut(mac) {
+                    port.configuration = configuration.clone();
+                }
+            }
             NetOp::Open { mac, .. } => self.change_stage(mac, |_| PortStage::Open),
         }
     }

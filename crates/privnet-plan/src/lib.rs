@@ -4,10 +4,12 @@
 //! order in which they must be carried out. It opens no socket and reads no clock.
 
 mod apply;
+mod configuration;
 mod operation;
 mod plan;
 mod state;
 
+pub use configuration::{Configuration, InterfaceAddress, Route};
 pub use operation::NetOp;
 pub use plan::plan;
 pub use state::{

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::{MacAddr, Vni};
 
-use crate::{FdbTarget, NetworkSettings, PortSpec};
+use crate::{Configuration, FdbTarget, NetworkSettings, PortSpec};
 
 /// One step that changes a host's kernel state of one network. Each one is idempotent: done twice,
 /// it leaves what it leaves when done once.
@@ -105,6 +105,16 @@ pub enum NetOp {
         /// The answer.
         mac: MacAddr,
     },
+    /// Give the port's device in the instance this address and these routes, and take away what was given before.
+    /// What the instance has set itself stays.
+    Configure {
+        /// The network's.
+        vni: Vni,
+        /// The port's.
+        mac: MacAddr,
+        /// From now on.
+        configuration: Configuration,
+    },
     /// Let the port's frames flow, and BUM frames reach it; set its device up. Programs of another version
     /// are replaced by ours in one step.
     Open {
@@ -127,6 +137,7 @@ impl NetOp {
             Self::Unplug { mac }
             | Self::Plug { mac, .. }
             | Self::Filter { mac, .. }
+            | Self::Configure { mac, .. }
             | Self::SetFdb { mac, target: FdbTarget::Local, .. } => earlier.readies_port(*mac),
             Self::Open { mac, .. } => earlier.readies_port(*mac) || matches!(earlier, Self::SetNetwork { .. }),
             Self::RemoveNeighbor { .. }
@@ -163,6 +174,7 @@ impl NetOp {
             | Self::Plug { mac, .. }
             | Self::Filter { mac, .. }
             | Self::SetFdb { mac, target: FdbTarget::Local, .. }
+            | Self::Configure { mac, .. }
             | Self::Open { mac, .. } => Some(*mac),
             _ => None,
         }
@@ -196,6 +208,9 @@ impl fmt::Display for NetOp {
                 FdbTarget::Stray => write!(f, "+ fdb vni {vni} {mac} astray"),
             },
             Self::SetNeighbor { vni, address, mac } => write!(f, "+ neighbor vni {vni} {address} {mac}"),
+            Self::Configure { vni, mac, configuration } => {
+                write!(f, "~ port vni {vni} {mac} configured {configuration}")
+            }
             Self::Open { vni, mac } => write!(f, "~ port vni {vni} {mac} open"),
         }
     }

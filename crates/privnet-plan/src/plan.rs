@@ -1,6 +1,6 @@
 use privnet_model::{MacAddr, Vni};
 
-use crate::{FdbTarget, KernelNetwork, KernelPort, NetOp, PortStage};
+use crate::{Configuration, FdbTarget, KernelNetwork, KernelPort, NetOp, PortStage};
 
 /// The operations that lead from `actual` to `wanted`, in the order in which they must be done.
 /// An empty `wanted` leads to a host without the network.
@@ -26,6 +26,7 @@ pub fn plan(vni: Vni, wanted: &KernelNetwork, actual: &KernelNetwork) -> Vec<Net
         .chain(diff.filter())
         .chain(diff.set_fdb())
         .chain(diff.set_neighbors())
+        .chain(diff.configure())
         .chain(diff.open());
     removals.chain(additions).collect()
 }
@@ -103,6 +104,20 @@ impl Diff<'_> {
         let differs = |(address, mac): &(_, _)| self.actual.neighbors.get(*address) != Some(*mac);
         let missing = self.wanted.neighbors.iter().filter(differs);
         missing.map(|(address, mac)| NetOp::SetNeighbor { vni: self.vni, address: *address, mac: *mac })
+    }
+
+    /// What is plugged in anew has nothing of it yet.
+    fn configure(&self) -> impl Iterator<Item = NetOp> {
+        let differs = |(mac, wanted): &(&MacAddr, &KernelPort)| {
+            let actual = self.actual.ports.get(*mac).filter(|_| self.keeps_port(**mac));
+            let actual = actual.map(|actual| actual.configuration.clone());
+            actual.unwrap_or_else(|| Configuration::of_new_port(&wanted.spec)) != wanted.configuration
+        };
+        self.wanted.ports.iter().filter(differs).map(|(mac, wanted)| NetOp::Configure {
+            vni: self.vni,
+            mac: *mac,
+            configuration: wanted.configuration.clone(),
+        })
     }
 
     fn open(&self) -> impl Iterator<Item = NetOp> {

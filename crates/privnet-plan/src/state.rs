@@ -5,6 +5,8 @@ use privnet_model::{
     DeviceName, InstanceId, LocalPort, Location, MacAddr, NetworkState, Placement, Power, SERVER_MAC, Vni,
 };
 
+use crate::Configuration;
+
 /// What a host's kernel holds of one network: devices and eBPF map entries. The same type says what
 /// is wanted ([`wanted_kernel_network`]) and what is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct KernelPort {
     pub spec: PortSpec,
     /// How far it is.
     pub stage: PortStage,
+    /// What the host sets on the device in the instance.
+    pub configuration: Configuration,
 }
 
 /// All that is needed to make a port's device. A port whose spec differs in more than the MTU is unplugged and
@@ -53,6 +57,8 @@ pub struct PortSpec {
     pub mtu_bytes: u32,
     /// How often the instance had been rebooted when it was plugged in.
     pub reboots: u32,
+    /// Whether the host configures the device in the instance.
+    pub is_configured: bool,
 }
 
 impl PortSpec {
@@ -101,8 +107,11 @@ pub fn wanted_kernel_network(state: &NetworkState, overlay_mtu_bytes: u32) -> Ke
             device: port.device.clone(),
             mtu_bytes,
             reboots: port.reboots,
+            is_configured: port.is_configured,
         };
-        (member.mac, KernelPort { spec, stage: PortStage::Open })
+        let configuration =
+            if port.is_configured { Configuration::wanted(state, member) } else { Configuration::default() };
+        (member.mac, KernelPort { spec, stage: PortStage::Open, configuration })
     });
     // Frames to an instance that is stopped here are for nobody.
     let fdb = state.members.values().filter_map(|member| match &member.location {

@@ -2,8 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, SERVER_MAC, Vni};
-use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
+use privnet_model::{
+    AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, InstanceId, LocalPort, Location, MacAddr, Member,
+    Name, Netns, NetworkId, NetworkState, Placement, Power, SERVER_MAC, Vni,
+};
+use privnet_plan::{
+    Configuration, FdbTarget, InterfaceAddress, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage,
+    Route, plan, wanted_kernel_network,
+};
 
 const HOST_2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
 const HOST_3: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 3));
@@ -41,6 +47,90 @@ fn a_network_leaves_a_host() {
          - port 0a:00:00:00:00:01
          - network vni 4097",
     );
+}
+
+/// The network with a router, where the host configures port 1 with this address.
+fn configured(address: u8, router: Ipv4Addr) -> KernelNetwork {
+    let range = AddressRange::new(ip(1), ip(9), Ipv4Addr::new(255, 255, 255, 0)).expect("valid");
+    let options = DhcpOptions::new(vec![router], vec![], vec![], vec![]).expect("short");
+    let port = LocalPort {
+        instance: InstanceId::from_bytes([1; 16]),
+        instance_name: Name::try_from("web").expect("valid"),
+        placement: Placement::Netns(Netns::try_from("web1").expect("valid")),
+        device: DeviceName::of_port(0),
+        is_configured: true,
+        power: Power::Running,
+        reboots: 0,
+    };
+    let member = Member { mac: mac(1), address: Some(ip(address)), location: Location::Local(port) };
+    let state = NetworkState {
+        id: NetworkId::from_bytes([1; 16]),
+        vni: vni(),
+        generation: Generation(1),
+        mtu_bytes: None,
+        dhcp: Some(DhcpSettings { range, options }),
+        members: [(mac(1), member)].into(),
+    };
+    wanted_kernel_network(&state, 1450)
+}
+
+#[test]
+fn a_port_that_its_host_configures_has_its_address_and_the_way_to_the_router_before_it_is_open() {
+    check(
+        &nothing(),
+        &configured(1, ip(3)),
+        "~ network vni 4097 managed mtu 1450
+         + port vni 4097 0a:00:00:00:00:01 net0 in netns web1 mtu 1450
+         ~ port vni 4097 0a:00:00:00:00:01 filtered
+         + fdb vni 4097 0a:00:00:00:00:01 local
+         + neighbor vni 4097 10.0.0.1 0a:00:00:00:00:01
+         + neighbor vni 4097 10.0.0.254 0e:00:00:00:00:00
+         ~ port vni 4097 0a:00:00:00:00:01 configured 10.0.0.1/24, route 0.0.0.0/0 via 10.0.0.3
+         ~ port vni 4097 0a:00:00:00:00:01 open",
+    );
+}
+
+#[test]
+fn another_address_and_another_router_reach_an_open_port() {
+    check(
+        &configured(1, ip(3)),
+        &configured(2, ip(3)),
+        "- neighbor vni 4097 10.0.0.1
+         + neighbor vni 4097 10.0.0.2 0a:00:00:00:00:01
+         ~ port vni 4097 0a:00:00:00:00:01 configured 10.0.0.2/24, route 0.0.0.0/0 via 10.0.0.3",
+    );
+    check(
+        &configured(1, ip(3)),
+        &configured(1, Ipv4Addr::new(192, 0, 2, 1)),
+        "~ port vni 4097 0a:00:00:00:00:01 configured 10.0.0.1/24, route 0.0.0.0/0 via 192.0.2.1, route 192.0.2.1/32",
+    );
+}
+
+#[test]
+fn an_instance_that_is_the_router_has_no_route_by_itself() {
+    let configuration = &configured(1, ip(1)).ports[&mac(1)].configuration;
+    assert!(configuration.routes.is_empty() && configuration.addresses.len() == 1, "{configuration}");
+}
+
+#[test]
+fn what_is_damaged_of_a_configuration_is_repaired() {
+    let wanted = configured(1, ip(3));
+    let damages: [fn(&mut Configuration); 5] = [
+        |configuration: &mut Configuration| configuration.is_up = false,
+        |configuration| configuration.addresses.clear(),
+        |configuration| configuration.addresses.extend([InterfaceAddress { address: ip(8), prefix_len: 24 }]),
+        |configuration| configuration.routes.clear(),
+        |configuration| configuration.routes.extend([Route::new(ip(0), 24, Some(ip(9)))]),
+    ];
+    for damage in damages {
+        let mut actual = wanted.clone();
+        actual.ports.get_mut(&mac(1)).map(|port| damage(&mut port.configuration)).expect("a port");
+        check(
+            &actual,
+            &wanted,
+            "~ port vni 4097 0a:00:00:00:00:01 configured 10.0.0.1/24, route 0.0.0.0/0 via 10.0.0.3",
+        );
+    }
 }
 
 #[test]
@@ -220,8 +310,9 @@ fn port(number: u8, netns: &str, stage: PortStage) -> (MacAddr, KernelPort) {
         device: DeviceName::of_port(0),
         mtu_bytes: 1450,
         reboots: 0,
+        is_configured: false,
     };
-    (mac(number), KernelPort { spec, stage })
+    (mac(number), KernelPort { spec, stage, configuration: Configuration::default() })
 }
 
 fn vni() -> Vni {

@@ -8,7 +8,8 @@ use privnet_model::{
     Name, Netns, NetworkId, NetworkState, Placement, Power, Vni,
 };
 use privnet_plan::{
-    FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan, wanted_kernel_network,
+    Configuration, FdbTarget, InterfaceAddress, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage,
+    Route, plan, wanted_kernel_network,
 };
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
@@ -88,7 +89,8 @@ fn rank(op: &NetOp) -> u8 {
         NetOp::Filter { .. } => 10,
         NetOp::SetFdb { .. } => 11,
         NetOp::SetNeighbor { .. } => 12,
-        NetOp::Open { .. } => 13,
+        NetOp::Configure { .. } => 13,
+        NetOp::Open { .. } => 14,
     }
 }
 
@@ -129,7 +131,9 @@ fn network_is_ready_for_port(op: &NetOp, network: &KernelNetwork) -> bool {
 fn wanted() -> impl Strategy<Value = KernelNetwork> {
     let member = (prop::option::of(1..6u8), location());
     let members = btree_map(1..6u8, member, 0..5);
-    let state = (any::<bool>(), members, 1400..1402u32).prop_map(|(managed, members, mtu_bytes)| {
+    let routers = btree_set((1..9u8).prop_map(ip), 0..2);
+    let state = (any::<bool>(), members, 1400..1402u32, routers).prop_map(|(managed, members, mtu_bytes, routers)| {
+        let options = || DhcpOptions::new(routers.into_iter().collect(), vec![], vec![], vec![]).expect("short");
         let range = AddressRange::new(ip(1), ip(9), Ipv4Addr::new(255, 255, 255, 0)).expect("valid");
         let members = members.into_iter().map(|(number, (address, location))| {
             (mac(number), Member { mac: mac(number), address: address.map(ip), location })
@@ -139,7 +143,7 @@ fn wanted() -> impl Strategy<Value = KernelNetwork> {
             vni: vni(),
             generation: Generation(1),
             mtu_bytes: None,
-            dhcp: managed.then(|| DhcpSettings { range, options: DhcpOptions::default() }),
+            dhcp: managed.then(|| DhcpSettings { range, options: options() }),
             members: members.collect(),
         };
         wanted_kernel_network(&state, mtu_bytes)
@@ -148,12 +152,13 @@ fn wanted() -> impl Strategy<Value = KernelNetwork> {
 }
 
 fn location() -> impl Strategy<Value = Location> {
-    let local = ("[ab]", 1..3u8).prop_map(|(netns, instance)| {
+    let local = ("[ab]", 1..3u8, any::<bool>()).prop_map(|(netns, instance, is_configured)| {
         Location::Local(LocalPort {
             instance: InstanceId::from_bytes([instance; 16]),
             instance_name: Name::try_from("web").expect("valid"),
             placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
             device: DeviceName::of_port(0),
+            is_configured,
             power: Power::Running,
             reboots: 0,
         })
@@ -186,15 +191,26 @@ fn actual() -> impl Strategy<Value = KernelNetwork> {
 fn port() -> impl Strategy<Value = KernelPort> {
     let stage =
         prop::sample::select(&[PortStage::Plugged, PortStage::Outdated, PortStage::Filtered, PortStage::Open][..]);
-    ("[ab]", 1..3u8, 1400..1402u32, stage).prop_map(|(netns, instance, mtu_bytes, stage)| {
+    let set = (any::<bool>(), btree_set(1..6u8, 0..3), btree_set(1..9u8, 0..3));
+    ("[ab]", 1..3u8, 1400..1402u32, stage, set).prop_map(|(netns, instance, mtu_bytes, stage, set)| {
+        let (is_up, addresses, routers) = set;
+        let configuration = Configuration {
+            is_up,
+            addresses: addresses
+                .into_iter()
+                .map(|last| InterfaceAddress { address: ip(last), prefix_len: 24 })
+                .collect(),
+            routes: routers.into_iter().map(|last| Route::new(Ipv4Addr::UNSPECIFIED, 0, Some(ip(last)))).collect(),
+        };
         let spec = PortSpec {
             instance: InstanceId::from_bytes([instance; 16]),
             placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
             device: DeviceName::of_port(0),
             mtu_bytes,
             reboots: 0,
+            is_configured: configuration != Configuration::default(),
         };
-        KernelPort { spec, stage }
+        KernelPort { spec, stage, configuration }
     })
 }
 

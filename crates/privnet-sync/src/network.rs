@@ -118,6 +118,7 @@ impl TryFrom<proto::LocalPort> for LocalPort {
             device: field::rule("device", DeviceName::try_from(port.device.as_str()))?,
             power: if port.is_stopped { Power::Stopped } else { Power::Running },
             reboots: port.reboots,
+            is_configured: port.is_configured,
         })
     }
 }
@@ -132,6 +133,7 @@ impl From<&LocalPort> for proto::LocalPort {
             placement: Some(local_port::Placement::Netns(netns.as_str().to_owned())),
             is_stopped: port.power == Power::Stopped,
             reboots: port.reboots,
+            is_configured: port.is_configured,
         }
     }
 }

@@ -191,8 +191,8 @@ fn delta() -> impl Strategy<Value = NetworkDelta> {
 
 fn member() -> impl Strategy<Value = Member> {
     let power = prop::sample::select(&[Power::Running, Power::Stopped][..]);
-    let local = (instance(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}", power, any::<u32>()).prop_map(
-        |(instance, name, device, netns, power, reboots)| {
+    let local = (instance(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}", power, any::<(u32, bool)>()).prop_map(
+        |(instance, name, device, netns, power, (reboots, is_configured))| {
             Location::Local(LocalPort {
                 instance,
                 instance_name: Name::try_from(name.as_str()).expect("valid"),
@@ -200,6 +200,7 @@ fn member() -> impl Strategy<Value = Member> {
                 device: DeviceName::try_from(device.as_str()).expect("valid"),
                 power,
                 reboots,
+                is_configured,
             })
         },
     );

@@ -87,13 +87,17 @@ pub(crate) enum Command {
     /// Plug an instance into a network
     #[command(after_help = "Examples:
   privnet attach red backend
-  privnet attach red backend --ip 10.0.0.7     with a static address")]
+  privnet attach red backend --ip 10.0.0.7     with a static address
+  privnet attach red backend --device eth0 --configure
+                                               as eth0, which needs no DHCP client")]
     Attach {
         #[command(flatten)]
         port: PortArgs,
         /// A static address in the network's subnet, instead of one from its range
         #[arg(long, value_name = "ADDRESS")]
         ip: Option<String>,
+        #[command(flatten)]
+        device: DeviceArgs,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -165,6 +169,17 @@ pub(crate) struct PortArgs {
     pub(crate) instance: String,
     /// The network, by name or id
     pub(crate) network: String,
+}
+
+/// What an instance sees of a port.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// The name of the device in the instance [default: the first of net0, net1 and so on that it has not]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+    /// Have the host give the device its address and routes, and keep them as they shall be
+    #[arg(long)]
+    pub(crate) configure: bool,
 }
 
 /// Whether to wait for an operation's end.

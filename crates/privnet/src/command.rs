@@ -41,7 +41,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Counters(_) => counters::run(settings),
         Command::Network(command) => network::run(command, &context()?),
         Command::Instance(command) => instance::run(command, &context()?),
-        Command::Attach { port, ip, wait } => port::attach(&port, ip.as_deref(), wait, &context()?),
+        Command::Attach { port, ip, device, wait } => port::attach(&port, ip.as_deref(), device, wait, &context()?),
         Command::Detach { port, wait } => port::detach(&port, wait, &context()?),
         Command::UpdateIp { port, ip, wait } => port::update_ip(&port, ip.as_deref(), wait, &context()?),
         Command::Operation(command) => operation::run(command, &context()?),

@@ -228,6 +228,7 @@ mod tests {
             mac: MacAddr::for_port([1, 2, 3, 4, 5]),
             lease: None,
             device: DeviceName::of_port(0),
+            is_configured: false,
             changed: Generation::FIRST,
         };
         assert_eq!(

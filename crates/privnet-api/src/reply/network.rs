@@ -173,6 +173,7 @@ mod tests {
             mac: MacAddr::for_port([1; 5]),
             lease,
             device: DeviceName::of_port(0),
+            is_configured: false,
             changed: Generation::FIRST,
         }
     }

@@ -116,6 +116,25 @@ pub struct AttachInstance {
     pub ip: Option<Ipv4Addr>,
 }
 
+/// An attachment to make, with what the instance sees of it. The same one again is a success.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "attach-instance-by-device-request")]
+pub struct AttachDevice {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// A static address in the network's subnet; one of the range if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+    /// The name of the device in the instance; if absent, the first of `net0`, `net1` and so on that it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
+    pub device: Option<String>,
+    /// Whether the host gives the device its address and the route by the network's first router, and keeps them as
+    /// they shall be: no DHCP client is needed then. False if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configure: Option<bool>,
+}
+
 /// An attachment to end.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(rename = "detach-instance-request")]
@@ -254,6 +273,10 @@ pub struct CreateInstance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uuid"))]
     pub organization: Option<String>,
+    /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// Where an instance is from now on. MAC addresses, leases and attachments stay.

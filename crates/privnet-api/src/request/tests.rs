@@ -114,11 +114,11 @@ fn the_actions_read_the_instance_and_the_address() {
     let address = Some(ip("10.0.0.10"));
     assert_eq!(
         attach(json!({"instance": {"id": INSTANCE}, "ip": "10.0.0.10"})).expect("accepted"),
-        Request::Change(Command::Attach { network, instance, address })
+        Request::Change(Command::Attach { network, instance, address, device: zone::DeviceWish::default() })
     );
     assert_eq!(
         attach(json!({"instance": {"id": INSTANCE}})).expect("accepted"),
-        Request::Change(Command::Attach { network, instance, address: None })
+        Request::Change(Command::Attach { network, instance, address: None, device: zone::DeviceWish::default() })
     );
     // What the Go clients send: a zero time is not left out (contract §2.1).
     let body = json!({"instance": {"created-at": "0001-01-01T00:00:00Z", "id": INSTANCE}}).to_string();
@@ -135,14 +135,33 @@ fn the_actions_read_the_instance_and_the_address() {
 
 #[test]
 fn an_instance_is_registered_with_its_placement() {
-    let body = json!({"name": "web", "host": "h1", "kind": "netns", "netns": "web1"}).to_string();
-    let Request::Change(Command::CreateInstance { name, host, placement, organization }) =
+    let body = json!({"name": "web", "host": "h1", "kind": "netns", "netns": "web1", "labels": {"a": "b"}}).to_string();
+    let Request::Change(Command::CreateInstance { name, host, placement, organization, labels }) =
         ask("POST", "/privnet/v1/instances", body.as_bytes()).expect("accepted")
     else {
         panic!("an instance")
     };
     assert_eq!((name.as_str(), host.as_str(), organization), ("web", "h1", None));
     assert_eq!(placement, Placement::Netns(Netns::try_from("web1").expect("netns")));
+    assert_eq!(labels, [("a".to_owned(), "b".to_owned())].into_iter().collect());
+}
+
+#[test]
+fn an_attach_by_device_reads_its_name_and_whether_the_host_configures_it() {
+    let path = format!("/privnet/v1/private-networks/{NETWORK}:attach");
+    let attach = |body: Value| ask("PUT", &path, body.to_string().as_bytes());
+    let (network, instance) = (NETWORK.parse().expect("id"), INSTANCE.parse().expect("id"));
+    let body = json!({"instance": {"id": INSTANCE}, "ip": "10.0.0.10", "device": "eth0", "configure": true});
+    let name = Some(DeviceName::try_from("eth0").expect("valid"));
+    let device = zone::DeviceWish { name, is_configured: true };
+    let expected = Command::Attach { network, instance, address: Some(ip("10.0.0.10")), device };
+    assert_eq!(attach(body).expect("accepted"), Request::Change(expected));
+    let expected = Command::Attach { network, instance, address: None, device: zone::DeviceWish::default() };
+    assert_eq!(attach(json!({"instance": {"id": INSTANCE}})).expect("accepted"), Request::Change(expected));
+    let bad = attach(json!({"instance": {"id": INSTANCE}, "device": "eth/0", "configure": "yes"})).expect_err("bad");
+    let said = "device: \"eth/0\" is not a network device name (1 to 15 octets without /, : or white space); \
+                configure: must be a boolean";
+    assert!(bad.to_string().starts_with(said), "{bad}");
 }
 
 #[test]

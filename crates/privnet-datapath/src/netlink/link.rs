@@ -20,6 +20,7 @@ const IFLA_VXLAN_UDP_ZERO_CSUM6_RX: u16 = 20;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_FORWARDING: u16 = 1;
+const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
 /// Leave the statistics out of a dump.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const UP: u32 = libc::IFF_UP as u32;
@@ -164,11 +165,20 @@ impl Socket {
 
     /// Lets a device forward IPv4.
     pub(crate) fn forward_ipv4(&mut self, index: u32) -> Result<(), NetlinkError> {
+        self.switch_on(index, IPV4_DEVCONF_FORWARDING)
+    }
+
+    /// Lets the other IPv4 addresses of a device stay when the first one of their subnet goes.
+    pub(crate) fn promote_secondaries(&mut self, index: u32) -> Result<(), NetlinkError> {
+        self.switch_on(index, IPV4_DEVCONF_PROMOTE_SECONDARIES)
+    }
+
+    /// Switches one of a device's settings for IPv4 on.
+    fn switch_on(&mut self, index: u32, setting: u16) -> Result<(), NetlinkError> {
         let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
         self.request(request.nested(IFLA_AF_SPEC, |message| {
             message.nested(libc::AF_INET as u16, |message| {
-                message
-                    .nested(IFLA_INET_CONF, |message| message.attribute(IPV4_DEVCONF_FORWARDING, &1u32.to_ne_bytes()))
+                message.nested(IFLA_INET_CONF, |message| message.attribute(setting, &1u32.to_ne_bytes()))
             })
         }))
     }

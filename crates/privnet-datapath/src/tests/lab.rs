@@ -14,7 +14,9 @@ use aya::programs::SchedClassifier;
 use aya::{TestRun as _, TestRunOptions};
 use nix::sched::{CloneFlags, setns, unshare};
 use privnet_model::{DeviceName, InstanceId, MacAddr, Netns, Placement, Vni, with_causes};
-use privnet_plan::{FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan};
+use privnet_plan::{
+    Configuration, FdbTarget, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage, plan,
+};
 use tokio::runtime::Runtime;
 
 use super::frames::PATIENCE;
@@ -450,8 +452,9 @@ impl Instance {
             device: DeviceName::of_port(0),
             mtu_bytes: MTU_BYTES,
             reboots: 0,
+            is_configured: false,
         };
-        KernelPort { spec, stage: PortStage::Open }
+        KernelPort { spec, stage: PortStage::Open, configuration: Configuration::default() }
     }
 
     /// Gives its device its address.

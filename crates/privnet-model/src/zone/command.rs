@@ -2,9 +2,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::{
-    Description, DhcpOptions, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName, InstanceId,
-    InstanceProperties, InvitationId, KeyId, Labels, Name, NetworkId, OperationId, OperationState, OrganizationId,
-    OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Role, SealedSecret, UserData,
+    Description, DeviceName, DhcpOptions, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName,
+    InstanceId, InstanceProperties, InvitationId, KeyId, Labels, Name, NetworkId, OperationId, OperationState,
+    OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Role, SealedSecret, UserData,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -27,6 +27,8 @@ pub enum Command {
         instance: InstanceId,
         /// A static address, or one of the range.
         address: Option<Ipv4Addr>,
+        /// What the instance sees of it.
+        device: DeviceWish,
     },
     /// detach-instance-from-private-network
     Detach {
@@ -54,6 +56,8 @@ pub enum Command {
         placement: Placement,
         /// Whose it is; `None`: the caller's.
         organization: Option<OrganizationId>,
+        /// The user's own.
+        labels: Labels,
     },
     /// create-instance: an instance is made on one of the hosts.
     LaunchInstance(LaunchInstance),
@@ -187,6 +191,15 @@ pub struct JoinHost {
     pub certificate: HostCertificate,
     /// What it is like.
     pub facts: HostFacts,
+}
+
+/// What a port's device shall be in the instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceWish {
+    /// Its name; `None`: the first of `net0`, `net1` and so on that the instance has not.
+    pub name: Option<DeviceName>,
+    /// Whether the host gives it its address and routes, so that no DHCP client is needed.
+    pub is_configured: bool,
 }
 
 /// What an instance shall be.

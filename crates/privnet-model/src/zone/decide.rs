@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Segment;
-use super::{Caller, Change, Command, CreateNetwork, RangeFields, Refusal, Row, UpdateNetwork, Zone};
+use super::{Caller, Change, Command, CreateNetwork, DeviceWish, RangeFields, Refusal, Row, UpdateNetwork, Zone};
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostCertificates, HostFacts, HostId,
     HostName, Instance, InstanceId, Invitation, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation,
@@ -77,11 +77,13 @@ impl Zone {
             Command::UpdateNetwork(id, wish) => self.update_network(OperationKind::UpdateNetwork, *id, wish, world),
             Command::DeleteNetwork(id) => self.delete_network(*id, world),
             Command::ResetLabels(id) => self.reset_labels(*id, world),
-            Command::Attach { network, instance, address } => self.attach(*network, *instance, *address, world),
+            Command::Attach { network, instance, address, device } => {
+                self.attach(*network, *instance, *address, device, world)
+            }
             Command::Detach { network, instance } => self.detach(*network, *instance, world),
             Command::UpdateIp { network, instance, address } => self.update_ip(*network, *instance, *address, world),
-            Command::CreateInstance { name, host, placement, organization } => {
-                self.create_instance(name, host, placement, *organization, world)
+            Command::CreateInstance { name, host, placement, organization, labels } => {
+                self.create_instance(name, host, placement, *organization, labels, world)
             }
             Command::MoveInstance { instance, host, placement } => {
                 self.move_instance(*instance, host, placement.as_ref(), world)
@@ -197,6 +199,7 @@ impl Zone {
         network: NetworkId,
         instance: InstanceId,
         address: Option<Ipv4Addr>,
+        device: &DeviceWish,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
         let segment = self.segment(network, world.caller)?;
@@ -207,6 +210,7 @@ impl Zone {
         }
         if let Some(port) = segment.ports.get(&instance.id) {
             refuse_other_address(port, address)?;
+            refuse_other_device(port, device)?;
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
             return self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world);
         }
@@ -224,7 +228,11 @@ impl Zone {
             instance: instance.id,
             mac: self.free_mac(world),
             lease,
-            device: self.free_device(instance.id),
+            device: match &device.name {
+                Some(name) => self.untaken_device(instance.id, name)?,
+                None => self.free_device(instance.id),
+            },
+            is_configured: device.is_configured,
             changed: after.generation,
         };
         let wait = wait_for(&after, Some(WaitPort { host: instance.host, mac: port.mac }));
@@ -564,6 +572,13 @@ impl Zone {
         }
     }
 
+    fn untaken_device(&self, instance: InstanceId, name: &DeviceName) -> Result<DeviceName, Refusal> {
+        match self.ports_of_instance(instance).find(|port| port.device == *name) {
+            Some(port) => Err(Refusal::DeviceTaken { instance, device: name.clone(), network: port.network }),
+            None => Ok(name.clone()),
+        }
+    }
+
     fn free_device(&self, instance: InstanceId) -> DeviceName {
         let taken: BTreeSet<_> = self.ports_of_instance(instance).map(|port| port.device.clone()).collect();
         (0..=taken.len()).map(DeviceName::of_port).find(|name| !taken.contains(name)).expect("one more name than ports")
@@ -631,6 +646,18 @@ fn refuse_other_address(port: &Port, asked: Option<Ipv4Addr>) -> Result<(), Refu
         }
         _ => Ok(()),
     }
+}
+
+fn refuse_other_device(port: &Port, asked: &DeviceWish) -> Result<(), Refusal> {
+    let is_other_name = asked.name.as_ref().is_some_and(|name| *name != port.device);
+    if is_other_name || asked.is_configured && !port.is_configured {
+        return Err(Refusal::AttachedWithOtherDevice {
+            instance: port.instance,
+            device: port.device.clone(),
+            is_configured: port.is_configured,
+        });
+    }
+    Ok(())
 }
 
 /// A network that becomes managed leases an address to each port that has none.

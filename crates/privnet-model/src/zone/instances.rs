@@ -18,6 +18,7 @@ impl Zone {
         host: &HostName,
         placement: &Placement,
         organization: Option<OrganizationId>,
+        labels: &Labels,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
         let organization = self.known_organization(organization.unwrap_or(world.caller.organization()))?;
@@ -33,7 +34,7 @@ impl Zone {
             power: Power::Running,
             reboots: 0,
             is_protected: false,
-            properties: InstanceProperties::unknown(),
+            properties: InstanceProperties { labels: labels.clone(), ..InstanceProperties::unknown() },
             created_at: world.now,
         });
         let row = Row { before: None, after: Some(Arc::clone(&instance)) };

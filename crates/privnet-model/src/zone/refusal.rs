@@ -5,8 +5,8 @@ use super::joining::INVITATIONS_MAX;
 use super::ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
-    HostName, InstanceId, InvitationId, KeyId, Name, NetworkId, OperationId, OrganizationId, OrganizationName,
-    RangeError, StaticAddressError, Subnet,
+    DeviceName, HostName, InstanceId, InvitationId, KeyId, Name, NetworkId, OperationId, OrganizationId,
+    OrganizationName, RangeError, StaticAddressError, Subnet,
 };
 
 /// Why a command is refused. Nothing has changed then. The text tells a user what is wrong, with the
@@ -137,6 +137,29 @@ pub enum Refusal {
         held: Ipv4Addr,
         /// What was asked for.
         asked: Ipv4Addr,
+    },
+    /// The instance is attached already, by another device.
+    #[error(
+        "instance {instance} is already attached by its device {device}, which its host {does}; detach it first to attach it otherwise",
+        does = if *is_configured { "configures" } else { "does not configure" }
+    )]
+    AttachedWithOtherDevice {
+        /// The instance.
+        instance: InstanceId,
+        /// What it has.
+        device: DeviceName,
+        /// Whether its host gives that its address.
+        is_configured: bool,
+    },
+    /// The instance has another port whose device has that name.
+    #[error("instance {instance} has a device {device} already, in private network {network}; give another name")]
+    DeviceTaken {
+        /// The instance.
+        instance: InstanceId,
+        /// As given.
+        device: DeviceName,
+        /// Where that leads.
+        network: NetworkId,
     },
     /// The instance is not attached to the network.
     #[error("instance {instance} is not attached to private network {network}")]
@@ -357,6 +380,8 @@ impl Refusal {
             | Self::AddressTaken { .. }
             | Self::RangeExhausted { .. }
             | Self::AttachedWithOtherAddress { .. }
+            | Self::AttachedWithOtherDevice { .. }
+            | Self::DeviceTaken { .. }
             | Self::NetworkInUse { .. }
             | Self::LeaseStranded { .. }
             | Self::InstanceInUse { .. }

@@ -18,7 +18,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, Change, Circumstances, Command, CreateNetwork, Decision, Outcome, RangeFields, Refusal, Zone};
+use super::{
+    Caller, Change, Circumstances, Command, CreateNetwork, Decision, DeviceWish, Outcome, RangeFields, Refusal, Zone,
+};
 use crate::testing::founded;
 use crate::{
     Description, DhcpOptions, HostFacts, HostId, HostName, Instance, InstanceId, Labels, Lease, LeaseKind, Name, Netns,
@@ -139,7 +141,7 @@ impl World {
     }
 
     fn attach_static(&mut self, network: NetworkId, instance: InstanceId, last: u8) -> Arc<Port> {
-        self.run(&Command::Attach { network, instance, address: Some(ip(last)) });
+        self.run(&Command::Attach { network, instance, address: Some(ip(last)), device: DeviceWish::default() });
         self.port(network, instance)
     }
 
@@ -169,7 +171,13 @@ fn register_host(number: u8) -> Command {
 fn create_instance(host: u8) -> Command {
     let netns = Netns::try_from("web1").expect("valid");
     let placement = Placement::Netns(netns);
-    Command::CreateInstance { name: name("web1"), host: host_name(host), placement, organization: None }
+    Command::CreateInstance {
+        name: name("web1"),
+        host: host_name(host),
+        placement,
+        organization: None,
+        labels: Labels::new(),
+    }
 }
 
 fn create_network(range: RangeFields) -> Command {
@@ -183,7 +191,7 @@ fn create_network(range: RangeFields) -> Command {
 }
 
 fn attach(network: NetworkId, instance: InstanceId) -> Command {
-    Command::Attach { network, instance, address: None }
+    Command::Attach { network, instance, address: None, device: DeviceWish::default() }
 }
 
 /// To host `number`, plugged in as before.

@@ -77,6 +77,7 @@ impl Zone {
                     instance_name: instance.name.clone(),
                     placement: instance.placement.clone(),
                     device: port.device.clone(),
+                    is_configured: port.is_configured,
                     power: instance.power,
                     reboots: instance.reboots,
                 })

@@ -323,6 +323,7 @@ impl Table for Port {
         Column::new("lease_kind", Role::Plain),
         Column::new("device", Role::Unique),
         Column::new("changed", Role::Version),
+        Column::new("is_configured", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -334,6 +335,7 @@ impl Table for Port {
             optional(self.lease.map(|lease| lease_kind(lease.kind).to_owned())),
             text(self.device.as_str()),
             number(self.changed.0),
+            Value::from(self.is_configured),
         ]
     }
 
@@ -345,6 +347,7 @@ impl Table for Port {
             lease: lease(fields)?,
             device: fields.text(DeviceName::try_from)?,
             changed: generation(fields)?,
+            is_configured: fields.get()?,
         })
     }
 }

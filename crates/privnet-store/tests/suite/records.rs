@@ -374,6 +374,7 @@ pub fn port(network: &Network, number: u8) -> Port {
         mac: mac(number),
         lease: None,
         device: DeviceName::of_port(0),
+        is_configured: false,
         changed: Generation::FIRST,
     }
 }

@@ -4,13 +4,22 @@ use ureq::http::Method;
 use super::Context;
 use super::operation;
 use super::resolve::{INSTANCE, NETWORK};
-use crate::args::{PortArgs, WaitArgs};
+use crate::args::{DeviceArgs, PortArgs, WaitArgs};
 use crate::client::{list, text};
 use crate::exit::Failure;
 
-pub(super) fn attach(port: &PortArgs, ip: Option<&str>, wait: WaitArgs, context: &Context) -> Result<(), Failure> {
+pub(super) fn attach(
+    port: &PortArgs,
+    ip: Option<&str>,
+    device: DeviceArgs,
+    wait: WaitArgs,
+    context: &Context,
+) -> Result<(), Failure> {
     let ends = Ends::find(port, context)?;
-    let accepted = ends.act("attach", ip, context)?;
+    let accepted = match device {
+        DeviceArgs { device: None, configure: false } => ends.act("attach", ip, context)?,
+        device => ends.attach_device(ip, device, context)?,
+    };
     operation::finish(accepted, wait, context, |_| {
         format!("{} is attached to {}{}", port.instance, port.network, ends.address(context))
     })
@@ -41,11 +50,26 @@ impl Ends {
         Ok(Self { network, instance: INSTANCE.id(&context.client, &port.instance)? })
     }
 
-    fn act(&self, action: &str, ip: Option<&str>, context: &Context) -> Result<Value, Failure> {
+    fn attach_device(&self, ip: Option<&str>, device: DeviceArgs, context: &Context) -> Result<Value, Failure> {
+        let mut body = self.body(ip);
+        body["configure"] = device.configure.into();
+        if let Some(name) = device.device {
+            body["device"] = name.into();
+        }
+        let path = format!("/privnet/v1/private-networks/{}:attach", self.network);
+        context.client.request(Method::PUT, &path, Some(&body))
+    }
+
+    fn body(&self, ip: Option<&str>) -> Value {
         let mut body = json!({"instance": {"id": self.instance}});
         if let Some(ip) = ip {
             body["ip"] = ip.into();
         }
+        body
+    }
+
+    fn act(&self, action: &str, ip: Option<&str>, context: &Context) -> Result<Value, Failure> {
+        let body = self.body(ip);
         context.client.request(Method::PUT, &format!("/v2/private-network/{}:{action}", self.network), Some(&body))
     }
 

@@ -7,6 +7,7 @@ mod audit;
 mod chaos;
 mod cli;
 mod concurrency;
+mod configured;
 mod crashes;
 mod dhcp;
 mod hostile;

@@ -149,7 +149,7 @@ fn attaching_again_with_the_same_address_or_none_changes_nothing() {
     let network = world.managed(50, 99);
     let instance = world.attached(network);
     for address in [None, Some(ip(50))] {
-        let changes = world.changes(&Command::Attach { network, instance, address });
+        let changes = world.changes(&Command::Attach { network, instance, address, device: DeviceWish::default() });
         assert_eq!(changes, [], "the first operation is pending");
     }
 }

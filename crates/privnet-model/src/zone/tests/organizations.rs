@@ -72,7 +72,13 @@ fn an_organization_that_is_not_there_is_not_found() {
         rename(UNKNOWN, "acme"),
         Command::DeleteOrganization(UNKNOWN),
         create_key(1, Grant::Organization(Some(UNKNOWN), Role::Admin), None),
-        Command::CreateInstance { name: name("w"), host: host_name(1), placement, organization: Some(UNKNOWN) },
+        Command::CreateInstance {
+            name: name("w"),
+            host: host_name(1),
+            placement,
+            organization: Some(UNKNOWN),
+            labels: Labels::new(),
+        },
     ];
     for command in commands {
         let message = "organization ffffffff-ffff-ffff-ffff-ffffffffffff not found";
@@ -100,7 +106,7 @@ fn an_organization_that_has_something_is_not_deleted() {
     let Command::CreateInstance { name, host, placement, .. } = create_instance(1) else { panic!("another command") };
     world.host(1);
     let Outcome::Instance(instance) =
-        world.run(&Command::CreateInstance { name, host, placement, organization: Some(acme) })
+        world.run(&Command::CreateInstance { name, host, placement, organization: Some(acme), labels: Labels::new() })
     else {
         panic!("no instance")
     };

@@ -3,7 +3,7 @@
 use super::super::{RefusalKind, UpdateNetwork};
 use super::addresses::update_range;
 use super::*;
-use crate::{OperationId, OperationState, OrganizationId, Role, Scope};
+use crate::{DeviceName, OperationId, OperationState, OrganizationId, Role, Scope};
 
 /// Checks that a command is refused with this message, as this kind, and changes nothing.
 pub(super) fn check(world: &mut World, command: &Command, kind: RefusalKind, message: &str) {
@@ -116,7 +116,10 @@ fn an_unmanaged_network_leases_no_addresses() {
     let message = "ip 10.0.0.7: the private network is unmanaged (it has no start-ip, end-ip and netmask) and leases \
         no addresses";
     let address = Some(ip(7));
-    for command in [Command::Attach { network, instance, address }, Command::UpdateIp { network, instance, address }] {
+    for command in [
+        Command::Attach { network, instance, address, device: DeviceWish::default() },
+        Command::UpdateIp { network, instance, address },
+    ] {
         check(&mut world, &command, RefusalKind::Invalid, message);
     }
     let message = "the private network is unmanaged (it has no start-ip, end-ip and netmask) and leases no addresses";
@@ -137,7 +140,12 @@ fn a_static_address_lies_in_the_subnet_and_off_its_reserved_addresses() {
     ];
     for (address, message) in cases {
         let address = Some(address);
-        check(&mut world, &Command::Attach { network, instance, address }, RefusalKind::Invalid, message);
+        check(
+            &mut world,
+            &Command::Attach { network, instance, address, device: DeviceWish::default() },
+            RefusalKind::Invalid,
+            message,
+        );
         let update = Command::UpdateIp { network, instance: attached, address };
         check(&mut world, &update, RefusalKind::Invalid, message);
     }
@@ -150,9 +158,40 @@ fn an_address_is_not_held_twice_in_a_network() {
     let (holder, attached, instance) = (world.attached(network), world.attached(network), world.instance());
     let message = format!("ip 10.0.0.50 is leased to instance {holder}");
     let address = Some(ip(50));
-    check(&mut world, &Command::Attach { network, instance, address }, RefusalKind::Conflict, &message);
+    check(
+        &mut world,
+        &Command::Attach { network, instance, address, device: DeviceWish::default() },
+        RefusalKind::Conflict,
+        &message,
+    );
     let update = Command::UpdateIp { network, instance: attached, address };
     check(&mut world, &update, RefusalKind::Conflict, &message);
+}
+
+#[test]
+fn an_instance_has_each_device_name_once_and_is_attached_in_one_way() {
+    let mut world = World::default();
+    let (network, other) = (world.unmanaged(), world.unmanaged());
+    let instance = world.instance();
+    let name = DeviceName::try_from("eth0").expect("valid");
+    let attach = |network, device| Command::Attach { network, instance, address: None, device };
+    let wish = DeviceWish { name: Some(name.clone()), is_configured: false };
+    world.run(&attach(network, wish.clone()));
+    assert_eq!((&world.port(network, instance).device, world.port(network, instance).is_configured), (&name, false));
+    let message =
+        format!("instance {instance} has a device eth0 already, in private network {network}; give another name");
+    check(&mut world, &attach(other, wish.clone()), RefusalKind::Conflict, &message);
+    for same in [DeviceWish::default(), wish] {
+        assert_eq!(world.changes(&attach(network, same)), [], "it is the operation under way");
+    }
+    let message = format!(
+        "instance {instance} is already attached by its device eth0, which its host does not configure; detach it \
+        first to attach it otherwise"
+    );
+    let other_name = DeviceWish { name: Some(DeviceName::of_port(0)), is_configured: false };
+    for different in [other_name, DeviceWish { name: None, is_configured: true }] {
+        check(&mut world, &attach(network, different), RefusalKind::Conflict, &message);
+    }
 }
 
 #[test]
@@ -188,7 +227,7 @@ fn an_instance_is_not_attached_again_with_another_address() {
     let instance = world.attached(network);
     let message =
         format!("instance {instance} is already attached with ip 10.0.0.50, not 10.0.0.51; use update-ip to change it");
-    let command = Command::Attach { network, instance, address: Some(ip(51)) };
+    let command = Command::Attach { network, instance, address: Some(ip(51)), device: DeviceWish::default() };
     check(&mut world, &command, RefusalKind::Conflict, &message);
 }
 

@@ -26,7 +26,7 @@ fn commands(network: NetworkId, instance: InstanceId) -> Vec<Command> {
         Command::DeleteNetwork(network),
         Command::ResetLabels(network),
         attach(network, instance),
-        Command::Attach { network, instance, address: Some(ip(7)) },
+        Command::Attach { network, instance, address: Some(ip(7)), device: DeviceWish::default() },
         Command::Detach { network, instance },
         Command::UpdateIp { network, instance, address: None },
         Command::UpdateIp { network, instance, address: Some(ip(7)) },

@@ -36,6 +36,7 @@ fn a_host_is_told_every_port_of_a_network_its_own_as_local_and_others_by_their_v
         instance_name: instance.name.clone(),
         placement: instance.placement.clone(),
         device: local.device.clone(),
+        is_configured: false,
         power: crate::Power::Running,
         reboots: 0,
     };
