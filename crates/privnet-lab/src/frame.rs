@@ -1,10 +1,9 @@
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
 
 /// The octets of a MAC address.
 ///
@@ -42,28 +41,30 @@ pub fn internet_checksum(octets: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
-/// Sends Ethernet frames by a device of this thread's network namespace (packet(7)), as fast as they come.
-pub(crate) fn send(device: &str, frames: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<()> {
-    let index = if_nametoindex(device).with_context(|| format!("no device {device}"))?;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+/// A device of a packet socket's network namespace by its index, with all protocols (packet(7)).
+///
+/// # Panics
+/// The C library's and the crate's ideas of such an address differ.
+pub fn device_address(index: u32) -> LinkAddr {
     // SAFETY: all of a sockaddr_ll is plain numbers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
     address.sll_ifindex = index.cast_signed();
+    // SAFETY: it is a whole sockaddr_ll, whose length is given.
+    let address = unsafe {
+        LinkAddr::from_raw((&raw const address).cast(), Some(size_of::<libc::sockaddr_ll>() as libc::socklen_t))
+    };
+    address.expect("a packet socket's address")
+}
+
+/// Sends Ethernet frames by a device of this thread's network namespace (packet(7)), as fast as they come.
+pub(crate) fn send(device: &str, frames: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<()> {
+    let address = device_address(if_nametoindex(device).with_context(|| format!("no device {device}"))?);
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     for frame in frames {
         let frame = frame.as_ref();
-        // SAFETY: the frame and the address live through the call, with the lengths that are given.
-        let sent = unsafe {
-            libc::sendto(
-                socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        let sent = sendto(socket.as_raw_fd(), frame, &address, MsgFlags::empty())?;
         ensure!(sent == frame.len(), "{sent} of {} octets were sent", frame.len());
     }
     Ok(())

@@ -1,8 +1,11 @@
 //! Addresses by DHCP, as unmodified clients see it.
 
+mod storm;
+
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use privnet_lab::dhcp_message::{DECLINE, DISCOVER, dhcp_message};
 use privnet_lab::{DhcpClient, DhcpClientKind, DhcpLease, Instance, Lab};
 use serde_json::{Value, json};
 
@@ -193,7 +196,7 @@ fn a_released_or_declined_address_stays_its_port_s() {
         client.release()?;
         eventually("the address is given back", || Ok(client.lease().is_none()))?;
         let mac = port_mac(lab.api(), &network, &instance.id)?;
-        let decline = dhcp(DHCPDECLINE, &mac, &[(50, address), (54, SERVER)]);
+        let decline = dhcp(DECLINE, &mac, &[(50, address), (54, SERVER)]);
         send_dhcp(&instance, &mac, &decline)?;
         ensure!(attach(lab, &network, &instance)? == address, "the lease is another");
         let again = lab.dhcp_client(&instance, "net0", DhcpClientKind::Udhcpc)?;
@@ -217,10 +220,10 @@ fn only_the_port_s_own_mac_is_answered() {
         let overheard = lab.capture(&neighbor.namespace, "net0", filter)?;
 
         for stranger in ["0a:00:00:00:00:99", &neighbors] {
-            send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, stranger, &[]))?;
+            send_dhcp(&instance, &mac, &dhcp(DISCOVER, stranger, &[]))?;
         }
         // Requests are answered in their order, so those before would have been answered by then.
-        send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, &mac, &[]))?;
+        send_dhcp(&instance, &mac, &dhcp(DISCOVER, &mac, &[]))?;
         heard.wait_for_frame("BOOTP/DHCP, Reply")?;
         let (heard, overheard) = (heard.stop()?, overheard.stop()?);
         ensure!(heard.len() == 1, "a stranger is answered: {heard:#?}");
@@ -237,7 +240,7 @@ fn there_is_no_dhcp_in_an_unmanaged_network_until_it_becomes_managed() {
         lab.api().attach(&network, &instance.id, None)?;
         let mac = port_mac(lab.api(), &network, &instance.id)?;
         let heard = lab.capture(&instance.namespace, "net0", "udp src port 67")?;
-        send_dhcp(&instance, &mac, &dhcp(DHCPDISCOVER, &mac, &[]))?;
+        send_dhcp(&instance, &mac, &dhcp(DISCOVER, &mac, &[]))?;
 
         let path = format!("/v2/private-network/{network}");
         let operation = lab.api().operate(ureq::http::Method::PUT, &path, Some(&range()))?;
@@ -290,23 +293,11 @@ fn renew(
     }
 }
 
-const DHCPDISCOVER: u8 = 1;
-const DHCPDECLINE: u8 = 4;
-
-/// A client's message (RFC 2131 §2) with the options that are addresses.
+/// A client's message with the options that are addresses.
 fn dhcp(kind: u8, client: &str, addresses: &[(u8, Ipv4Addr)]) -> Vec<u8> {
-    let mut message = vec![1, 1, 6, 0, 0, 0, 0, 7];
-    message.resize(28, 0);
-    message.extend(octets(client));
-    message.resize(236, 0);
-    message.extend([99, 130, 83, 99, 53, 1, kind]);
-    for (option, address) in addresses {
-        message.extend([*option, 4]);
-        message.extend(address.octets());
-    }
-    message.push(255);
-    message.resize(300, 0);
-    message
+    let option = |(code, address): &(u8, Ipv4Addr)| [&[*code, 4][..], &address.octets()].concat();
+    let options: Vec<u8> = addresses.iter().flat_map(option).collect();
+    dhcp_message(kind, &octets(client), Ipv4Addr::UNSPECIFIED, &options)
 }
 
 fn send_dhcp(instance: &Instance, from: &str, message: &[u8]) -> Result<()> {

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use privnet_lab::{DhcpClientKind, Lab, Namespace, internet_checksum, invariants};
-use serde_json::Value;
 
 use crate::support::{
-    BROADCAST, Guest, OVERLAY_MTU_BYTES, PRIVNET, eventually, frame, hosts, in_lab, items, managed, octets, text,
+    BROADCAST, Guest, OVERLAY_MTU_BYTES, PRIVNET, counters, eventually, frame, hosts, in_lab, managed, octets, text,
     udp_packet,
 };
 
@@ -349,31 +348,6 @@ fn counters_say_who_has_none() {
         );
         Ok(())
     });
-}
-
-/// What `privnet counters --output json` says on a host.
-#[derive(Debug)]
-struct Counters {
-    ports: Vec<Value>,
-    overlay: Value,
-}
-
-fn counters(lab: &Lab, host: usize) -> Result<Counters> {
-    let host = lab.host(host);
-    let pin_dir = host.pin_dir.display().to_string();
-    let words = ["--config", "/dev/null", "--output", "json", "counters", "--bpf-dir", &pin_dir];
-    let said: Value = serde_json::from_str(&host.namespace.run(PRIVNET, &words)?)?;
-    Ok(Counters { ports: items(&said, "ports").to_vec(), overlay: said["overlay"].clone() })
-}
-
-impl Counters {
-    fn of(&self, mac: &str) -> Result<&Value> {
-        self.ports.iter().find(|port| port["mac-address"] == mac).with_context(|| format!("no port {mac}: {self:?}"))
-    }
-
-    fn drops(&self, mac: &str) -> Result<Value> {
-        Ok(self.of(mac)?["drops"].clone())
-    }
 }
 
 /// What reaches a host's own sockets.

@@ -178,3 +178,30 @@ pub fn log_lines(lab: &Lab, file: &str, words: &[&str]) -> Result<Vec<String>> {
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
+
+/// What `privnet counters --output json` says on a host.
+#[derive(Debug)]
+pub struct Counters {
+    pub ports: Vec<Value>,
+    pub overlay: Value,
+}
+
+pub fn counters(lab: &Lab, host: usize) -> Result<Counters> {
+    let host = lab.host(host);
+    let pin_dir = host.pin_dir.display().to_string();
+    let words = ["--config", "/dev/null", "--output", "json", "counters", "--bpf-dir", &pin_dir];
+    let said: Value = serde_json::from_str(&host.namespace.run(PRIVNET, &words)?)?;
+    Ok(Counters { ports: items(&said, "ports").to_vec(), overlay: said["overlay"].clone() })
+}
+
+impl Counters {
+    /// What passed the port with this MAC address.
+    pub fn of(&self, mac: &str) -> Result<&Value> {
+        self.ports.iter().find(|port| port["mac-address"] == mac).with_context(|| format!("no port {mac}: {self:?}"))
+    }
+
+    /// What was dropped there, by reason.
+    pub fn drops(&self, mac: &str) -> Result<Value> {
+        Ok(self.of(mac)?["drops"].clone())
+    }
+}
