@@ -28,7 +28,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privnet_crypto::{CryptoError, SIGNATURE_OCTETS, SigningKey};
-use privnet_model::Timestamp;
+use privnet_model::{RequestId, Timestamp};
 
 pub use header::{CREDENTIAL_OCTETS_MAX, HEADER_OCTETS_MAX, HeaderError, SIGNED_QUERY_ARGS_MAX};
 
@@ -101,6 +101,12 @@ impl<'a> Authorization<'a> {
     /// The id of the key that it is said to be signed with.
     pub fn credential(&self) -> &'a str {
         self.credential
+    }
+
+    /// What tells the request from others, as far as it was signed with the key that it names.
+    pub fn request_id(&self) -> RequestId {
+        let (half, _) = self.signature.split_first_chunk().expect("a signature has twice as many octets");
+        RequestId::from_bytes(*half)
     }
 
     /// Whether it is still good at `now`, or was `leeway` before, and not for longer than [`LIFETIME_MAX`].

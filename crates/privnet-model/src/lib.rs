@@ -22,6 +22,7 @@ mod operation;
 mod options;
 mod organization;
 mod port;
+mod signed_request;
 mod sorted_map;
 mod ssh_key;
 #[cfg(any(test, feature = "testing"))]
@@ -50,6 +51,7 @@ pub use operation::{Applied, Operation, OperationKind, OperationState, Reason, S
 pub use options::{DOMAIN_SEARCH_OCTETS_MAX, DhcpOptions, DomainName, DomainNameError, OptionsError};
 pub use organization::{Organization, OrganizationName, OrganizationNameError, Quota, Quotas};
 pub use port::{DeviceName, DeviceNameError, Port};
+pub use signed_request::{RequestId, SignedRequest};
 pub use sorted_map::SortedMap;
 pub use ssh_key::{SshKey, SshPublicKey, SshPublicKeyError};
 pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};

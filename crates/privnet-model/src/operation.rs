@@ -1,4 +1,6 @@
-use crate::{Generation, HostId, InstanceId, MacAddr, NetworkId, OperationId, OrganizationId, Timestamp};
+use crate::{
+    Generation, HostId, InstanceId, MacAddr, NetworkId, OperationId, OrganizationId, SignedRequest, Timestamp,
+};
 
 /// A mutation that was accepted, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Operation {
     pub subject: Subject,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// What asked for it; `None` where nothing was signed.
+    pub request: Option<SignedRequest>,
     /// How far it is.
     pub state: OperationState,
 }

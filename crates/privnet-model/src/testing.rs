@@ -143,7 +143,8 @@ impl Life {
         self.now = self.now.plus(Duration::from_millis(self.below(20)));
         let (now, operation_timeout) = (self.now, Duration::from_secs(60));
         let random = &mut || self.few_vnis();
-        let mut world = Circumstances { caller, now, operation_timeout, random, makes_instances: &|_| true };
+        let mut world =
+            Circumstances { caller, request: None, now, operation_timeout, random, makes_instances: &|_| true };
         zone.decide(command, &mut world)
     }
 

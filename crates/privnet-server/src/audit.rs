@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use privnet_api::Endpoint;
 use privnet_model::zone::{Caller, Outcome};
-use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, Timestamp};
+use privnet_model::{Event, EventText, KeyId, OrganizationId, Scope, SignedRequest, Timestamp};
 use privnet_store::{EventQuery, EventReader, Keep, LoggedEvent, StoreError};
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -61,19 +61,28 @@ pub(crate) struct Origin {
     is_shared: bool,
     /// The status of success.
     status: u16,
+    /// What was signed.
+    pub(crate) request: Option<SignedRequest>,
 }
 
 impl Origin {
     pub(crate) fn new(source: IpAddr, endpoint: &Endpoint, path: &str) -> Self {
         // Not of the path as it was sent, which may spell the same in another way.
         let is_shared = !endpoint.path.starts_with("/v2/");
-        Self { source, call: endpoint.id, path: EventText::cut(path), is_shared, status: endpoint.status }
+        Self {
+            source,
+            call: endpoint.id,
+            path: EventText::cut(path),
+            is_shared,
+            status: endpoint.status,
+            request: None,
+        }
     }
 
     /// What an agent asks for, by the name of the method in the sync protocol.
     pub(crate) fn of_agent(source: IpAddr, call: &'static str, method: &str) -> Self {
         let path = EventText::cut(&format!("/privnet.sync.v1.Sync/{method}"));
-        Self { source, call, path, is_shared: true, status: 200 }
+        Self { source, call, path, is_shared: true, status: 200, request: None }
     }
 
     /// The request has been carried out.

@@ -17,7 +17,7 @@ use hyper::header::AUTHORIZATION;
 use privnet_api::exo2::{Authorization, ExpiryError, HeaderError, Signable};
 use privnet_crypto::OpenError;
 use privnet_model::zone::{Caller, Zone};
-use privnet_model::{KeyId, Timestamp};
+use privnet_model::{KeyId, RequestId, Timestamp};
 
 pub use self::files::KeyFileError;
 pub(crate) use self::files::{first_keys, unlock};
@@ -100,6 +100,14 @@ impl Gate {
 }
 
 impl Claim<'_> {
+    /// What tells the request from others, where it is signed.
+    pub(crate) fn request_id(&self) -> Option<RequestId> {
+        match self {
+            Self::Anybody => None,
+            Self::Signed { authorization, .. } => Some(authorization.request_id()),
+        }
+    }
+
     /// Whoever has signed the request.
     ///
     /// # Errors

@@ -20,8 +20,8 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
-use privnet_model::Organization;
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
+use privnet_model::{Organization, RequestId, SignedRequest};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -134,6 +134,15 @@ async fn shielded(answer: impl Future<Output = Response<Body>> + Send + 'static)
     })
 }
 
+/// A request that is somebody's.
+struct Asked {
+    caller: Caller,
+    /// Its body.
+    octets: Octets,
+    /// What tells it from others, where it is signed.
+    id: Option<RequestId>,
+}
+
 struct Api {
     engine: Engine,
     gate: Gate,
@@ -156,11 +165,14 @@ impl Api {
         body: Incoming,
     ) -> Result<Response<Body>, Refused> {
         let route = route?;
-        let origin = Origin::new(source, route.endpoint, head.uri.path());
+        let (mut origin, at) = (Origin::new(source, route.endpoint, head.uri.path()), now());
         let asked = self.asked(route.endpoint, head, body).await;
-        let caller = asked.as_ref().ok().map(|(caller, _)| *caller);
+        let caller = asked.as_ref().ok().map(|asked| asked.caller);
         let answer = match asked {
-            Ok((caller, octets)) => self.answer_to(caller, &route, &origin, head, &octets).await,
+            Ok(Asked { caller, octets, id }) => {
+                origin.request = id.map(|id| SignedRequest { id, at });
+                self.answer_to(caller, &route, &origin, head, &octets).await
+            }
             Err(refused) => Err(refused),
         };
         if let Err(Refused { status, message, .. }) = &answer
@@ -172,10 +184,10 @@ impl Api {
         answer
     }
 
-    /// Who asks, and the body.
-    async fn asked(&self, endpoint: &Endpoint, head: &Parts, body: Incoming) -> Result<(Caller, Octets), Refused> {
+    /// Who asks for what.
+    async fn asked(&self, endpoint: &Endpoint, head: &Parts, body: Incoming) -> Result<Asked, Refused> {
         if endpoint.access.is_none() {
-            return Ok((Caller::NOBODY, Octets::default()));
+            return Ok(Asked { caller: Caller::NOBODY, octets: Octets::default(), id: None });
         }
         let expects_continue = head.headers.contains_key(EXPECT);
         let claim = match self.gate.claim(&head.headers, now()) {
@@ -193,7 +205,7 @@ impl Api {
         if let Some(payer) = Payer::of(caller) {
             take_token(&self.by_payer, payer, Instant::now())?;
         }
-        Ok((caller, octets))
+        Ok(Asked { caller, octets, id: claim.request_id() })
     }
 
     async fn answer_to(

@@ -84,6 +84,7 @@ mod tests {
             kind,
             subject,
             created_at: Timestamp::from_unix_ms(0),
+            request: None,
             state,
         }
     }

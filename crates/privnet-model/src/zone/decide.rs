@@ -8,8 +8,8 @@ use super::{Caller, Change, Command, CreateNetwork, DeviceWish, RangeFields, Ref
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostCertificates, HostFacts, HostId,
     HostName, Instance, InstanceId, Invitation, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Organization, OrganizationId, Port, Quota, Subject, Timestamp, Vni,
-    Wait, WaitPort, next_fit,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Port, Quota, SignedRequest, Subject,
+    Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations of one organization are kept for clients that ask late; its oldest goes when one more
@@ -24,6 +24,8 @@ pub const PENDING_OPERATIONS_MAX: usize = 1000;
 pub struct Circumstances<'a> {
     /// Who asks.
     pub caller: Caller,
+    /// What they have signed.
+    pub request: Option<SignedRequest>,
     /// The time.
     pub now: Timestamp,
     /// How long an operation may be pending.
@@ -69,9 +71,14 @@ impl Zone {
     /// The first [`Refusal`] that holds: the caller's key must still be good, the caller must be one who may give
     /// such a command, what is named must exist for it, then the values must obey their rules, then they must fit
     /// what there is.
+    ///
+    /// A request that is sent again, as its answer was lost, comes to the operation that it came to before.
     pub fn decide(&self, command: &Command, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
         self.refuse_gone_key(world.caller, world.now)?;
         world.caller.check(command.access())?;
+        if let Some(operation) = world.request.and_then(|request| self.answer_before(request)) {
+            return Ok(Decision { changes: Vec::new(), outcome: Outcome::Operation(Arc::clone(operation)) });
+        }
         match command {
             Command::CreateNetwork(wish) => self.create_network(wish, world),
             Command::UpdateNetwork(id, wish) => self.update_network(OperationKind::UpdateNetwork, *id, wish, world),
@@ -445,6 +452,7 @@ impl Zone {
             kind,
             subject,
             created_at: world.now,
+            request: world.request,
             state,
         });
         changes.push(Change::Operation(Row { before: None, after: Some(Arc::clone(&operation)) }));

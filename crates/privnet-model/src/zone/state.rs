@@ -6,7 +6,7 @@ use super::{Change, Row, Snapshot};
 use crate::{
     Applied, Carriage, Generation, Host, HostId, HostName, Instance, InstanceId, Invitation, InvitationId, Key, KeyId,
     MacAddr, Name, Network, NetworkId, Operation, OperationId, OperationState, Organization, OrganizationId,
-    OrganizationName, Port, Scope, SortedMap, SshKey, Vni, Wait, WaitPort,
+    OrganizationName, Port, RequestId, Scope, SignedRequest, SortedMap, SshKey, Vni, Wait, WaitPort,
 };
 
 /// How many removed ports of one network are remembered, so that a host that missed their removal
@@ -28,6 +28,8 @@ pub struct Zone {
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
     pub(super) invitations: BTreeMap<InvitationId, Arc<Invitation>>,
     pub(super) operations: BTreeMap<OperationId, Arc<Operation>>,
+    /// The operations of each signed request: more than one where equal wishes were signed within one second.
+    pub(super) operations_of_request: BTreeSet<(RequestId, OperationId)>,
     pub(super) carriages: BTreeMap<(NetworkId, HostId), Arc<Carriage>>,
     /// What each organization has; one that has nothing is absent.
     pub(super) holdings: HashMap<OrganizationId, Holdings>,
@@ -220,6 +222,15 @@ impl Zone {
         self.operations.get(&id)
     }
 
+    /// The operation that the same request was answered with when it came before. None where that was for several
+    /// equal wishes: nobody can tell which of them lacks its answer.
+    pub(super) fn answer_before(&self, request: SignedRequest) -> Option<&Arc<Operation>> {
+        let ids = (request.id, OperationId::MIN)..=(request.id, OperationId::MAX);
+        let mut operations = self.operations_of_request.range(ids).filter_map(|(_, id)| self.operations.get(id));
+        let only = operations.next().filter(|_| operations.next().is_none())?;
+        only.request.filter(|earlier| request.repeats(earlier)).map(|_| only)
+    }
+
     /// The operations that are not final yet, oldest first.
     pub fn pending_operations(&self) -> impl Iterator<Item = &Arc<Operation>> {
         self.operations.values().filter(|operation| !operation.is_final())
@@ -402,10 +413,12 @@ impl Zone {
         if let Some(before) = &row.before {
             let is_final = before.is_final();
             self.change_holdings(before.organization, |holdings| holdings.operations(is_final).remove(&before.id));
+            before.request.map(|request| self.operations_of_request.remove(&(request.id, before.id)));
         }
         if let Some(after) = &row.after {
             let is_final = after.is_final();
             self.change_holdings(after.organization, |holdings| holdings.operations(is_final).insert(after.id));
+            after.request.map(|request| self.operations_of_request.insert((request.id, after.id)));
         }
         replace(&mut self.operations, row, |operation| operation.id);
     }

@@ -9,6 +9,7 @@ mod operations;
 mod organizations;
 mod properties;
 mod refusals;
+mod retries;
 mod tenants;
 mod views;
 mod vnis;
@@ -24,7 +25,7 @@ use super::{
 use crate::testing::founded;
 use crate::{
     Description, DhcpOptions, HostFacts, HostId, HostName, Instance, InstanceId, Labels, Lease, LeaseKind, Name, Netns,
-    Network, NetworkId, Operation, Placement, Port, Subject, Timestamp,
+    Network, NetworkId, Operation, Placement, Port, SignedRequest, Subject, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_790_000_000_000);
@@ -39,23 +40,25 @@ struct World {
     drawn: u64,
     now: Timestamp,
     caller: Caller,
+    request: Option<SignedRequest>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { zone: founded(), scripted: VecDeque::new(), drawn: 0, now: NOW, caller: Caller::Server }
+        Self { zone: founded(), scripted: VecDeque::new(), drawn: 0, now: NOW, caller: Caller::Server, request: None }
     }
 }
 
 impl World {
     fn decide(&mut self, command: &Command) -> Result<Decision, Refusal> {
-        let Self { zone, scripted, drawn, now, caller } = self;
+        let Self { zone, scripted, drawn, now, caller, request } = self;
         let random = &mut || {
             *drawn += 1;
             scripted.pop_front().unwrap_or(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         };
         let mut circumstances = Circumstances {
             caller: *caller,
+            request: *request,
             now: *now,
             operation_timeout: OPERATION_TIMEOUT,
             random,

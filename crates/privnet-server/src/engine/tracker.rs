@@ -343,6 +343,7 @@ mod tests {
             kind: OperationKind::UpdateNetwork,
             subject: Subject::Network(network),
             created_at: Timestamp::from_unix_ms(0),
+            request: None,
             state: OperationState::Pending { wait, deadline },
         }
     }

@@ -3,7 +3,7 @@ use std::thread;
 use std::time::Instant;
 
 use privnet_model::zone::{Caller, Change, Circumstances, Command, Outcome, Zone};
-use privnet_model::{Event, with_causes};
+use privnet_model::{Event, SignedRequest, with_causes};
 use privnet_store::{NewEvents, Store, StoreError, Trouble};
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -120,7 +120,7 @@ impl Writer {
         let mut accepted = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
         for Task { origin, caller, command, .. } in batch {
-            let decision = self.decide(*caller, command);
+            let decision = self.decide(*caller, origin.as_ref().and_then(|origin| origin.request), command);
             answers.push(decision.map(|(decided, outcome)| {
                 accepted.extend(origin.as_ref().map(|origin| origin.accepted(*caller, &outcome, now())));
                 decided.iter().for_each(|change| self.zone.apply(change));
@@ -161,10 +161,16 @@ impl Writer {
         }
     }
 
-    fn decide(&self, caller: Caller, command: &Command) -> Result<(Vec<Change>, Outcome), SubmitError> {
+    fn decide(
+        &self,
+        caller: Caller,
+        request: Option<SignedRequest>,
+        command: &Command,
+    ) -> Result<(Vec<Change>, Outcome), SubmitError> {
         let mut rng = rand::rng();
         let mut circumstances = Circumstances {
             caller,
+            request,
             now: now(),
             operation_timeout: self.config.operation_timeout,
             random: &mut || rng.random(),

@@ -15,6 +15,7 @@ mod operations;
 mod organizations;
 mod properties;
 mod restart;
+mod retries;
 mod store_failure;
 mod support;
 mod sync;

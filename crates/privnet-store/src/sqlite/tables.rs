@@ -9,8 +9,8 @@ use privnet_model::{
     Host, HostCertificate, HostCertificates, HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties,
     InstanceTypeId, Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network,
     NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, OrganizationName,
-    Placement, Port, Power, PublicIp, Quota, Quotas, Reason, Role as KeyRole, Scope, SealedSecret, SshKey,
-    SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
+    Placement, Port, Power, PublicIp, Quota, Quotas, Reason, RequestId, Role as KeyRole, Scope, SealedSecret,
+    SignedRequest, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -370,6 +370,8 @@ impl Table for Operation {
         Column::new("reason", Role::Plain),
         Column::new("message", Role::Plain),
         Column::new("organization", Role::Plain),
+        Column::new("request", Role::Plain),
+        Column::new("requested_at_ms", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -407,6 +409,8 @@ impl Table for Operation {
             reason.map_or(NULL, text),
             message.map_or(NULL, text),
             octets(self.organization.as_bytes()),
+            self.request.as_ref().map_or(NULL, |request| octets(request.id.as_bytes())),
+            self.request.map_or(NULL, |request| number(request.at.unix_ms)),
         ]
     }
 
@@ -416,7 +420,10 @@ impl Table for Operation {
         let subject = subject(fields)?;
         let created_at = timestamp(fields)?;
         let state = operation_state(fields, subject)?;
-        Ok(Self { id, organization: organization(fields)?, kind, subject, created_at, state })
+        let organization = organization(fields)?;
+        let request = fields.get::<Option<_>>()?.map(RequestId::from_bytes);
+        let request = request.zip(optional_timestamp(fields)?).map(|(id, at)| SignedRequest { id, at });
+        Ok(Self { id, organization, kind, subject, created_at, request, state })
     }
 }
 

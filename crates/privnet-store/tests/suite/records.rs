@@ -8,7 +8,8 @@ use privnet_model::{
     HostCertificate, HostCertificates, HostFacts, HostId, Instance, InstanceId, InstanceProperties, InstanceTypeId,
     Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation,
     OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power, PublicIp, Quota,
-    Quotas, Reason, Role, Scope, SealedSecret, SshKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
+    Quotas, Reason, RequestId, Role, Scope, SealedSecret, SignedRequest, SshKey, Subject, TemplateId, Timestamp,
+    UserData, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -253,7 +254,13 @@ fn operations(network: &Network, host: &Host) -> Vec<Operation> {
     let about_instance = about_instance.map(|state| (OperationKind::Move, Subject::Instance(instance), state));
     let about_nothing = [(OperationKind::RegisterSshKey, Subject::Nothing, OperationState::Success)];
     let all = (1..).zip(about_network.chain(about_instance).chain(about_nothing));
-    all.map(|(n, (kind, subject, state))| Operation { kind, subject, ..operation(n, network, state) }).collect()
+    let request = |n: u8| {
+        let request = SignedRequest { id: RequestId::from_bytes(octets(n)), at: deadline };
+        n.is_multiple_of(2).then_some(request)
+    };
+    let operation =
+        |(n, (kind, subject, state))| Operation { kind, subject, request: request(n), ..operation(n, network, state) };
+    all.map(operation).collect()
 }
 
 /// The port with the device and MAC address of its network's number, so that ports of several
@@ -386,6 +393,7 @@ pub fn operation(number: u8, network: &Network, state: OperationState) -> Operat
         kind: OperationKind::CreateNetwork,
         subject: Subject::Network(network.id),
         created_at: Timestamp::from_unix_ms(1_790_000_000_000),
+        request: None,
         state,
     }
 }

@@ -235,7 +235,7 @@ fn full_of_operations() -> Snapshot {
 
 fn numbered(id: OperationId, organization: OrganizationId, state: OperationState) -> Operation {
     let subject = Subject::Network(NetworkId::new(0, [0; 10]));
-    Operation { id, organization, kind: OperationKind::CreateNetwork, subject, created_at: NOW, state }
+    Operation { id, organization, kind: OperationKind::CreateNetwork, subject, created_at: NOW, request: None, state }
 }
 
 fn pending_id() -> OperationId {

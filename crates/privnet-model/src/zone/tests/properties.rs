@@ -325,7 +325,10 @@ fn decide_with_unused_numbers(
     let random = &mut || numbers.next().expect("there is always one more");
     let operation_timeout = OPERATION_TIMEOUT;
     let makes_instances = &|_| true;
-    zone.decide(command, &mut Circumstances { caller, now: NOW, operation_timeout, random, makes_instances })
+    zone.decide(
+        command,
+        &mut Circumstances { caller, request: None, now: NOW, operation_timeout, random, makes_instances },
+    )
 }
 
 /// All that a caller sees of a zone, asked for every id that another has.
