@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use privnet_model::zone::{self, Command, DeviceWish, Grant, RangeFields, Refusal};
 use privnet_model::{
-    AddressRange, DeviceName, DeviceNameError, HostId, HostName, HostNameError, InstanceId, InstanceTypeId, KeyId,
-    Name, Netns, NetnsError, NetworkId, OperationId, OrganizationId, OrganizationName, OrganizationNameError,
-    ParseIdError, ParseKeyIdError, Placement, Power, Quotas, Role, TemplateId, Timestamp,
+    Account, AccountError, AddressRange, DeviceName, DeviceNameError, HostId, HostName, HostNameError, InstanceId,
+    InstanceTypeId, KeyId, Name, Netns, NetnsError, NetworkId, OperationId, OrganizationId, OrganizationName,
+    OrganizationNameError, ParseIdError, ParseKeyIdError, Placement, Power, Quotas, Role, Tap, TemplateId, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -340,11 +340,13 @@ impl Reader<'_> {
         let name = fields.name().required(&mut fields, "name");
         let host = host(&mut fields);
         let netns = netns(&mut fields);
+        let tap = tap(&mut fields);
         let kind = fields.parsed("kind", Kind::parse).required(&mut fields, "kind");
         let organization = fields.organization().good();
         let labels = fields.labels().good().unwrap_or_default();
         let placement = match kind? {
             Kind::Netns => Placement::Netns(netns.required(&mut fields, "netns")?),
+            Kind::Tap => Placement::Tap(tap?),
         };
         Some(Command::CreateInstance { name: name?, host: host?, placement, organization, labels })
     }
@@ -395,9 +397,13 @@ impl Reader<'_> {
         let mut fields = self.fields();
         let host = host(&mut fields);
         let netns = netns(&mut fields).good();
-        // With one kind there is, naming it says nothing that the namespace does not.
-        let _ = fields.parsed("kind", Kind::parse);
-        Some(Command::MoveInstance { instance: instance?, host: host?, placement: netns.map(Placement::Netns) })
+        let tap = tap(&mut fields);
+        // Of a namespace, its name says the kind as well.
+        let placement = match fields.parsed("kind", Kind::parse).good() {
+            Some(Kind::Tap) => Some(Placement::Tap(tap?)),
+            Some(Kind::Netns) | None => netns.map(Placement::Netns),
+        };
+        Some(Command::MoveInstance { instance: instance?, host: host?, placement })
     }
 
     fn fields(&mut self) -> Fields<'_> {
@@ -448,13 +454,15 @@ fn organization_name(fields: &mut Fields<'_>) -> Given<OrganizationName> {
 /// The port kinds an instance may have.
 enum Kind {
     Netns,
+    Tap,
 }
 
 impl Kind {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "netns" => Ok(Self::Netns),
-            _ => Err(format!("\"{}\" is not a port kind; netns is the only one", cut(text))),
+            "tap" => Ok(Self::Tap),
+            _ => Err(format!("\"{}\" is not a port kind; there are netns and tap", cut(text))),
         }
     }
 }
@@ -467,6 +475,19 @@ fn host(fields: &mut Fields<'_>) -> Option<HostName> {
 
 fn netns(fields: &mut Fields<'_>) -> Given<Netns> {
     fields.parsed("netns", |text| Netns::try_from(text).map_err(|_| NetnsError(cut(text))))
+}
+
+/// Who may open a tap, and how; `None` after a fault.
+fn tap(fields: &mut Fields<'_>) -> Option<Tap> {
+    let account = |text: &str| Account::try_from(text).map_err(|_| AccountError(cut(text)));
+    let owner = fields.parsed("owner", account);
+    let group = fields.parsed("group", account);
+    let is_multi_queue = fields.truth("multi-queue");
+    Some(Tap {
+        owner: owner.unless_bad()?,
+        group: group.unless_bad()?,
+        is_multi_queue: is_multi_queue.unless_bad()?.unwrap_or_default(),
+    })
 }
 
 /// A moment as RFC 3339 writes it; before 1970 there is nothing.

@@ -15,15 +15,16 @@ use crate::error::Step;
 use crate::events::LinkEvents;
 use crate::fast_lane::{self, FastLane};
 use crate::layout::{self, FdbKey, LAYOUT_VERSION, Neighbor, NeighborKey, Network, VtepKey, vtep_address, vtep_octets};
-use crate::names::{Alias, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
+use crate::names::{Alias, Anchor, OVERLAY_DEVICE, ROUTE_DEVICE, port_of_device};
 use crate::namespaces::Namespaces;
 use crate::netlink::{Link, Socket};
 use crate::overlay::{self, Overlay};
 use crate::pins::{self, PinnedMaps, Pins};
+use crate::ports::kind_of;
 use crate::programs::{Devices, Hook, Programs, Version, Which};
 use crate::sender::FrameSender;
 use crate::tables::Tables;
-use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, underlay};
+use crate::{ApplyError, DumpError, Kernel, KernelDump, KernelError, OpenError, netns, tap, underlay};
 
 /// How many ports' devices are looked at in one part of reading the kernel: a millisecond or two.
 const PORTS_IN_SLICE: usize = 96;
@@ -294,6 +295,7 @@ impl Datapath {
         let devices = self.ports(&slice)?.into_iter().map(|(link, mac, version)| PortDevice {
             index: link.index,
             mac,
+            kind: kind_of(link),
             plugged: plugged(link),
             configuration: self.configuration(mac, link),
             is_up: link.is_up,
@@ -414,9 +416,13 @@ impl Datapath {
 
 /// Where the host side of a port says that it is plugged in, unless that is somewhere else by now.
 fn plugged(link: &Link) -> Option<(Vni, PortSpec)> {
-    let Alias { vni, spec, netns_inode } = Alias::of(link)?;
-    let Placement::Netns(netns) = &spec.placement;
-    (!netns::is_replaced(netns, netns_inode)).then_some((vni, spec))
+    let Alias { vni, spec, anchor } = Alias::of(link)?;
+    let is_there = match (&spec.placement, anchor) {
+        (Placement::Netns(netns), Anchor::Netns(inode)) => !netns::is_replaced(netns, inode),
+        (Placement::Tap(tap), Anchor::Tap(openers)) => tap::is_as_made(link, &spec.device, tap, openers),
+        _ => false,
+    };
+    is_there.then_some((vni, spec))
 }
 
 impl Kernel for Datapath {

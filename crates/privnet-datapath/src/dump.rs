@@ -37,6 +37,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct PortDevice {
     pub(crate) index: u32,
     pub(crate) mac: MacAddr,
+    /// As the programs are to take it.
+    pub(crate) kind: u8,
     /// What its alias says; `None` if that is unreadable, or not so any more.
     pub(crate) plugged: Option<(Vni, PortSpec)>,
     /// What is set on the instance's end.
@@ -134,7 +136,7 @@ impl Snapshot {
         let entries: BTreeMap<_, _> = self.ports.iter().copied().collect();
         for device in &self.devices {
             let Some((vni, spec)) = device.plugged.clone() else { continue };
-            let entry = entries.get(&device.index).filter(|entry| entry.is_of(vni, device.mac));
+            let entry = entries.get(&device.index).filter(|entry| entry.is_of(vni, device.mac, device.kind));
             let stage = match (device.version, entry) {
                 (Version::OtherMaps, _) => PortStage::Outdated,
                 (Version::Loaded, Some(entry)) if entry.open != 0 && device.is_up => PortStage::Open,

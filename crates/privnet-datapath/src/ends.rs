@@ -9,7 +9,7 @@ use privnet_model::{MacAddr, Placement};
 use privnet_plan::{Configuration, Route};
 
 use crate::error::Step;
-use crate::names::Alias;
+use crate::names::{Alias, Anchor};
 use crate::netlink::{Link, NetlinkError, Socket};
 use crate::{ApplyError, Datapath, netns};
 
@@ -85,9 +85,11 @@ impl Datapath {
 /// The namespace is not there, or is another one of that name.
 pub(crate) fn instance_end(link: &Link, alias: &Alias) -> Result<Option<(Socket, Link)>, ApplyError> {
     let Some(peer) = link.peer else { return Ok(None) };
-    let Placement::Netns(netns) = &alias.spec.placement;
+    let (Placement::Netns(netns), Anchor::Netns(inode)) = (&alias.spec.placement, alias.anchor) else {
+        return Ok(None);
+    };
     let found = netns::open(netns)?;
-    if netns::inode(&found).step(format_args!("look at network namespace {netns}"))? != alias.netns_inode {
+    if netns::inode(&found).step(format_args!("look at network namespace {netns}"))? != inode {
         return Err(ApplyError::NetnsNotFound(netns.clone()));
     }
     let mut netlink = netns::netlink(&found)?;

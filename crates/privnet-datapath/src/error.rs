@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
-use privnet_model::{DeviceName, MacAddr, Netns, Reason, Vni};
+use privnet_model::{Account, DeviceName, MacAddr, Netns, Reason, Vni};
 
 /// The kernel refuses a step.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,15 @@ pub enum ApplyError {
         /// Its name.
         device: DeviceName,
     },
+    /// The host has another device of that name.
+    #[error("this host has another device named {0}")]
+    NameTaken(DeviceName),
+    /// Nobody is called so.
+    #[error("this host has no user {0}")]
+    UserNotFound(Account),
+    /// No group is called so.
+    #[error("this host has no group {0}")]
+    GroupNotFound(Account),
     /// The port's device is not there.
     #[error("port {0} has no device on this host")]
     NotPlugged(MacAddr),
@@ -88,7 +97,7 @@ pub enum ApplyError {
 impl ApplyError {
     /// Whether something that the operation names does not exist on this host.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NetnsNotFound(_))
+        matches!(self, Self::NetnsNotFound(_) | Self::UserNotFound(_) | Self::GroupNotFound(_))
     }
 
     /// The same in the API's word.

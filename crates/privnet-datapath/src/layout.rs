@@ -30,6 +30,7 @@ pub(crate) const DROP_REASONS: [&str; 16] = [
 /// The row of the counters for what comes from the overlay and has no port.
 pub(crate) const OVERLAY_ROW: u32 = 0;
 pub(crate) const KIND_VETH: u8 = 0;
+pub(crate) const KIND_TAP: u8 = 1;
 pub(crate) const DHCP_FRAME_OFFSET: usize = 12;
 /// The largest frame that the programs hand to the agent.
 #[cfg(test)]
@@ -112,13 +113,13 @@ layouts! {
 
 impl Port {
     /// The entry of a port that is closed.
-    pub(crate) fn closed(vni: Vni, mac: MacAddr) -> Self {
-        Self { vni: vni.get(), mac: mac.octets(), open: 0, kind: KIND_VETH }
+    pub(crate) fn closed(vni: Vni, mac: MacAddr, kind: u8) -> Self {
+        Self { vni: vni.get(), mac: mac.octets(), open: 0, kind }
     }
 
     /// Whether it is the entry of this port, open or closed.
-    pub(crate) fn is_of(&self, vni: Vni, mac: MacAddr) -> bool {
-        Self { open: 0, ..*self } == Self::closed(vni, mac)
+    pub(crate) fn is_of(&self, vni: Vni, mac: MacAddr, kind: u8) -> bool {
+        Self { open: 0, ..*self } == Self::closed(vni, mac, kind)
     }
 }
 

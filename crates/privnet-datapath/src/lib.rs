@@ -31,6 +31,7 @@ mod sender;
 mod simulated;
 mod sys;
 mod tables;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod underlay;

@@ -1,6 +1,8 @@
 //! What our devices are called, and what they say about themselves.
 
-use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
+use std::fmt;
+
+use privnet_model::{Account, DeviceName, MacAddr, Netns, Placement, Tap, Vni};
 use privnet_plan::PortSpec;
 
 use crate::netlink::Link;
@@ -18,8 +20,7 @@ pub(crate) const PORT_MTU_BYTES: u32 = 65535;
 /// The host side of a port's device. Every port's MAC address begins with 0a, so the other five
 /// octets are a name for it.
 pub(crate) fn port_device(mac: MacAddr) -> String {
-    let [_, a, b, c, d, e] = mac.octets();
-    format!("{PREFIX}{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}")
+    DeviceName::on_host(mac).as_str().to_owned()
 }
 
 /// The port whose host side has this name.
@@ -47,26 +48,45 @@ const CONFIGURED: &str = " configured";
 
 /// What there is to say about a port is more than the kernel keeps.
 #[derive(Debug, thiserror::Error)]
-#[error("the path of network namespace {0} is too long by {1} octets to be noted on a device")]
-pub(crate) struct AliasTooLong(Netns, usize);
+#[error("{0} is too long by {1} octets to be noted on a device")]
+pub(crate) struct AliasTooLong(String, usize);
 
 /// What the host side of a port says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alias {
     pub(crate) vni: Vni,
     pub(crate) spec: PortSpec,
-    /// Tells the namespace that it was plugged into from another one that gets its name.
-    pub(crate) netns_inode: u64,
+    /// What tells that it is still where it was plugged in.
+    pub(crate) anchor: Anchor,
+}
+
+/// What a name stood for on this host when a port was plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    /// The inode of the network namespace, which another one that gets its name does not have.
+    Netns(u64),
+    /// The numbers of those who may open the tap.
+    Tap(Openers),
+}
+
+/// Who may open a tap, by number: a user, the members of a group, or who is both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Openers {
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
 }
 
 impl Alias {
     /// What a restarted agent needs, in words for an operator.
     pub(crate) fn write(&self) -> Result<String, AliasTooLong> {
-        let Self { vni, spec, netns_inode } = self;
-        let PortSpec { instance, placement: Placement::Netns(netns), device, mtu_bytes, reboots, is_configured } = spec;
-        let mut alias = format!(
-            "privnet vni={vni} instance={instance} inode={netns_inode} netns={netns} device={device} mtu={mtu_bytes}"
-        );
+        let Self { vni, spec, anchor } = self;
+        let PortSpec { instance, placement, device, mtu_bytes, reboots, is_configured } = spec;
+        let place = match placement {
+            Placement::Netns(netns) => format!("netns={netns}"),
+            Placement::Tap(tap) => written(tap),
+        };
+        let mut alias =
+            format!("privnet vni={vni} instance={instance} {anchor} {place} device={device} mtu={mtu_bytes}");
         // An earlier version reads what it has written itself.
         if *reboots > 0 {
             alias.push_str(&format!(" reboots={reboots}"));
@@ -76,23 +96,31 @@ impl Alias {
         }
         match alias.len().checked_sub(ALIAS_OCTETS_MAX) {
             None | Some(0) => Ok(alias),
-            Some(excess) => Err(AliasTooLong(netns.clone(), excess)),
+            Some(excess) => Err(AliasTooLong(place, excess)),
         }
     }
 
-    /// What a port's device says, unless its MTU has been changed.
+    /// What a port's device says, unless the MTU of a veth pair has been changed. A tap's MTU is what the device has.
     pub(crate) fn of(link: &Link) -> Option<Self> {
-        let is_whole = |alias: &Self| link.mtu_bytes == PORT_MTU_BYTES || alias.spec.mtu_bytes == NOT_NOTED;
-        Self::read(&link.alias).filter(is_whole)
+        let mut alias = Self::read(&link.alias)?;
+        match alias.spec.placement {
+            Placement::Netns(_) => {
+                let is_whole = link.mtu_bytes == PORT_MTU_BYTES || alias.spec.mtu_bytes == NOT_NOTED;
+                is_whole.then_some(alias)
+            }
+            Placement::Tap(_) => {
+                alias.spec.mtu_bytes = link.mtu_bytes;
+                Some(alias)
+            }
+        }
     }
 
     /// Reads what [`write`](Self::write) wrote, also in an earlier version, which did not note the MTU.
     fn read(alias: &str) -> Option<Self> {
         let (vni, rest) = alias.strip_prefix("privnet vni=")?.split_once(" instance=")?;
-        let (instance, rest) = rest.split_once(" inode=")?;
-        let (netns_inode, rest) = rest.split_once(" netns=")?;
+        let (instance, rest) = rest.split_once(' ')?;
         // A namespace's path may have spaces; a device's name has none.
-        let (netns, device) = rest.rsplit_once(" device=")?;
+        let (place, device) = rest.rsplit_once(" device=")?;
         let (device, is_configured) = match device.strip_suffix(CONFIGURED) {
             Some(device) => (device, true),
             None => (device, false),
@@ -105,17 +133,62 @@ impl Alias {
             Some((device, mtu_bytes)) => (device, mtu_bytes.parse().ok()?),
             None => (device, NOT_NOTED),
         };
-        let spec = PortSpec {
-            instance: instance.parse().ok()?,
-            placement: Placement::Netns(Netns::try_from(netns).ok()?),
-            device: DeviceName::try_from(device).ok()?,
-            mtu_bytes,
-            reboots,
-            is_configured,
+        let (anchor, placement) = match place.strip_prefix("inode=") {
+            Some(place) => {
+                let (inode, netns) = place.split_once(" netns=")?;
+                (Anchor::Netns(inode.parse().ok()?), Placement::Netns(Netns::try_from(netns).ok()?))
+            }
+            None => read_tap(place)?,
         };
+        let (instance, device) = (instance.parse().ok()?, DeviceName::try_from(device).ok()?);
+        let spec = PortSpec { instance, placement, device, mtu_bytes, reboots, is_configured };
         let vni = Vni::try_from(vni.parse::<u32>().ok()?).ok()?;
-        Some(Self { vni, spec, netns_inode: netns_inode.parse().ok()? })
+        Some(Self { vni, spec, anchor })
     }
+}
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netns(inode) => write!(f, "inode={inode}"),
+            Self::Tap(Openers { uid, gid }) => write!(f, "uid={} gid={}", or_none(*uid), or_none(*gid)),
+        }
+    }
+}
+
+fn written(tap: &Tap) -> String {
+    let Tap { owner, group, is_multi_queue } = tap;
+    let queues = if *is_multi_queue { "many" } else { "one" };
+    format!("owner={} group={} queues={queues}", or_none(owner.as_ref()), or_none(group.as_ref()))
+}
+
+/// Reads a tap's [`Anchor`] and what [`written`] wrote of it; neither has spaces.
+fn read_tap(place: &str) -> Option<(Anchor, Placement)> {
+    let mut words = place.split(' ');
+    let mut value = |key: &str| words.next()?.strip_prefix(key);
+    let (uid, gid) = (read_number(value("uid=")?)?, read_number(value("gid=")?)?);
+    let (owner, group) = (read_account(value("owner=")?)?, read_account(value("group=")?)?);
+    let is_multi_queue = match value("queues=")? {
+        "many" => true,
+        "one" => false,
+        _ => return None,
+    };
+    Some((Anchor::Tap(Openers { uid, gid }), Placement::Tap(Tap { owner, group, is_multi_queue })))
+}
+
+/// Stands for none, since no account is called so.
+const NONE: &str = ":";
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| value.to_string())
+}
+
+fn read_number(text: &str) -> Option<Option<u32>> {
+    if text == NONE { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+fn read_account(text: &str) -> Option<Option<Account>> {
+    if text == NONE { Some(None) } else { Account::try_from(text).ok().map(Some) }
 }
 
 #[cfg(test)]
@@ -144,7 +217,7 @@ mod tests {
             reboots: 0,
             is_configured: false,
         };
-        let alias = Alias { vni: Vni::from_random(4096), spec, netns_inode: 4_026_532_000 };
+        let alias = Alias { vni: Vni::from_random(4096), spec, anchor: Anchor::Netns(4_026_532_000) };
         let written = alias.write().expect("short");
         assert_eq!(Alias::read(&written), Some(alias.clone()));
         let earlier = Alias { spec: PortSpec { mtu_bytes: NOT_NOTED, ..alias.spec.clone() }, ..alias.clone() };
@@ -162,6 +235,32 @@ mod tests {
         assert!(refusal.to_string().ends_with("too long by 153 octets to be noted on a device"), "{refusal}");
         for other in ["", "privnet", "privnet vni=0 instance=x inode=1 netns=y device=z mtu=1450", "uplink"] {
             assert_eq!(Alias::read(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_alias_of_a_tap_says_who_may_open_it() {
+        let account = |text: &str| Some(Account::try_from(text).expect("valid"));
+        let spec = |placement| PortSpec {
+            instance: InstanceId::MAX,
+            placement: Placement::Tap(placement),
+            device: DeviceName::try_from("a_longer_name_1").expect("valid"),
+            mtu_bytes: 65485,
+            reboots: 0,
+            is_configured: false,
+        };
+        let longest = Tap { owner: account(&"x".repeat(32)), group: account(&"y".repeat(32)), is_multi_queue: true };
+        let vni = Vni::from_random(u64::MAX);
+        let all = Openers { uid: Some(u32::MAX - 1), gid: Some(u32::MAX - 1) };
+        let root = Openers { uid: Some(0), gid: None };
+        for (tap, openers) in [(longest, all), (Tap::default(), root)] {
+            let alias = Alias { vni, spec: spec(tap), anchor: Anchor::Tap(openers) };
+            assert_eq!(Alias::read(&alias.write().expect("short")), Some(alias));
+        }
+        let written = "uid=0 gid=: owner=: group=: queues=one";
+        assert!(read_tap(written).is_some());
+        for bad in ["uid=x gid=: owner=: group=: queues=one", "uid=0 gid=: owner=: group=: queues=2", "uid=0 gid=:"] {
+            assert_eq!(read_tap(bad), None, "{bad}");
         }
     }
 }

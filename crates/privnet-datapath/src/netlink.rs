@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, NetlinkAddr, SockFlag, bind, recv, send};
 
-pub(crate) use link::{Link, Veth, Vxlan};
+pub(crate) use link::{Link, Tun, Veth, Vxlan};
 pub(crate) use message::{Attributes, Message, Messages};
 pub(crate) use xfrm::Policies;
 

@@ -11,8 +11,8 @@ use privnet_plan::PortSpec;
 
 use crate::ends::instance_end;
 use crate::error::Step;
-use crate::layout::Port;
-use crate::names::{Alias, NOT_NOTED, PORT_MTU_BYTES, port_device, port_of_device};
+use crate::layout::{KIND_TAP, KIND_VETH, Port};
+use crate::names::{Alias, Anchor, NOT_NOTED, PORT_MTU_BYTES, port_device, port_of_device};
 use crate::netlink::{Link, Veth};
 use crate::programs::{Version, Which};
 use crate::{ApplyError, Datapath, KernelError, netns};
@@ -24,10 +24,16 @@ const LINKWATCH_PAUSE: Duration = Duration::from_millis(1);
 
 impl Datapath {
     pub(crate) fn plug(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec) -> Result<(), ApplyError> {
-        let Placement::Netns(netns) = &spec.placement;
+        match &spec.placement {
+            Placement::Netns(netns) => self.plug_veth(vni, mac, spec, netns),
+            Placement::Tap(tap) => self.plug_tap(vni, mac, spec, tap),
+        }
+    }
+
+    fn plug_veth(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec, netns: &Netns) -> Result<(), ApplyError> {
         let peer_netns = netns::open(netns)?;
         let netns_inode = netns::inode(&peer_netns).step(format_args!("plug in port {mac}"))?;
-        let alias = Alias { vni, spec: spec.clone(), netns_inode };
+        let alias = Alias { vni, spec: spec.clone(), anchor: Anchor::Netns(netns_inode) };
         let written = alias.write().step(format_args!("plug in port {mac}"))?;
         if let Some(link) = self.device(mac)? {
             if Alias::of(&link) == Some(alias) {
@@ -57,15 +63,29 @@ impl Datapath {
         Ok(described.step(format_args!("set the alias of device {name}"))?)
     }
 
-    /// Sets the MTU of the instance's end, and notes it on the host's, which tells whether it is done. An instance
-    /// that has chosen less for its own end keeps that.
+    /// Sets the MTU of the instance's end, and notes it on the host's, which tells whether it is done. A tap has one.
     pub(crate) fn set_mtu(&mut self, mac: MacAddr, mtu_bytes: u32) -> Result<(), ApplyError> {
         let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
         let mut alias = Alias::of(&link).ok_or(ApplyError::NotPlugged(mac))?;
+        match alias.anchor {
+            Anchor::Netns(_) => self.set_mtu_of_end(&link, &alias, mtu_bytes)?,
+            Anchor::Tap(_) => {
+                let set = self.netlink.set_mtu(link.index, mtu_bytes);
+                set.step(format_args!("set the MTU of device {}", link.name))?;
+            }
+        }
+        alias.spec.mtu_bytes = mtu_bytes;
+        let written = alias.write().step(format_args!("set the MTU of port {mac}"))?;
+        let described = self.netlink.set_alias(link.index, &written);
+        Ok(described.step(format_args!("set the alias of device {}", link.name))?)
+    }
+
+    /// An instance that has chosen less for its own end keeps that.
+    fn set_mtu_of_end(&mut self, link: &Link, alias: &Alias, mtu_bytes: u32) -> Result<(), ApplyError> {
         // An earlier version gave both ends the same.
         let is_noted = alias.spec.mtu_bytes != NOT_NOTED;
         let before_bytes = if is_noted { alias.spec.mtu_bytes } else { link.mtu_bytes };
-        if let Some((mut netlink, end)) = instance_end(&link, &alias)?
+        if let Some((mut netlink, end)) = instance_end(link, alias)?
             && (end.mtu_bytes == before_bytes || end.mtu_bytes > mtu_bytes)
         {
             let device = &alias.spec.device;
@@ -76,10 +96,7 @@ impl Datapath {
             let widened = self.netlink.set_mtu(link.index, PORT_MTU_BYTES);
             widened.step(format_args!("set the MTU of device {}", link.name))?;
         }
-        alias.spec.mtu_bytes = mtu_bytes;
-        let written = alias.write().step(format_args!("set the MTU of port {mac}"))?;
-        let described = self.netlink.set_alias(link.index, &written);
-        Ok(described.step(format_args!("set the alias of device {}", link.name))?)
+        Ok(())
     }
 
     pub(crate) fn unplug(&mut self, mac: MacAddr) -> Result<(), ApplyError> {
@@ -115,7 +132,7 @@ impl Datapath {
         let entry = self.tables.ports.get(&link.index)?;
         self.tables.counters.add(link.index)?;
         let version = self.programs.on(&mut self.netlink, Which::FromPort, &link)?;
-        let is_own = entry.is_some_and(|entry| entry.is_of(vni, mac));
+        let is_own = entry.is_some_and(|entry| entry.is_of(vni, mac, kind_of(&link)));
         if version == Version::Loaded && is_own {
             return Ok(());
         }
@@ -124,15 +141,15 @@ impl Datapath {
         }
         if version == Version::OtherMaps {
             // Ports that are swapped before it must reach it; what it sends is filtered as before meanwhile.
-            return self.admit(vni, link.index, Port::closed(vni, mac));
+            return self.admit(vni, link.index, Port::closed(vni, mac, kind_of(&link)));
         }
-        self.tables.ports.set(link.index, Port::closed(vni, mac))?;
+        self.tables.ports.set(link.index, Port::closed(vni, mac, kind_of(&link)))?;
         Ok(self.programs.attach(&mut self.netlink, Which::FromPort, &link)?)
     }
 
     pub(crate) fn open_port(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
         let link = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
-        let entry = self.tables.ports.get(&link.index)?.filter(|entry| entry.is_of(vni, mac));
+        let entry = self.tables.ports.get(&link.index)?.filter(|entry| entry.is_of(vni, mac, kind_of(&link)));
         let entry = entry.ok_or(ApplyError::NotFiltered(mac))?;
         match self.programs.on(&mut self.netlink, Which::FromPort, &link)? {
             Version::None => return Err(ApplyError::NotFiltered(mac)),
@@ -156,7 +173,7 @@ impl Datapath {
     pub(crate) fn close(&mut self, vni: Vni, mac: MacAddr) -> Result<(), ApplyError> {
         let Some(link) = self.device(mac)? else { return Ok(()) };
         match self.tables.ports.get(&link.index)? {
-            Some(entry) if entry.is_of(vni, mac) => Ok(self.shut(link.index, entry)?),
+            Some(entry) if entry.is_of(vni, mac, kind_of(&link)) => Ok(self.shut(link.index, entry)?),
             _ => Ok(()),
         }
     }
@@ -188,12 +205,19 @@ impl Datapath {
         if port_of_device(&name) != Some(mac) {
             return Ok(None);
         }
-        self.netlink.link(&name).step(format_args!("look for device {name}"))
+        // Of another name that somebody has given to a device of theirs, it is none.
+        let found = self.netlink.link(&name).step(format_args!("look for device {name}"))?;
+        Ok(found.filter(|link| link.name == name))
     }
 }
 
+/// Which kind of port the programs are to take it for.
+pub(crate) fn kind_of(link: &Link) -> u8 {
+    if link.tun.is_some() { KIND_TAP } else { KIND_VETH }
+}
+
 /// Keeps the host's IPv6 from speaking to an instance: of its own addresses, and as a router.
-fn silence(device: &str) -> io::Result<()> {
+pub(crate) fn silence(device: &str) -> io::Result<()> {
     match fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "1") {
         // It does not care for devices of a small MTU, or is not in this kernel.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{HostId, HostName, InstanceId, InstanceTypeId, Labels, Name, OrganizationId, TemplateId, Timestamp};
+use crate::{HostId, HostName, InstanceId, InstanceTypeId, Labels, Name, OrganizationId, Tap, TemplateId, Timestamp};
 
 /// A workload on a host: what ports are attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,6 +210,18 @@ impl TemplateId {
 pub enum Placement {
     /// A veth pair, one end in this network namespace.
     Netns(Netns),
+    /// A persistent tap device of the host, for somebody to open, such as a virtual machine's monitor.
+    Tap(Tap),
+}
+
+impl Placement {
+    /// The port kind's name.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Netns(_) => "netns",
+            Self::Tap(_) => "tap",
+        }
+    }
 }
 
 /// A network namespace of a host, by the name that `ip netns` shows or by the path of its file.

@@ -25,6 +25,7 @@ mod port;
 mod signed_request;
 mod sorted_map;
 mod ssh_key;
+mod tap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
@@ -54,6 +55,7 @@ pub use port::{DeviceName, DeviceNameError, Port};
 pub use signed_request::{RequestId, SignedRequest};
 pub use sorted_map::SortedMap;
 pub use ssh_key::{SshKey, SshPublicKey, SshPublicKeyError};
+pub use tap::{Account, AccountError, AccountName, Tap};
 pub use text::{Description, Labels, Name, TEXT_CHARS_MAX, TextError};
 pub use time::Timestamp;
 pub use vni::{Vni, VniOutOfRange};

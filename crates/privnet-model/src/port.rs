@@ -13,7 +13,7 @@ pub struct Port {
     pub mac: MacAddr,
     /// Its address; `None` in an unmanaged network.
     pub lease: Option<Lease>,
-    /// The name of the network device in the instance.
+    /// The name of the network device: in the instance's namespace or, of a tap, on its host.
     pub device: DeviceName,
     /// Whether the host gives that device its address and routes.
     pub is_configured: bool,
@@ -34,6 +34,13 @@ impl DeviceName {
     /// The name of an instance's port number `index`: `net0`, `net1` and so on.
     pub fn of_port(index: usize) -> Self {
         Self(format!("net{index}").into())
+    }
+
+    /// What a port's device is called on its host: `pn` and the last ten digits of its MAC address, of which the
+    /// first octet is the same for all ports.
+    pub fn on_host(mac: MacAddr) -> Self {
+        let [_, a, b, c, d, e] = mac.octets();
+        Self(format!("pn{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}").into())
     }
 
     /// The text.

@@ -8,10 +8,10 @@ use crate::zone::{
     JoinHost, LaunchInstance, RangeFields, Refusal, Row, UpdateInstance, UpdateNetwork, UpdateOrganization, Zone,
 };
 use crate::{
-    Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, HostCertificate, HostFacts, HostId,
+    Account, Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, HostCertificate, HostFacts, HostId,
     HostName, InstanceId, InstanceProperties, InstanceTypeId, InvitationId, KeyId, Labels, Name, Netns, NetworkId,
     OperationId, OperationState, Organization, OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota,
-    Quotas, Reason, Role, Scope, SealedSecret, TemplateId, Timestamp, UserData, Vni,
+    Quotas, Reason, Role, Scope, SealedSecret, Tap, TemplateId, Timestamp, UserData, Vni,
 };
 
 /// What makes a zone of an empty one: the organization `default`, without quotas.
@@ -375,7 +375,19 @@ impl Life {
     }
 
     fn placement(&mut self) -> Placement {
+        if self.below(4) == 0 {
+            return Placement::Tap(Tap {
+                owner: self.maybe(Self::account),
+                group: self.maybe(Self::account),
+                is_multi_queue: self.below(2) == 0,
+            });
+        }
         Placement::Netns(Netns::try_from(format!("netns-{}", self.below(100)).as_str()).expect("valid"))
+    }
+
+    fn account(&mut self) -> Account {
+        let text = [self.below(100).to_string(), format!("vm-{}", self.below(100))];
+        Account::try_from(text[self.below(2) as usize].as_str()).expect("valid")
     }
 
     fn create_network(&mut self) -> CreateNetwork {

@@ -79,7 +79,7 @@ pub struct LocalPort {
     pub instance_name: Name,
     /// How to plug it in.
     pub placement: Placement,
-    /// The name of the device in the instance.
+    /// The name of the device: in the instance's namespace or, of a tap, here.
     pub device: DeviceName,
     /// Whether to give that device the port's address, and the routes that the network's routers make.
     pub is_configured: bool,

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use privnet_model::{MacAddr, Vni};
+use privnet_model::{MacAddr, Placement, Vni};
 
 use crate::{Configuration, FdbTarget, NetworkSettings, PortSpec};
 
@@ -198,8 +198,12 @@ impl fmt::Display for NetOp {
             Self::SetMtu { vni, mac, mtu_bytes } => write!(f, "~ port vni {vni} {mac} mtu {mtu_bytes}"),
             Self::AddVtep { vni, vtep } => write!(f, "+ vtep vni {vni} {vtep}"),
             Self::Plug { vni, mac, spec } => {
-                let privnet_model::Placement::Netns(netns) = &spec.placement;
-                write!(f, "+ port vni {vni} {mac} {} in netns {netns} mtu {}", spec.device, spec.mtu_bytes)
+                write!(f, "+ port vni {vni} {mac} {} ", spec.device)?;
+                match &spec.placement {
+                    Placement::Netns(netns) => write!(f, "in netns {netns}"),
+                    Placement::Tap(_) => write!(f, "as tap"),
+                }?;
+                write!(f, " mtu {}", spec.mtu_bytes)
             }
             Self::Filter { vni, mac } => write!(f, "~ port vni {vni} {mac} filtered"),
             Self::SetFdb { vni, mac, target } => match target {

@@ -106,7 +106,11 @@ pub fn wanted_kernel_network(state: &NetworkState, overlay_mtu_bytes: u32) -> Ke
             placement: port.placement.clone(),
             device: port.device.clone(),
             mtu_bytes,
-            reboots: port.reboots,
+            reboots: match port.placement {
+                Placement::Netns(_) => port.reboots,
+                // Who has it open would lose it for good.
+                Placement::Tap(_) => 0,
+            },
             is_configured: port.is_configured,
         };
         let configuration =

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::{
     AddressRange, DeviceName, DhcpOptions, DhcpSettings, Generation, InstanceId, LocalPort, Location, MacAddr, Member,
-    Name, Netns, NetworkId, NetworkState, Placement, Power, SERVER_MAC, Vni,
+    Name, Netns, NetworkId, NetworkState, Placement, Power, SERVER_MAC, Tap, Vni,
 };
 use privnet_plan::{
     Configuration, FdbTarget, InterfaceAddress, KernelNetwork, KernelPort, NetOp, NetworkSettings, PortSpec, PortStage,
@@ -28,6 +28,22 @@ fn a_network_comes_to_a_host() {
          + neighbor vni 4097 10.0.0.1 0a:00:00:00:00:01
          + neighbor vni 4097 10.0.0.2 0a:00:00:00:00:02
          + neighbor vni 4097 10.0.0.254 0e:00:00:00:00:00
+         ~ port vni 4097 0a:00:00:00:00:01 open",
+    );
+}
+
+#[test]
+fn a_tap_comes_to_a_host() {
+    let (mac, mut tap) = port(1, "web1", PortStage::Open);
+    tap.spec.placement = Placement::Tap(Tap { owner: None, group: None, is_multi_queue: false });
+    tap.spec.device = DeviceName::on_host(mac);
+    check(
+        &KernelNetwork { ports: [].into(), ..network() },
+        &KernelNetwork { ports: [(mac, tap)].into(), ..network() },
+        "- fdb vni 4097 0a:00:00:00:00:01
+         + port vni 4097 0a:00:00:00:00:01 pn0000000001 as tap mtu 1450
+         ~ port vni 4097 0a:00:00:00:00:01 filtered
+         + fdb vni 4097 0a:00:00:00:00:01 local
          ~ port vni 4097 0a:00:00:00:00:01 open",
     );
 }

@@ -323,7 +323,8 @@ impl Api {
             }
             Outcome::Instance(instance) => {
                 let zone = self.engine.view();
-                json(&reply::PlacedInstance::new(&instance, host_name(&zone, &instance)))
+                let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
+                json(&reply::PlacedInstance::new(&instance, host_name(&zone, &instance), ports))
             }
             Outcome::Organization(organization) => json(&described(&organization, &self.engine.view())),
             Outcome::Key(_) | Outcome::Invitation(_) | Outcome::Host(_) | Outcome::Done => Body::default(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
-    AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, LocalPort, Location, MacAddr, Member,
-    Name, Netns, NetworkDelta, NetworkState, Placement, Power, Vni,
+    Account, AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, LocalPort, Location, MacAddr,
+    Member, Name, Netns, NetworkDelta, NetworkState, Placement, Power, Tap, Vni,
 };
 
 use crate::proto::{self, local_port, member};
@@ -110,11 +110,15 @@ impl TryFrom<proto::LocalPort> for LocalPort {
     type Error = MessageError;
 
     fn try_from(port: proto::LocalPort) -> Result<Self, MessageError> {
-        let local_port::Placement::Netns(netns) = field::present("placement", port.placement)?;
         Ok(Self {
             instance: field::instance(&port.instance)?,
             instance_name: field::rule("instance_name", Name::try_from(port.instance_name.as_str()))?,
-            placement: Placement::Netns(field::rule("netns", Netns::try_from(netns.as_str()))?),
+            placement: match field::present("placement", port.placement)? {
+                local_port::Placement::Netns(netns) => {
+                    Placement::Netns(field::rule("netns", Netns::try_from(netns.as_str()))?)
+                }
+                local_port::Placement::Tap(tap) => Placement::Tap(tap.try_into()?),
+            },
             device: field::rule("device", DeviceName::try_from(port.device.as_str()))?,
             power: if port.is_stopped { Power::Stopped } else { Power::Running },
             reboots: port.reboots,
@@ -125,16 +129,41 @@ impl TryFrom<proto::LocalPort> for LocalPort {
 
 impl From<&LocalPort> for proto::LocalPort {
     fn from(port: &LocalPort) -> Self {
-        let Placement::Netns(netns) = &port.placement;
         Self {
             instance: port.instance.as_bytes().to_vec(),
             instance_name: port.instance_name.as_str().to_owned(),
             device: port.device.as_str().to_owned(),
-            placement: Some(local_port::Placement::Netns(netns.as_str().to_owned())),
+            placement: Some(match &port.placement {
+                Placement::Netns(netns) => local_port::Placement::Netns(netns.as_str().to_owned()),
+                Placement::Tap(tap) => local_port::Placement::Tap(tap.into()),
+            }),
             is_stopped: port.power == Power::Stopped,
             reboots: port.reboots,
             is_configured: port.is_configured,
         }
+    }
+}
+
+impl TryFrom<proto::Tap> for Tap {
+    type Error = MessageError;
+
+    fn try_from(tap: proto::Tap) -> Result<Self, MessageError> {
+        let account = |field, text: &str| match text {
+            "" => Ok(None),
+            text => field::rule(field, Account::try_from(text)).map(Some),
+        };
+        Ok(Self {
+            owner: account("owner", &tap.owner)?,
+            group: account("group", &tap.group)?,
+            is_multi_queue: tap.is_multi_queue,
+        })
+    }
+}
+
+impl From<&Tap> for proto::Tap {
+    fn from(tap: &Tap) -> Self {
+        let text = |account: &Option<Account>| account.as_ref().map(Account::to_string).unwrap_or_default();
+        Self { owner: text(&tap.owner), group: text(&tap.group), is_multi_queue: tap.is_multi_queue }
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::{
-    AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, HostFacts, HostId, HostName,
+    Account, AddressRange, DeviceName, DhcpOptions, DhcpSettings, DomainName, Generation, HostFacts, HostId, HostName,
     InstanceId, InstanceState, LocalPort, Location, MacAddr, Member, Name, Netns, NetworkDelta, NetworkId,
-    NetworkState, Placement, Power, Reason, Vni,
+    NetworkState, Placement, Power, Reason, Tap, Vni,
 };
 use privnet_sync::{
     FromAgent, FromServer, Hello, InstanceFailure, PortFailure, RunId, decode_instances, decode_network_state,
@@ -191,12 +191,12 @@ fn delta() -> impl Strategy<Value = NetworkDelta> {
 
 fn member() -> impl Strategy<Value = Member> {
     let power = prop::sample::select(&[Power::Running, Power::Stopped][..]);
-    let local = (instance(), "\\PC{1,20}", "[a-z0-9]{1,15}", "[a-z0-9]{1,20}", power, any::<(u32, bool)>()).prop_map(
-        |(instance, name, device, netns, power, (reboots, is_configured))| {
+    let local = (instance(), "\\PC{1,20}", "[a-z0-9]{1,15}", placement(), power, any::<(u32, bool)>()).prop_map(
+        |(instance, name, device, placement, power, (reboots, is_configured))| {
             Location::Local(LocalPort {
                 instance,
                 instance_name: Name::try_from(name.as_str()).expect("valid"),
-                placement: Placement::Netns(Netns::try_from(netns.as_str()).expect("valid")),
+                placement,
                 device: DeviceName::try_from(device.as_str()).expect("valid"),
                 power,
                 reboots,
@@ -206,6 +206,15 @@ fn member() -> impl Strategy<Value = Member> {
     );
     let location = prop_oneof![local, any::<IpAddr>().prop_map(|vtep| Location::Remote { vtep })];
     (mac(), any::<Option<Ipv4Addr>>(), location).prop_map(|(mac, address, location)| Member { mac, address, location })
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    let netns = "[a-z0-9]{1,20}".prop_map(|text| Placement::Netns(Netns::try_from(text.as_str()).expect("valid")));
+    let account =
+        || prop::option::of("[a-z0-9]{1,9}".prop_map(|text| Account::try_from(text.as_str()).expect("valid")));
+    let tap = (account(), account(), any::<bool>())
+        .prop_map(|(owner, group, is_multi_queue)| Placement::Tap(Tap { owner, group, is_multi_queue }));
+    prop_oneof![netns, tap]
 }
 
 fn dhcp() -> impl Strategy<Value = DhcpSettings> {

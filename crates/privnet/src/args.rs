@@ -192,10 +192,11 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstanceCommand {
-    /// Register a network namespace as an instance, or have a host make one
+    /// Register a network namespace or a virtual machine as an instance, or have a host make one
     #[command(after_help = "Examples:
   privnet instance create red                              the namespace \"red\" of the only host
   privnet instance create web1 --host h2 --netns web       the namespace \"web\" of host h2
+  privnet instance create vm1 --tap --owner libvirt-qemu   a virtual machine of the only host
   privnet instance create web2 --make                      a new namespace, on the host with the fewest instances
   privnet instance create web3 --make --host h2            a new namespace on host h2")]
     Create {
@@ -207,6 +208,18 @@ pub(crate) enum InstanceCommand {
         /// Its network namespace on that host, as `ip netns` names it or by absolute path [default: NAME]
         #[arg(long, value_name = "NETNS", conflicts_with = "make")]
         netns: Option<String>,
+        /// It is a virtual machine: its ports are taps of that host, which its monitor opens
+        #[arg(long, conflicts_with_all = ["make", "netns"])]
+        tap: bool,
+        /// The user who may open its taps, by name or number [default: root, if there is no --group either]
+        #[arg(long, value_name = "USER", requires = "tap")]
+        owner: Option<String>,
+        /// The group whose members may open its taps, by name or number; with --owner one must be both
+        #[arg(long, value_name = "GROUP", requires = "tap")]
+        group: Option<String>,
+        /// Its taps have several queues
+        #[arg(long, requires = "tap")]
+        multi_queue: bool,
         /// The organization whose it is, by name or id [default: default]
         #[arg(long, value_name = "ORGANIZATION", conflicts_with = "make")]
         organization: Option<String>,

@@ -1,4 +1,4 @@
-use privnet_model::{InstanceId, Labels, MacAddr, NetworkId, Placement, Port, Timestamp, UserData};
+use privnet_model::{Account, InstanceId, Labels, MacAddr, NetworkId, Placement, Port, Timestamp, UserData};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -114,10 +114,23 @@ pub struct PlacedInstance<'a> {
     /// The host's name.
     host: &'a str,
     /// The port kind.
-    #[schemars(extend("enum" = ["netns"]))]
+    #[schemars(extend("enum" = ["netns", "tap"]))]
     kind: &'static str,
-    /// The network namespace: as it was given, or as the host's agent makes it.
-    netns: &'a str,
+    /// Of the kind `netns`: the network namespace, as it was given or as the host's agent makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<&'a str>,
+    /// Of the kind `tap`: the user who may open the taps, by name or number, as given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// Of the kind `tap`: the group whose members may open the taps, as given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    /// Of the kind `tap`: whether the taps have several queues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_queue: Option<bool>,
+    /// The devices of its ports; absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<PlacedPort<'a>>,
     /// `external`: somebody else makes it. `netns`: the host's agent does.
     #[schemars(extend("enum" = ["external", "netns"]))]
     driver: &'static str,
@@ -128,6 +141,22 @@ pub struct PlacedInstance<'a> {
     #[serde(serialize_with = "super::rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     created_at: Timestamp,
+}
+
+/// A port, as its host has it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "placed-port")]
+pub struct PlacedPort<'a> {
+    /// The private network's id.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    network: NetworkId,
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"))]
+    mac_address: MacAddr,
+    /// The name of the device: in the network namespace or, of a tap, on the host.
+    device: &'a str,
 }
 
 impl<'a> ListedInstance<'a> {
@@ -177,18 +206,34 @@ impl InstanceNetwork {
     }
 }
 
+impl<'a> PlacedPort<'a> {
+    fn of(port: &'a Port) -> Self {
+        Self { network: port.network, mac_address: port.mac, device: port.device.as_str() }
+    }
+}
+
 impl<'a> PlacedInstance<'a> {
-    /// An instance on the host with this name.
-    pub fn new(instance: &'a privnet_model::Instance, host: &'a str) -> Self {
-        let (kind, netns) = match &instance.placement {
-            Placement::Netns(netns) => ("netns", netns.as_str()),
+    /// An instance with its ports, on the host with this name.
+    pub fn new(
+        instance: &'a privnet_model::Instance,
+        host: &'a str,
+        ports: impl IntoIterator<Item = &'a Port>,
+    ) -> Self {
+        let (netns, tap) = match &instance.placement {
+            Placement::Netns(netns) => (Some(netns.as_str()), None),
+            Placement::Tap(tap) => (None, Some(tap)),
         };
+        let text = |account: &Option<Account>| account.as_ref().map(Account::to_string);
         Self {
             id: instance.id,
             name: instance.name.as_str(),
             host,
-            kind,
+            kind: instance.placement.kind(),
             netns,
+            owner: tap.and_then(|tap| text(&tap.owner)),
+            group: tap.and_then(|tap| text(&tap.group)),
+            multi_queue: tap.map(|tap| tap.is_multi_queue),
+            ports: ports.into_iter().map(PlacedPort::of).collect(),
             driver: instance.driver.as_str(),
             state: instance.power.as_str(),
             created_at: instance.created_at,
@@ -254,7 +299,7 @@ mod tests {
     #[test]
     fn a_placed_instance_shows_what_it_was_registered_with() {
         assert_eq!(
-            serde_json::to_string(&PlacedInstance::new(&instance(), "host1")).expect("serializes"),
+            serde_json::to_string(&PlacedInstance::new(&instance(), "host1", [])).expect("serializes"),
             concat!(
                 r#"{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","name":"web1","host":"host1","#,
                 r#""kind":"netns","netns":"web1","driver":"external","state":"running","created-at":"2026-09-21T14:13:20Z"}"#

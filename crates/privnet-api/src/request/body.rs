@@ -255,6 +255,7 @@ pub struct Named {
 
 /// An instance that exists on a host.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[schemars(rename = "create-placed-instance-request")]
 pub struct CreateInstance {
     /// Not unique; no control characters.
@@ -263,12 +264,25 @@ pub struct CreateInstance {
     /// The host's name.
     #[schemars(length(min = 1, max = 64))]
     pub host: String,
-    /// How its ports are plugged in: `netns`, a network namespace of the host.
-    #[schemars(extend("enum" = ["netns"]))]
+    /// How its ports are plugged in: `netns`, in a network namespace of the host; `tap`, as taps of the host, which
+    /// a virtual machine's monitor opens.
+    #[schemars(extend("enum" = ["netns", "tap"]))]
     pub kind: String,
-    /// The network namespace: a name that `ip netns` shows, or an absolute path.
+    /// The network namespace: a name that `ip netns` shows, or an absolute path. Must be there for the kind `netns`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub netns: String,
+    pub netns: Option<String>,
+    /// The user who may open its taps, by name or number. Root if neither this nor `group` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub owner: Option<String>,
+    /// The group whose members may open its taps, by name or number. With `owner`, one must be both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub group: Option<String>,
+    /// Whether its taps have several queues, each opened on its own with IFF_MULTI_QUEUE; no if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_queue: Option<bool>,
     /// The id of the organization whose it is; the caller's if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uuid"))]
@@ -281,19 +295,31 @@ pub struct CreateInstance {
 
 /// Where an instance is from now on. MAC addresses, leases and attachments stay.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[schemars(rename = "move-placed-instance-request")]
 pub struct MoveInstance {
     /// The host's name.
     #[schemars(length(min = 1, max = 64))]
     pub host: String,
-    /// How its ports are plugged in there; as before if absent.
+    /// How its ports are plugged in there; as before if absent. Another kind is refused while it has ports.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["netns"]))]
+    #[schemars(extend("enum" = ["netns", "tap"]))]
     pub kind: Option<String>,
     /// The network namespace there: a name that `ip netns` shows, or an absolute path. As before if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub netns: Option<String>,
+    /// With the kind `tap`: as when an instance is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub owner: Option<String>,
+    /// With the kind `tap`: as when an instance is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub group: Option<String>,
+    /// With the kind `tap`: as when an instance is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_queue: Option<bool>,
 }
 
 /// A new organization.

@@ -56,6 +56,15 @@ impl<T> Given<T> {
         }
     }
 
+    /// The value, if there is one; `None` after a fault.
+    pub(super) fn unless_bad(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Bad => None,
+            Self::Good(value) => Some(Some(value)),
+        }
+    }
+
     /// Notes the absence of a property that must be there.
     pub(super) fn required(self, fields: &mut Fields<'_>, property: &str) -> Option<T> {
         if matches!(self, Self::Absent) {

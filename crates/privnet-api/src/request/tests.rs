@@ -270,6 +270,31 @@ fn a_key_is_revoked_by_its_id() {
 }
 
 #[test]
+fn an_instance_is_registered_with_its_taps() {
+    let account = |text| Some(Account::try_from(text).expect("valid"));
+    let bare = json!({"name": "vm", "host": "h1", "kind": "tap"});
+    let full =
+        json!({"name": "vm", "host": "h1", "kind": "tap", "owner": "libvirt-qemu", "group": "36", "multi-queue": true});
+    let all = Tap { owner: account("libvirt-qemu"), group: account("36"), is_multi_queue: true };
+    for (body, tap) in [(bare, Tap::default()), (full, all)] {
+        let asked = ask("POST", "/privnet/v1/instances", body.to_string().as_bytes());
+        let Ok(Request::Change(Command::CreateInstance { placement, .. })) = asked else { panic!("{asked:?}") };
+        assert_eq!(placement, Placement::Tap(tap.clone()));
+        let asked = ask("PUT", &format!("/privnet/v1/instances/{INSTANCE}:move"), body.to_string().as_bytes());
+        let Ok(Request::Change(Command::MoveInstance { placement, .. })) = asked else { panic!("{asked:?}") };
+        assert_eq!(placement, Some(Placement::Tap(tap)));
+    }
+    let body = json!({"name": "vm", "host": "h1", "kind": "tap", "owner": "a b", "group": 7, "multi-queue": "yes"});
+    refused(
+        ask("POST", "/privnet/v1/instances", body.to_string().as_bytes()),
+        concat!(
+            "owner: \"a b\" is neither a number from 0 to 4294967294 nor a name of 1 to 32 octets of printable ASCII ",
+            "without \":\", \"/\" and white space; group: must be a string, not 7; multi-queue: must be a boolean, not the string \"yes\""
+        ),
+    );
+}
+
+#[test]
 fn an_instance_is_moved_to_a_host_and_keeps_its_placement_unless_another_is_given() {
     let instance = INSTANCE.parse().expect("id");
     let path = format!("/privnet/v1/instances/{INSTANCE}:move");
@@ -285,14 +310,14 @@ fn an_instance_is_moved_to_a_host_and_keeps_its_placement_unless_another_is_give
         assert_eq!(request, Request::Change(Command::MoveInstance { instance, host, placement }));
     }
     refused(ask("PUT", &path, b"{}"), "host: is required");
-    let body = json!({"host": "a b", "kind": "tap", "netns": "../x"}).to_string();
+    let body = json!({"host": "a b", "kind": "qemu", "netns": "../x"}).to_string();
     refused(
         ask("PUT", "/privnet/v1/instances/x:move", body.as_bytes()),
         concat!(
             "id: \"x\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; ",
             "host: \"a b\" is not a host name (1 to 64 letters, digits, -, _ or .); ",
             "netns: \"../x\" is neither a network namespace's name (1 to 255 octets without \"/\") nor an absolute path to one; ",
-            "kind: \"tap\" is not a port kind; netns is the only one"
+            "kind: \"qemu\" is not a port kind; there are netns and tap"
         ),
     );
 }
@@ -488,14 +513,14 @@ fn only_labels_can_be_reset() {
 
 #[test]
 fn a_placement_is_refused_by_property() {
-    let body = json!({"name": "", "host": "a b", "kind": "tap", "netns": "../x"}).to_string();
+    let body = json!({"name": "", "host": "a b", "kind": "qemu", "netns": "../x"}).to_string();
     refused(
         ask("POST", "/privnet/v1/instances", body.as_bytes()),
         concat!(
             "name: must not be empty; ",
             "host: \"a b\" is not a host name (1 to 64 letters, digits, -, _ or .); ",
             "netns: \"../x\" is neither a network namespace's name (1 to 255 octets without \"/\") nor an absolute path to one; ",
-            "kind: \"tap\" is not a port kind; netns is the only one"
+            "kind: \"qemu\" is not a port kind; there are netns and tap"
         ),
     );
     let missing = "name: is required; host: is required; kind: is required";
@@ -549,10 +574,7 @@ fn bodies_are_read_as_the_document_says() {
         }
         let missed = ask(json!({})).map(|_| String::new()).unwrap_or_else(|refusal| refusal.to_string());
         for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            // Which properties a placement needs is known once its kind is.
-            if required != "netns" {
-                assert!(missed.contains(&format!("{required}: is required")), "{}: {missed}", endpoint.id);
-            }
+            assert!(missed.contains(&format!("{required}: is required")), "{}: {missed}", endpoint.id);
         }
     }
 }

@@ -6,6 +6,7 @@ use privnet_model::MacAddr;
 
 use super::message::{text, u16_at, u32_at};
 use super::{Attributes, Message, NetlinkError, Socket};
+use crate::names::Openers;
 
 const LINK_HEADER_OCTETS: usize = 16;
 const ADDRESS_HEADER_OCTETS: usize = 8;
@@ -18,6 +19,13 @@ const IFLA_VXLAN_PORT_RANGE: u16 = 10;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_UDP_ZERO_CSUM6_RX: u16 = 20;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+const RTM_NEWLINKPROP: u16 = 108;
+const IFLA_TUN_OWNER: u16 = 1;
+const IFLA_TUN_GROUP: u16 = 2;
+const IFLA_TUN_TYPE: u16 = 3;
+const IFLA_TUN_MULTI_QUEUE: u16 = 7;
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_FORWARDING: u16 = 1;
 const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
@@ -30,6 +38,8 @@ const UP: u32 = libc::IFF_UP as u32;
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
+    /// It is found by these as well.
+    pub(crate) other_names: Vec<String>,
     pub(crate) alias: String,
     pub(crate) kind: String,
     pub(crate) mtu_bytes: u32,
@@ -41,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<Peer>,
     /// `None` unless it is a vxlan device.
     pub(crate) vxlan: Option<Vxlan>,
+    /// `None` unless it is a tun or a tap.
+    pub(crate) tun: Option<Tun>,
     /// Whether what comes in by it may be forwarded as IPv4.
     pub(crate) forwards_ipv4: bool,
 }
@@ -56,6 +68,14 @@ pub(crate) struct Vxlan {
     pub(crate) has_metadata: bool,
     /// Whether it takes IPv6 packets without a UDP checksum.
     pub(crate) takes_zero_checksums: bool,
+}
+
+/// What a tun or a tap is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tun {
+    pub(crate) is_tap: bool,
+    pub(crate) is_multi_queue: bool,
+    pub(crate) openers: Openers,
 }
 
 /// Where the other end of a veth pair is.
@@ -137,6 +157,15 @@ impl Socket {
     pub(crate) fn set_alias(&mut self, index: u32, alias: &str) -> Result<(), NetlinkError> {
         let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
         self.request(request.attribute(libc::IFLA_IFALIAS, alias.as_bytes()))
+    }
+
+    /// Gives a device a further name.
+    pub(crate) fn add_name(&mut self, index: u32, name: &str) -> Result<(), NetlinkError> {
+        let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let request = Message::new(RTM_NEWLINKPROP, flags, &[&header(index, 0, 0)]);
+        // The flag is asked for of the kinds of messages that are younger than it.
+        let list = IFLA_PROP_LIST | libc::NLA_F_NESTED as u16;
+        self.request(request.nested(list, |message| message.text(IFLA_ALT_IFNAME, name)))
     }
 
     /// Makes a vxlan device, down.
@@ -233,12 +262,21 @@ impl Link {
             has_metadata: is_on(IFLA_VXLAN_COLLECT_METADATA),
             takes_zero_checksums: is_on(IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
         });
+        let tun = (kind == "tun").then(|| Tun {
+            is_tap: data.get(IFLA_TUN_TYPE) == Some(&[libc::IFF_TAP as u8]),
+            is_multi_queue: is_on(IFLA_TUN_MULTI_QUEUE),
+            openers: Openers {
+                uid: data.get(IFLA_TUN_OWNER).and_then(|owner| u32_at(owner, 0)),
+                gid: data.get(IFLA_TUN_GROUP).and_then(|group| u32_at(group, 0)),
+            },
+        });
         let settings = attributes.within(IFLA_AF_SPEC).within(libc::AF_INET as u16).get(IFLA_INET_CONF);
         let number = |kind| attributes.get(kind).and_then(|value| u32_at(value, 0));
         let peer = |index| Some(Peer { index, netns_id: number(libc::IFLA_LINK_NETNSID)? });
         Some(Self {
             index: u32_at(body, 4)?,
             name: string(attributes, libc::IFLA_IFNAME),
+            other_names: attributes.within(IFLA_PROP_LIST).all(IFLA_ALT_IFNAME).map(text).collect(),
             alias: string(attributes, libc::IFLA_IFALIAS),
             kind,
             mtu_bytes: number(libc::IFLA_MTU).unwrap_or_default(),
@@ -247,6 +285,7 @@ impl Link {
             is_operational: attributes.get(libc::IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             peer: number(libc::IFLA_LINK).and_then(peer),
             vxlan,
+            tun,
             // Settings are numbers in their order, from the first.
             forwards_ipv4: settings.and_then(|settings| u32_at(settings, 0)).is_some_and(|setting| setting != 0),
         })

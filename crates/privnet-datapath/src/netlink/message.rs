@@ -95,6 +95,11 @@ impl<'a> Attributes<'a> {
         Self(octets)
     }
 
+    /// The values of all of this kind.
+    pub(crate) fn all(self, kind: u16) -> impl Iterator<Item = &'a [u8]> {
+        self.filter(move |(found, _)| *found == kind).map(|(_, value)| value)
+    }
+
     /// The value of the first one of this kind.
     pub(crate) fn get(mut self, kind: u16) -> Option<&'a [u8]> {
         self.find(|(found, _)| *found == kind).map(|(_, value)| value)

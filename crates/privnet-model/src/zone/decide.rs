@@ -8,8 +8,8 @@ use super::{Caller, Change, Command, CreateNetwork, DeviceWish, RangeFields, Ref
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostCertificates, HostFacts, HostId,
     HostName, Instance, InstanceId, Invitation, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Organization, OrganizationId, Port, Quota, SignedRequest, Subject,
-    Timestamp, Vni, Wait, WaitPort, next_fit,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Quota, SignedRequest,
+    Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations of one organization are kept for clients that ask late; its oldest goes when one more
@@ -221,6 +221,9 @@ impl Zone {
             let wait = wait_for(before, Some(WaitPort { host: instance.host, mac: port.mac }));
             return self.accept(OperationKind::Attach, world.caller.organization(), Vec::new(), wait, world);
         }
+        if device.is_configured && matches!(instance.placement, Placement::Tap(_)) {
+            return Err(Refusal::TapConfigured(instance.id));
+        }
         let quotas = self.known_organization(world.caller.organization())?.quotas;
         refuse_excess(quotas.ports_per_network, segment.ports.len(), "the private network", "attached instance")?;
         self.refuse_other_family(segment, instance, instance.host, world.caller)?;
@@ -230,14 +233,16 @@ impl Zone {
             (Some(range), Some(address)) => Some(static_lease(segment, &range, address)?),
             (Some(range), None) => Some(dynamic_lease(segment, &range, &mut after)?),
         };
+        let mac = self.free_mac(world);
         let port = Port {
             network,
             instance: instance.id,
-            mac: self.free_mac(world),
+            mac,
             lease,
-            device: match &device.name {
-                Some(name) => self.untaken_device(instance.id, name)?,
-                None => self.free_device(instance.id),
+            device: match (&device.name, &instance.placement) {
+                (Some(name), _) => self.untaken_device(instance.id, name)?,
+                (None, Placement::Netns(_)) => self.free_device(instance.id),
+                (None, Placement::Tap(_)) => DeviceName::on_host(mac),
             },
             is_configured: device.is_configured,
             changed: after.generation,

@@ -217,6 +217,10 @@ impl Zone {
             (Driver::Netns, None) => Placement::Netns(Netns::of_instance(&host.name, id)),
             (Driver::External, placement) => placement.unwrap_or(&before.placement).clone(),
         };
+        let (kind, ports) = (before.placement.kind(), self.ports_of_instance(id).count());
+        if placement.kind() != kind && ports > 0 {
+            return Err(Refusal::OtherPortKind { instance: id, kind, count: ports });
+        }
         let host = host.id;
         let mut changes: Vec<_> =
             replace_instance(before, Instance { host, placement, ..Instance::clone(before) }).into_iter().collect();

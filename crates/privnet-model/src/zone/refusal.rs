@@ -218,6 +218,21 @@ pub enum Refusal {
     /// The namespace of an instance that its host makes is the host's to name.
     #[error("instance {0} is a network namespace that its host makes; no other can be given")]
     NetnsIsMade(InstanceId),
+    /// A host has no hand in a virtual machine.
+    #[error("instance {0} is a virtual machine, whose devices it configures itself; leave `configure` out")]
+    TapConfigured(InstanceId),
+    /// What a port's device is called depends on its kind.
+    #[error(
+        "instance {instance} has {count} ports of kind {kind}; detach it from its networks before it becomes one of another kind"
+    )]
+    OtherPortKind {
+        /// The instance.
+        instance: InstanceId,
+        /// Its ports' kind.
+        kind: &'static str,
+        /// How many it has.
+        count: usize,
+    },
     /// No host can take a new instance. An organization's caller need not learn which hosts there are.
     #[error(
         "no host can take the instance: there is none of the name in its label {} or, without that label, none is connected whose agent makes instances",
@@ -391,6 +406,8 @@ impl Refusal {
             | Self::TooManySshKeys
             | Self::PublicKeyInvalid
             | Self::NetnsIsMade(_)
+            | Self::TapConfigured(_)
+            | Self::OtherPortKind { .. }
             | Self::NoHost
             | Self::HostInUse { .. }
             | Self::HostNameTaken(_)

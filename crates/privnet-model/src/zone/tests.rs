@@ -10,6 +10,7 @@ mod organizations;
 mod properties;
 mod refusals;
 mod retries;
+mod taps;
 mod tenants;
 mod views;
 mod vnis;

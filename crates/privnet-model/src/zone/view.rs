@@ -14,8 +14,10 @@ impl Zone {
     /// An instance as a host shall make it; `None` where the host shall not.
     pub fn wanted_instance(&self, id: InstanceId, host: HostId) -> Option<InstanceState> {
         let instance = self.instance(id).filter(|instance| instance.host == host)?;
-        let Placement::Netns(netns) = &instance.placement;
-        (instance.driver == Driver::Netns).then(|| InstanceState { id, netns: netns.clone() })
+        match (instance.driver, &instance.placement) {
+            (Driver::Netns, Placement::Netns(netns)) => Some(InstanceState { id, netns: netns.clone() }),
+            (Driver::Netns, Placement::Tap(_)) | (Driver::External, _) => None,
+        }
     }
 
     /// A network as a host shall carry it; `None` where the host has no port in it.

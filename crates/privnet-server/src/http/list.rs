@@ -34,7 +34,8 @@ pub(super) fn placed_instances(engine: Engine) -> Body {
     list("instances", InstanceId::MIN, move |from| {
         let zone = engine.view();
         page(zone.instances_from(from), |json, instance| {
-            write(json, &reply::PlacedInstance::new(instance, host_name(&zone, instance)));
+            let ports = zone.ports_of_instance(instance.id).map(AsRef::as_ref);
+            write(json, &reply::PlacedInstance::new(instance, host_name(&zone, instance), ports));
         })
     })
 }

@@ -85,7 +85,7 @@ fn a_move_may_give_another_placement() {
         _ => None,
     });
     let Location::Local(port) = placement else { panic!("not here: {placement:?}") };
-    let privnet_model::Placement::Netns(netns) = port.placement;
+    let privnet_model::Placement::Netns(netns) = port.placement else { panic!("{:?}", port.placement) };
     assert_eq!(netns.as_str(), "/proc/1/ns/net");
 }
 

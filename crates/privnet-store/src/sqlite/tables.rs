@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use privnet_model::{
-    AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, Generation,
-    Host, HostCertificate, HostCertificates, HostFacts, HostId, HostName, Instance, InstanceId, InstanceProperties,
-    InstanceTypeId, Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name, Netns, Network,
-    NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, OrganizationName,
-    Placement, Port, Power, PublicIp, Quota, Quotas, Reason, RequestId, Role as KeyRole, Scope, SealedSecret,
-    SignedRequest, SshKey, SshPublicKey, Subject, TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
+    Account, AddressRange, Applied, Carriage, Description, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint,
+    Generation, Host, HostCertificate, HostCertificates, HostFacts, HostId, HostName, Instance, InstanceId,
+    InstanceProperties, InstanceTypeId, Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Name,
+    Netns, Network, NetworkId, Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId,
+    OrganizationName, Placement, Port, Power, PublicIp, Quota, Quotas, Reason, RequestId, Role as KeyRole, Scope,
+    SealedSecret, SignedRequest, SshKey, SshPublicKey, Subject, Tap, TemplateId, Timestamp, UserData, Vni, Wait,
+    WaitPort,
 };
 use rusqlite::types::ValueRef;
 use serde::Serialize;
@@ -250,6 +251,9 @@ impl Table for Instance {
         Column::new("host", Role::Version),
         Column::new("port_kind", Role::Plain),
         Column::new("netns", Role::Plain),
+        Column::new("tap_owner", Role::Plain),
+        Column::new("tap_group", Role::Plain),
+        Column::new("tap_is_multi_queue", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
         Column::new("organization", Role::Plain),
         Column::new("driver", Role::Plain),
@@ -268,15 +272,24 @@ impl Table for Instance {
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
-        let Placement::Netns(netns) = &self.placement;
+        let [netns, tap_owner, tap_group, tap_is_multi_queue] = match &self.placement {
+            Placement::Netns(netns) => [text(netns.as_str()), NULL, NULL, NULL],
+            Placement::Tap(tap) => {
+                let account = |account: &Option<Account>| optional(account.as_ref().map(Account::to_string));
+                [NULL, account(&tap.owner), account(&tap.group), Value::from(tap.is_multi_queue)]
+            }
+        };
         let properties = &self.properties;
         let ssh_keys: Vec<_> = properties.ssh_keys.iter().map(Name::as_str).collect();
         vec![
             octets(self.id.as_bytes()),
             text(self.name.as_str()),
             octets(self.host.as_bytes()),
-            text(NETNS),
-            text(netns.as_str()),
+            text(self.placement.kind()),
+            netns,
+            tap_owner,
+            tap_group,
+            tap_is_multi_queue,
             number(self.created_at.unix_ms),
             octets(self.organization.as_bytes()),
             text(self.driver.as_str()),
@@ -482,9 +495,6 @@ const OPERATOR: &str = "operator";
 /// What is wrong with a word that this version does not know.
 const UNKNOWN_WORD: &str = "it is none of ours";
 
-/// The only kind of port there is.
-const NETNS: &str = "netns";
-
 fn octets(octets: &[u8]) -> Value<'_> {
     Value::Borrowed(ValueRef::Blob(octets))
 }
@@ -616,8 +626,21 @@ fn addresses(fields: &mut Fields<'_>) -> Result<Vec<Ipv4Addr>, StoreError> {
 }
 
 fn placement(fields: &mut Fields<'_>) -> Result<Placement, StoreError> {
-    fields.text(|kind| if kind == NETNS { Ok(()) } else { Err("it is not a kind of port we know") })?;
-    fields.text(Netns::try_from).map(Placement::Netns)
+    let is_tap = fields.text(|kind| match kind {
+        "netns" => Ok(false),
+        "tap" => Ok(true),
+        _ => Err("it is not a kind of port we know"),
+    })?;
+    let netns = match is_tap {
+        true => fields.get::<Option<Box<str>>>().map(|_| None),
+        false => fields.text(Netns::try_from).map(Some),
+    }?;
+    let tap = Tap {
+        owner: fields.optional_text(Account::try_from)?,
+        group: fields.optional_text(Account::try_from)?,
+        is_multi_queue: fields.get::<Option<bool>>()?.unwrap_or_default(),
+    };
+    Ok(netns.map_or(Placement::Tap(tap), Placement::Netns))
 }
 
 fn mac_bits(mac: MacAddr) -> u64 {

@@ -83,7 +83,7 @@ fn every_value_that_breaks_a_rule_is_named() {
         ("hosts", "id", "x'00'", "Cannot read 16 byte value"),
         ("hosts", "name", "'a b'", "\"a b\" is not a host name"),
         ("hosts", "vtep", "'192.0.2'", "invalid IP address syntax"),
-        ("instances", "port_kind", "'tap'", "it is not a kind of port we know"),
+        ("instances", "port_kind", "'qemu'", "it is not a kind of port we know"),
         ("instances", "netns", "'a/b'", "\"a/b\" is neither a network namespace's name"),
         ("instances", "netns", "NULL", "it is missing"),
         ("ports", "mac", "281474976710656", "it does not fit in 48 bits"),

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use privnet_model::zone::Snapshot;
 use privnet_model::{
-    AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, Generation, Host,
-    HostCertificate, HostCertificates, HostFacts, HostId, Instance, InstanceId, InstanceProperties, InstanceTypeId,
-    Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power, PublicIp, Quota,
-    Quotas, Reason, RequestId, Role, Scope, SealedSecret, SignedRequest, SshKey, Subject, TemplateId, Timestamp,
-    UserData, Vni, Wait, WaitPort,
+    Account, AddressRange, Applied, Carriage, DeviceName, DhcpOptions, DomainName, Driver, Fingerprint, Generation,
+    Host, HostCertificate, HostCertificates, HostFacts, HostId, Instance, InstanceId, InstanceProperties,
+    InstanceTypeId, Invitation, InvitationId, Key, KeyId, Labels, Lease, LeaseKind, MacAddr, Netns, Network, NetworkId,
+    Operation, OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Power,
+    PublicIp, Quota, Quotas, Reason, RequestId, Role, Scope, SealedSecret, SignedRequest, SshKey, Subject, Tap,
+    TemplateId, Timestamp, UserData, Vni, Wait, WaitPort,
 };
 use privnet_store::Store as _;
 
@@ -73,6 +73,10 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
     comes_back::<D>(&snapshot);
     snapshot.ports = vec![leased(1, Ipv4Addr::new(255, 255, 255, 255), LeaseKind::Static)];
     comes_back::<D>(&snapshot);
+    for placement in [tap(Some("libvirt-qemu"), Some("0"), true), tap(None, None, false)] {
+        snapshot.instances[0].placement = placement;
+        comes_back::<D>(&snapshot);
+    }
 }
 
 pub fn each_kind_of_record_comes_back_with_as_little_as_it_can_have<D: Database>() {
@@ -416,6 +420,11 @@ fn octets(last: u8) -> [u8; 16] {
 
 fn range() -> AddressRange {
     AddressRange::new(ip(50), ip(250), Ipv4Addr::new(255, 255, 255, 0)).expect("valid")
+}
+
+fn tap(owner: Option<&str>, group: Option<&str>, is_multi_queue: bool) -> Placement {
+    let account = |text| Account::try_from(text).expect("valid");
+    Placement::Tap(Tap { owner: owner.map(account), group: group.map(account), is_multi_queue })
 }
 
 fn netns(text: &str) -> Placement {

@@ -13,10 +13,21 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
     let Context { client, output } = context;
     match command {
         InstanceCommand::Create { name, host, make: true, wait, .. } => make(&name, host.as_deref(), wait, context),
-        InstanceCommand::Create { name, host, netns, organization, .. } => {
+        InstanceCommand::Create { name, host, netns, tap, owner, group, multi_queue, organization, .. } => {
             let host = host.map_or_else(|| only_host(client), Ok)?;
-            let netns = netns.as_deref().unwrap_or(&name);
-            let mut body = json!({"name": name, "host": host, "kind": "netns", "netns": netns});
+            let mut body = json!({"name": name, "host": host});
+            if tap {
+                body["kind"] = "tap".into();
+                body["multi-queue"] = multi_queue.into();
+                for (property, account) in [("owner", owner), ("group", group)] {
+                    if let Some(account) = account {
+                        body[property] = account.into();
+                    }
+                }
+            } else {
+                body["kind"] = "netns".into();
+                body["netns"] = netns.as_deref().unwrap_or(&name).into();
+            }
             if let Some(organization) = organization {
                 body["organization"] = ORGANIZATION.id(client, &organization)?.into();
             }
@@ -36,7 +47,7 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
                 let placed = INSTANCE.things(&all).iter().find(|placed| text(placed, "id") == id);
                 let networks = NETWORK.answer(client).unwrap_or_default();
                 let mut description = describe(placed.unwrap_or(&instance), &instance);
-                description += &describe_ports(&instance, NETWORK.things(&networks));
+                description += &describe_ports(&instance, placed.unwrap_or(&Value::Null), NETWORK.things(&networks));
                 description
             })
         }
@@ -120,6 +131,11 @@ fn describe_all(instances: &[Value]) -> String {
 
 fn describe(placed: &Value, instance: &Value) -> String {
     let property = |key| text(placed, key).to_owned();
+    let queues = match placed["multi-queue"].as_bool() {
+        Some(true) => "several",
+        Some(false) => "one",
+        None => "",
+    };
     properties([
         ("name", property("name")),
         ("id", property("id")),
@@ -127,11 +143,14 @@ fn describe(placed: &Value, instance: &Value) -> String {
         ("driver", property("driver")),
         ("kind", property("kind")),
         ("netns", property("netns")),
+        ("owner", property("owner")),
+        ("group", property("group")),
+        ("queues", queues.to_owned()),
         ("state", text(instance, "state").to_owned()),
     ])
 }
 
-fn describe_ports(instance: &Value, networks: &[Value]) -> String {
+fn describe_ports(instance: &Value, placed: &Value, networks: &[Value]) -> String {
     let ports = list(instance, "private-networks");
     if ports.is_empty() {
         return String::new();
@@ -139,12 +158,14 @@ fn describe_ports(instance: &Value, networks: &[Value]) -> String {
     let row = |port: &Value| {
         let network = networks.iter().find(|network| text(network, "id") == text(port, "id")).unwrap_or(port);
         let lease = list(network, "leases").iter().find(|lease| text(lease, "instance-id") == text(instance, "id"));
+        let device = list(placed, "ports").iter().find(|device| text(device, "network") == text(port, "id"));
         [
             text(network, "name").to_owned(),
             text(port, "id").to_owned(),
             text(port, "mac-address").to_owned(),
+            device.map(|device| text(device, "device").to_owned()).unwrap_or_default(),
             lease.map(|lease| text(lease, "ip").to_owned()).unwrap_or_default(),
         ]
     };
-    format!("\n\n{}", table(["NETWORK", "NETWORK ID", "MAC", "ADDRESS"], ports.iter().map(row)))
+    format!("\n\n{}", table(["NETWORK", "NETWORK ID", "MAC", "DEVICE", "ADDRESS"], ports.iter().map(row)))
 }

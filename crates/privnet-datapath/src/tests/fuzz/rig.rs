@@ -20,8 +20,8 @@ use super::witness::{
 };
 use super::world::{self, Budget, PORTS, Target, Underlay, World, port_mac};
 use crate::layout::{
-    Counters, FdbKey, FdbTarget, KIND_VETH, LAYOUT_VERSION, MemberKey, Neighbor, NeighborKey, Network, OVERLAY_ROW,
-    Port, RemoteMember, VtepKey, vtep_octets,
+    Counters, FdbKey, FdbTarget, KIND_TAP, KIND_VETH, LAYOUT_VERSION, MemberKey, Neighbor, NeighborKey, Network,
+    OVERLAY_ROW, Port, RemoteMember, VtepKey, vtep_octets,
 };
 use crate::pins::Pins;
 use crate::programs::{Devices, Hook, Programs, Which};
@@ -42,7 +42,6 @@ pub(super) const ROWS: usize = 1 + PORTS as usize;
 const TICKS: u64 = 100;
 const HOUR_NS: u64 = 3_600_000_000_000;
 const FRAME_OCTETS_MIN: usize = 14 + 40;
-const KIND_TAP: u8 = 1;
 /// A port that is in no world, by which the queue to the agent is filled.
 const FILLER: u8 = PORTS;
 const BUM_COPIES_PER_SECOND: u32 = 200_000;
