@@ -139,6 +139,22 @@ fn what_another_organization_has_is_answered_as_what_nobody_has() {
             assert_eq!(ask(&own, &instance), ask(&own, NOBODYS), "{}", endpoint.id);
         }
     }
+    // What has a name for an id: an SSH key, and a key by which requests are signed.
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    server.post("/v2/ssh-key", json!({"name": "theirs", "public-key": KEY}));
+    let of_others = server.first_credentials().default.key;
+    for (method, path, theirs, nobodys) in [
+        ("GET", "/v2/ssh-key", "theirs", "nobody"),
+        ("DELETE", "/v2/ssh-key", "theirs", "nobody"),
+        ("DELETE", PATH, &*of_others, "EXO000000000000000000000000"),
+    ] {
+        let ask = |name: &str| {
+            let reply = acme.ask(method, &format!("{path}/{name}"), json!({}));
+            (reply.status, reply.body.to_string().replace(name, "NAME"))
+        };
+        assert_eq!(ask(theirs), ask(nobodys), "{method} {path}");
+    }
+    assert_eq!(acme.post("/v2/ssh-key", json!({"name": "theirs", "public-key": KEY}))["state"], "success");
     assert_eq!(acme.get("/v2/instance"), json!({"instances": []}));
     assert_eq!(acme.get("/v2/private-network")["private-networks"].as_array().map(Vec::len), Some(1));
     assert_eq!(acme.get("/v2/quota/private-network")["usage"], 1);

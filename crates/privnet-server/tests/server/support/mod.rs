@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod official;
+pub(crate) mod replay;
 pub(crate) mod schema;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
