@@ -20,7 +20,7 @@ use privnet_model::zone::{Caller, Zone};
 use privnet_model::{KeyId, RequestId, Timestamp};
 
 pub use self::files::KeyFileError;
-pub(crate) use self::files::{first_keys, unlock};
+pub(crate) use self::files::{first_keys, unlock, write as write_private};
 use self::pages::PageError;
 pub(crate) use self::pages::host_of;
 pub(crate) use self::ring::{KeyRing, NewSecret};

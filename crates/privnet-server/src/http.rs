@@ -22,6 +22,7 @@ use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use privnet_model::{Organization, RequestId, SignedRequest};
+use privnet_tls::Acceptor;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -52,9 +53,11 @@ pub(crate) struct HttpConfig {
     pub(crate) operation_hold: Duration,
 }
 
-/// Serves clients until `shutdown` resolves, and then answers the requests under way.
+/// Serves clients until `shutdown` resolves, and then answers the requests under way. With `tls` each connection
+/// begins with it.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     engine: Engine,
     gate: Gate,
     config: HttpConfig,
@@ -67,7 +70,7 @@ pub(crate) async fn serve(
     let bodies = Room::new(limits.bodies_bytes_max);
     let api = Arc::new(Api { engine, gate, config, limits, by_address, by_payer, places, bodies });
     let answer = move |source, request| respond(Arc::clone(&api), source, request);
-    door::serve(listener, limits, answer, shutdown).await;
+    door::serve(listener, tls, limits, answer, shutdown).await;
 }
 
 async fn respond(api: Arc<Api>, source: IpAddr, request: hyper::Request<Incoming>) -> Response<Body> {

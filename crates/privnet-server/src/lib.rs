@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod certificate;
 mod engine;
 mod http;
 mod limits;
@@ -13,6 +14,7 @@ mod sync;
 
 pub use audit::AuditConfig;
 pub use auth::KeyFileError;
+pub use certificate::{Encryption, SELF_SIGNED_FILE, ServedCertificate, ServedCertificateError};
 pub use engine::EngineConfig;
 pub use limits::Limits;
 pub use server::{Authentication, Server, ServerConfig, ServerError};

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::audit::AuditConfig;
 use crate::auth::{self, Gate, KeyFileError, KeyRing};
+use crate::certificate::{Encryption, ServedCertificate, ServedCertificateError};
 use crate::engine::{Engine, EngineConfig, Records, now};
 use crate::http::{self, HttpConfig};
 use crate::limits::Limits;
@@ -20,9 +21,10 @@ use crate::sync;
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where the HTTP API listens: a loopback address, as long as nothing is encrypted. Port 0 takes a
-    /// free one.
+    /// Where the HTTP API listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How the API is served, which says where it may listen.
+    pub encryption: Encryption,
     /// The folder of the database and of the files about keys; made if it is missing, readable by its owner
     /// only.
     pub data_dir: PathBuf,
@@ -68,7 +70,7 @@ pub enum ServerError {
     OpenToAll(SocketAddr),
     /// Everybody on the way could read what is sent.
     #[error(
-        "refusing to listen on {0}: requests are signed but not encrypted, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere"
+        "refusing to listen on {0}: everybody on the way could read what is sent, as it is not encrypted; give --tls-cert and --tls-key (or, for a first try, --tls-self-signed), listen on a loopback address (127.0.0.1, ::1), or, if something in front of it encrypts, --allow-plain-http"
     )]
     NotLoopback(SocketAddr),
     /// Everybody who reaches the address could pose as a host.
@@ -97,6 +99,9 @@ pub enum ServerError {
     /// What the database holds cannot be read, or its first record not be made.
     #[error("cannot start on what the database holds")]
     Load(#[source] StoreError),
+    /// There is no certificate to serve the API with.
+    #[error(transparent)]
+    Certificate(#[from] ServedCertificateError),
     /// The secrets of the keys cannot be had.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -133,6 +138,7 @@ pub enum ServerError {
 pub struct Server {
     engine: Engine,
     gate: Gate,
+    certificate: Option<ServedCertificate>,
     http_listener: TcpListener,
     address: SocketAddr,
     sync_unix: UnixListener,
@@ -164,6 +170,8 @@ impl Server {
         engine_config: EngineConfig,
     ) -> Result<Self, ServerError> {
         refuse_other_than_loopback(&config)?;
+        let certificate =
+            ServedCertificate::of(&config.encryption, &config.data_dir, config.listen, config.public_url.as_deref())?;
         let http_listener = listen(config.listen).await?;
         let address =
             http_listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
@@ -180,12 +188,23 @@ impl Server {
             Authentication::None => Gate::Open { own_host: config.public_url.as_deref().and_then(auth::host_of) },
         };
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
-        Ok(Self { engine, gate, http_listener, address, sync_unix, sync_tcp, config })
+        Ok(Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tcp, config })
     }
 
     /// Where the API listens, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The certificate with which the API is served, if it is by TLS.
+    pub fn certificate(&self) -> Option<&ServedCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// The URL under which clients reach the API, without `/v2`.
+    pub fn public_url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        self.config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", self.address))
     }
 
     /// Where agents can connect beside the socket, with the port that was taken.
@@ -198,8 +217,14 @@ impl Server {
     /// # Errors
     /// [`ServerError::Writer`] or [`ServerError::Sync`] where serving ends otherwise.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { engine, gate, http_listener, address, sync_unix, sync_tcp, config } = self;
-        let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let public_url = self.public_url();
+        let Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tcp, config } = self;
+        if certificate.is_none() && !address.ip().is_loopback() {
+            warn!("the API is not encrypted: everybody on the way can read what is sent");
+        }
+        if config.public_url.is_none() && address.ip().is_unspecified() {
+            warn!(public_url, "no client can connect to this URL, which it is told: set --public-url");
+        }
         info!(%address, public_url, zone = config.zone, data = %config.data_dir.display(), "server ready");
         if config.authentication == Authentication::None {
             warn!("there is no authentication: whoever reaches the API is an operator");
@@ -211,8 +236,9 @@ impl Server {
             async move { drop(stopping.changed().await) }
         };
         let http_config = HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold };
+        let tls = certificate.map(|certificate| certificate.acceptor().clone());
         let serve_clients = async {
-            http::serve(http_listener, engine.clone(), gate, http_config, config.limits, stopped()).await;
+            http::serve(http_listener, tls, engine.clone(), gate, http_config, config.limits, stopped()).await;
             Ok(())
         };
         let serve_unix = sync::serve(UnixListenerStream::new(sync_unix), engine.clone(), stopped());
@@ -266,11 +292,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 }
 
 fn refuse_other_than_loopback(config: &ServerConfig) -> Result<(), ServerError> {
-    if !config.listen.ip().is_loopback() {
-        return Err(match config.authentication {
-            Authentication::None => ServerError::OpenToAll(config.listen),
-            Authentication::Signatures { .. } => ServerError::NotLoopback(config.listen),
-        });
+    let in_clear_nowhere_else = matches!(config.encryption, Encryption::None { anywhere: false });
+    match config.authentication {
+        _ if config.listen.ip().is_loopback() => {}
+        Authentication::None => return Err(ServerError::OpenToAll(config.listen)),
+        Authentication::Signatures { .. } if in_clear_nowhere_else => {
+            return Err(ServerError::NotLoopback(config.listen));
+        }
+        Authentication::Signatures { .. } => {}
     }
     match config.sync_listen {
         Some(address) if !address.ip().is_loopback() => Err(ServerError::SyncNotLoopback(address)),

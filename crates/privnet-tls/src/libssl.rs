@@ -163,8 +163,8 @@ unsafe extern "C" {
 pub(crate) enum Anchors<'a> {
     /// Nobody, since the other end is asked for no certificate.
     NotAsked,
-    /// The authorities of this system.
-    System,
+    /// The authorities of this system, and these.
+    System(&'a [X509]),
     /// These authorities.
     These(&'a [X509]),
     /// Among the certificates that the other end shows, the one with this SHA-256.
@@ -263,15 +263,12 @@ impl Owned {
         let context = self.context.as_ptr();
         match anchors {
             Anchors::NotAsked => return Ok(()),
-            // SAFETY: the context is valid.
-            Anchors::System => {
-                check(unsafe { SSL_CTX_set_default_verify_paths(context) }, "find the system's authorities")?
+            Anchors::System(besides) => {
+                // SAFETY: the context is valid.
+                check(unsafe { SSL_CTX_set_default_verify_paths(context) }, "find the system's authorities")?;
+                besides.iter().try_for_each(|authority| self.trust(authority))?;
             }
-            Anchors::These(authorities) => {
-                for authority in *authorities {
-                    self.trust(authority)?;
-                }
-            }
+            Anchors::These(authorities) => authorities.iter().try_for_each(|authority| self.trust(authority))?,
             // SAFETY: the argument lives as long as the context is used: each connection holds it.
             Anchors::Pinned(_) => unsafe {
                 SSL_CTX_set_cert_verify_callback(context, verify_pinned, self.as_argument());
@@ -279,9 +276,6 @@ impl Owned {
         }
         // SAFETY: the context is valid; without a callback the library decides alone.
         unsafe { SSL_CTX_set_verify(context, SSL_VERIFY_PEER, ptr::null()) };
-        if matches!(anchors, Anchors::System) {
-            return Ok(());
-        }
         // Who trusts a certificate by name need not trust those above it as well.
         // SAFETY: the parameters are the context's own.
         let done = unsafe { X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN) };

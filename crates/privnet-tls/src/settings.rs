@@ -40,6 +40,8 @@ pub enum ClientCertificates {
 pub enum Trust {
     /// Of the authorities that the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
     SystemRoots,
+    /// Of those, and of these.
+    SystemRootsAnd(Vec<Certificate>),
     /// Of these authorities. A certificate that is signed by itself is its own.
     Authorities(Vec<Certificate>),
     /// Of the authority that has this fingerprint and whose certificate the server shows with its own.
@@ -165,7 +167,10 @@ impl Connector {
     /// [`SettingsError`].
     pub fn new(trust: &Trust, identity: Option<&Identity>, protocols: &[&str]) -> Result<Self, SettingsError> {
         let context = match trust {
-            Trust::SystemRoots => context(Role::Client, identity, &Anchors::System, protocols)?,
+            Trust::SystemRoots => context(Role::Client, identity, &Anchors::System(&[]), protocols)?,
+            Trust::SystemRootsAnd(besides) => {
+                context(Role::Client, identity, &Anchors::System(&to_x509(besides)?), protocols)?
+            }
             Trust::Authorities(authorities) => {
                 context(Role::Client, identity, &Anchors::These(&to_x509(authorities)?), protocols)?
             }

@@ -47,6 +47,9 @@ struct GlobalArgs {
     /// Where the API answers
     #[arg(long, global = true, value_name = "URL")]
     api_url: Option<String>,
+    /// Trust the API's certificate if one of those in this PEM file has signed it, or is it
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<String>,
     /// How results are printed: table, for people, or json, the API's own
     #[arg(long, short, global = true, value_name = "FORMAT", value_parser = ["table", "json"], hide_possible_values = true)]
     output: Option<String>,
@@ -402,7 +405,7 @@ fn flag(matches: &ArgMatches, name: &str) -> Option<String> {
 }
 
 fn is_global(name: &str) -> bool {
-    matches!(name, "api-url" | "output" | "log" | "log-format")
+    matches!(name, "api-url" | "ca-file" | "output" | "log" | "log-format")
 }
 
 fn describe_settings(command: ClapCommand) -> ClapCommand {

@@ -4,13 +4,17 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use privnet_tls::tls_error;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body, SendBody};
 
 use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
 use crate::settings::{BaseUrl, Settings};
+use crate::tls::TlsConnector;
 
 /// A request that gets no answer within this is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,9 +43,6 @@ impl Client {
     /// A client of the API at the `api-url` setting. Connects at the first request.
     pub(crate) fn of(settings: &Settings) -> Result<Self, Failure> {
         let BaseUrl(base) = settings.require("api-url")?;
-        if !base.starts_with("http://") {
-            return Err(settings.refuse("api-url", "only http:// is spoken, as the API listens on loopback"));
-        }
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIMEOUT))
@@ -49,7 +50,9 @@ impl Client {
             .user_agent(concat!("privnet/", env!("CARGO_PKG_VERSION")))
             .build();
         let identity = Identity::of(settings, &base)?;
-        Ok(Self { agent: config.into(), base, identity })
+        let connector = TcpConnector::default().chain(TlsConnector::of(settings, &base)?);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Ok(Self { agent, base, identity })
     }
 
     /// The answer to a GET.
@@ -107,6 +110,12 @@ impl Client {
     }
 
     fn unreachable(&self, error: ureq::Error) -> Failure {
+        if let ureq::Error::Io(cause) = &error
+            && tls_error(cause).is_some()
+        {
+            let what = format!("cannot speak TLS with the API at {}", self.base);
+            return Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(what));
+        }
         let what = format!("cannot reach the API at {} (is `privnet server` running there? see --api-url)", self.base);
         Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(what))
     }

@@ -97,7 +97,8 @@ pub(crate) fn for_official_clients(settings: &Settings) -> Result<Credentials, F
     Ok(read(&path)?.ok_or_else(missing)?.default)
 }
 
-fn is_loopback(url: &str) -> bool {
+/// Whether a URL is of this machine, as far as can be told from it.
+pub(crate) fn is_loopback(url: &str) -> bool {
     let url = url.parse::<Uri>();
     let host = url.as_ref().ok().and_then(Uri::host).unwrap_or_default();
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

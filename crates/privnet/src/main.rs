@@ -10,6 +10,7 @@ mod open_files;
 mod output;
 mod privilege;
 mod settings;
+mod tls;
 
 use std::process::ExitCode;
 

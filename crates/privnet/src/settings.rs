@@ -39,15 +39,18 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 36] = [
+pub(crate) const SETTINGS: [Setting; 39] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
+    Setting { name: "ca-file", default: Fallback::Derived("the authorities that the system trusts") },
     Setting { name: "output", default: Fallback::Value("table") },
     Setting { name: "log", default: Fallback::Value("info") },
     Setting { name: "log-format", default: Fallback::Value("text") },
     Setting { name: "listen", default: Fallback::Value("127.0.0.1:8080") },
+    Setting { name: "tls-cert", default: Fallback::Derived("none, plain HTTP is served") },
+    Setting { name: "tls-key", default: Fallback::Derived("none") },
     Setting { name: "data", default: Fallback::Value(DATA_DIR) },
     Setting { name: "zone", default: Fallback::Value("ch-dk-2") },
-    Setting { name: "public-url", default: Fallback::Derived("http:// and the listen address") },
+    Setting { name: "public-url", default: Fallback::Derived("the listen address, as http:// or https://") },
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },
     Setting { name: "auth-leeway", default: Fallback::Value("60s") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },

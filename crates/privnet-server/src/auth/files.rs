@@ -149,7 +149,10 @@ fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
 }
 
 /// Writes a file that only its owner reads, whole or not at all.
-fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
+///
+/// # Errors
+/// [`KeyFileError::Io`].
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
     let write = || {
         let new = PathBuf::from(format!("{}.new", file.display()));
         // What a crash has left may be somebody else's to read.

@@ -1,6 +1,7 @@
 //! The door: which connections are served, how long each may take, and how they end.
 
 mod admission;
+mod encrypted;
 mod timed;
 
 use std::convert::Infallible;
@@ -17,9 +18,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use privnet_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 pub(crate) use self::admission::Client;
@@ -42,12 +44,17 @@ const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 const HYPER_HEADERS_MAX: usize = 100;
 
 /// Serves clients until `shutdown` resolves, and then answers the requests under way.
-pub(super) async fn serve<A, F>(listener: TcpListener, limits: Limits, answer: A, shutdown: impl Future<Output = ()>)
-where
+pub(super) async fn serve<A, F>(
+    listener: TcpListener,
+    tls: Option<Acceptor>,
+    limits: Limits,
+    answer: A,
+    shutdown: impl Future<Output = ()>,
+) where
     A: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let door = Door::new(limits, answer);
+    let door = Door::new(tls, limits, answer);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -67,9 +74,13 @@ where
 }
 
 struct Door<A> {
+    /// What connections begin with, if they are encrypted.
+    tls: Option<Acceptor>,
     limits: Limits,
     answer: A,
     connections: GracefulShutdown,
+    /// Never sent to: dropped when the door closes.
+    closing: watch::Sender<()>,
     admissions: Admissions,
     turned_away: Arc<Semaphore>,
 }
@@ -79,23 +90,43 @@ where
     A: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    fn new(limits: Limits, answer: A) -> Self {
+    fn new(tls: Option<Acceptor>, limits: Limits, answer: A) -> Self {
         let admissions = Admissions::new(limits.connections_max, limits.connections_per_address_max);
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
-        Self { limits, answer, connections: GracefulShutdown::new(), admissions, turned_away }
+        let (connections, closing) = (GracefulShutdown::new(), watch::Sender::new(()));
+        Self { tls, limits, answer, connections, closing, admissions, turned_away }
     }
 
     /// Serves a connection, or tells it that there is no place.
     fn open<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, address: IpAddr) {
+        match self.tls.clone() {
+            Some(tls) => self.open_when(encrypted::accept(tls, stream, self.limits.head_timeout), address),
+            None => self.open_when(std::future::ready(Some(stream)), address),
+        }
+    }
+
+    /// The same for a connection that must first become ready to be spoken on. It has its place meanwhile.
+    fn open_when<S>(&self, ready: impl Future<Output = Option<S>> + Send + 'static, address: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let client = Client::from(address);
         match self.admissions.admit(client) {
             Ok(admission) => {
-                let answer = self.answer.clone();
-                let connection = connection(stream, &self.limits, true, move |request| answer(address, request));
-                let served = self.connections.watch(connection);
+                let (answer, limits) = (self.answer.clone(), self.limits);
+                let (watcher, mut closing) = (self.connections.watcher(), self.closing.subscribe());
                 tokio::spawn(async move {
-                    if let Err(cause) = served.await {
-                        debug!(%cause, "a connection broke");
+                    let stream = tokio::select! {
+                        biased;
+                        stream = ready => stream,
+                        // Nothing has been asked on it.
+                        _ = closing.changed() => None,
+                    };
+                    if let Some(stream) = stream {
+                        let connection = connection(stream, &limits, true, move |request| answer(address, request));
+                        if let Err(cause) = watcher.watch(connection).await {
+                            debug!(%cause, "a connection broke");
+                        }
                     }
                     drop(admission);
                 });
@@ -103,10 +134,15 @@ where
             Err(full) => {
                 debug!(?full, ?client, "a connection is turned away");
                 let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() else { return };
-                let connection = connection(stream, &self.limits, false, move |request| turn_away(full, request));
+                let limits = self.limits;
                 tokio::spawn(async move {
-                    // Whether it has heard the answer makes no difference.
-                    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, connection).await;
+                    let turn_away = async {
+                        if let Some(stream) = ready.await {
+                            // Whether it has heard the answer makes no difference.
+                            let _ = connection(stream, &limits, false, move |request| turn_away(full, request)).await;
+                        }
+                    };
+                    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, turn_away).await;
                     drop(permit);
                 });
             }
@@ -115,6 +151,7 @@ where
 
     /// Has each connection end after the request under way.
     async fn close(self) {
+        drop(self.closing);
         if tokio::time::timeout(self.limits.stop_timeout, self.connections.shutdown()).await.is_err() {
             warn!("requests under way are cut off: they have taken too long");
         }

@@ -69,7 +69,7 @@ async fn refused(change: impl FnOnce(&mut ServerConfig), message: &str) {
 async fn nobody_is_served_beyond_loopback() {
     refused(
         |config| config.listen = "192.0.2.1:0".parse().expect("an address"),
-        "refusing to listen on 192.0.2.1:0: requests are signed but not encrypted, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to reach the API from elsewhere",
+        "refusing to listen on 192.0.2.1:0: everybody on the way could read what is sent, as it is not encrypted; give --tls-cert and --tls-key (or, for a first try, --tls-self-signed), listen on a loopback address (127.0.0.1, ::1), or, if something in front of it encrypts, --allow-plain-http",
     )
     .await;
     refused(

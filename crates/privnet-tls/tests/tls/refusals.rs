@@ -68,6 +68,10 @@ async fn a_server_of_an_unknown_authority_is_not_accepted() {
     assert_eq!(fault, CertificateFault::UnknownAuthority);
     let system = Connector::new(&Trust::SystemRoots, None, &[]).expect("a connector");
     assert_eq!(fault_at_client(&system, "localhost", &identity).await, CertificateFault::UnknownAuthority);
+    let besides = Trust::SystemRootsAnd(vec![identity.chain()[1].clone()]);
+    let system_and_it = Connector::new(&besides, None, &[]).expect("a connector");
+    let (client, _) = meet_in_memory(&system_and_it, "localhost", &asking_nothing(&identity)).await;
+    client.expect("it is trusted");
 }
 
 #[tokio::test]

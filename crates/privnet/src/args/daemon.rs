@@ -7,9 +7,21 @@ use super::limits::LimitArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Where the API answers; a loopback address, as what is sent is not encrypted
+    /// Where the API answers; without TLS a loopback address
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Serve the API by TLS with this certificate, and those above it, in PEM; read again at SIGHUP
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_self_signed", "allow_plain_http"])]
+    tls_cert: Option<String>,
+    /// The private key of the certificate, in PEM and not encrypted
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_self_signed", "allow_plain_http"])]
+    tls_key: Option<String>,
+    /// Serve the API by TLS with a certificate that signs itself, made at the first start: for a first try
+    #[arg(long, conflicts_with = "allow_plain_http")]
+    pub(crate) tls_self_signed: bool,
+    /// Serve plain HTTP on other addresses than loopback, too: where something in front of it encrypts
+    #[arg(long)]
+    pub(crate) allow_plain_http: bool,
     /// The folder for everything that must survive
     #[arg(long, value_name = "DIR")]
     data: Option<String>,

@@ -2,14 +2,13 @@
 
 mod limits;
 
-use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use privnet_agent::{AgentConfig, AgentError, ServerAddress};
 use privnet_model::HostName;
-use privnet_server::{Authentication, Server, ServerConfig, ServerError};
+use privnet_server::{Authentication, Encryption, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,6 +29,7 @@ pub(super) fn server(settings: &Settings, args: &ServerArgs) -> Result<(), Failu
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let server = Server::bind(config).await.map_err(server_failure)?;
+        reload_on_hangup(&server)?;
         server.run(stop).await.map_err(server_failure)
     })
 }
@@ -56,7 +56,8 @@ pub(super) fn up(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> 
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let server = Server::bind(server_config).await.map_err(server_failure)?;
-        print_line(&welcome(server.address(), settings))?;
+        reload_on_hangup(&server)?;
+        print_line(&welcome(&server, settings))?;
         let (stopping, stopped) = watch::channel(false);
         let mut both = JoinSet::new();
         let serving = server.run(raised(stopped.clone()));
@@ -84,6 +85,7 @@ fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig,
     let ListenAddress(listen) = settings.require("listen")?;
     Ok(ServerConfig {
         listen,
+        encryption: encryption(settings, args)?,
         data_dir: settings.require("data")?,
         zone: settings.require("zone")?,
         public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
@@ -97,6 +99,20 @@ fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig,
         sync_socket: settings.require("sync-socket")?,
         sync_listen: settings.parse("sync-listen")?.map(|ListenAddress(address)| address),
     })
+}
+
+/// How the API is served. What flags say goes before what a file or a variable says.
+fn encryption(settings: &Settings, args: &ServerArgs) -> Result<Encryption, Failure> {
+    if args.tls_self_signed {
+        return Ok(Encryption::SelfSigned);
+    }
+    match (settings.parse("tls-cert")?, settings.parse("tls-key")?) {
+        _ if args.allow_plain_http => Ok(Encryption::None { anywhere: true }),
+        (Some(certificate), Some(key)) => Ok(Encryption::Files { certificate, key }),
+        (None, None) => Ok(Encryption::None { anywhere: false }),
+        (Some(_), None) => Err(settings.refuse("tls-cert", "it needs its private key: set tls-key as well")),
+        (None, Some(_)) => Err(settings.refuse("tls-key", "it needs its certificate: set tls-cert as well")),
+    }
 }
 
 fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfig, Failure> {
@@ -136,6 +152,19 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Has the certificate of the API, if there is one, read again at each SIGHUP from here on.
+fn reload_on_hangup(server: &Server) -> Result<(), Failure> {
+    let Some(certificate) = server.certificate().cloned() else { return Ok(()) };
+    let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // The log has its failure, and the old one goes on.
+            let _ = certificate.reload();
+        }
+    });
+    Ok(())
 }
 
 /// Resolves when the flag is raised, or nobody is left who could.
@@ -184,8 +213,10 @@ fn agent_failure(error: AgentError) -> Failure {
 }
 
 /// What a newcomer needs to know first.
-fn welcome(api: SocketAddr, settings: &Settings) -> String {
-    let url = format!("http://{api}");
+fn welcome(server: &Server, settings: &Settings) -> String {
+    let (api, certificate) = (server.address(), server.certificate());
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{api}");
     // Where clients look by themselves it need not be said.
     let mut export = match settings.get("api-url").text.as_deref() == Some(&url) {
         true => String::new(),
@@ -195,8 +226,11 @@ fn welcome(api: SocketAddr, settings: &Settings) -> String {
     if matches!(data.source, Source::Flag(_) | Source::Environment(_)) {
         export += &format!("  export PRIVNET_DATA={}\n", data.text.as_deref().unwrap_or_default());
     }
+    let trust = certificate.map_or_else(String::new, |certificate| {
+        format!("The SHA-256 fingerprint of its certificate is {}.\n", certificate.fingerprint())
+    });
     format!(
-        "privnet is up on this machine; the API is at {url}.\n\
+        "privnet is up on this machine; the API is at {url}.\n{trust}\
         \n\
         In another shell, for example:\n\
         {export}\

@@ -4,9 +4,14 @@ use crate::client::{Client, list, text};
 use crate::exit::Failure;
 use crate::identity;
 use crate::output::print_line;
-use crate::settings::Settings;
+use crate::settings::{BaseUrl, Settings};
+use crate::tls;
 
-/// Prints the variables of Exoscale's clients; the server says at which URL and in which zone it is.
+/// Where programs of these kinds look for authorities: Go and OpenSSL, Python's requests, Node.
+const CA_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+
+/// Prints the variables of Exoscale's clients; the server says at which URL and in which zone it is. Where its
+/// certificate is not of an authority that the system trusts, there are those by which clients trust it.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let credentials = identity::for_official_clients(settings)?;
     let zones = Client::of(settings)?.get("/v2/zone")?;
@@ -17,7 +22,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         ("EXOSCALE_API_KEY", &credentials.key),
         ("EXOSCALE_API_SECRET", &credentials.secret),
     ];
-    print_line(&lines.map(|(name, value)| format!("export {name}={}", quoted(value))).join("\n"))
+    let BaseUrl(base) = settings.require("api-url")?;
+    let ca_file = tls::ca_file(settings, &base)?.map(|file| file.display().to_string());
+    let trust = ca_file.iter().flat_map(|file| CA_VARIABLES.map(|name| (name, file.as_str())));
+    let export = |(name, value)| format!("export {name}={}", quoted(value));
+    print_line(&lines.into_iter().chain(trust).map(export).collect::<Vec<_>>().join("\n"))
 }
 
 /// As a POSIX shell reads it back.

@@ -23,4 +23,5 @@ mod segment;
 mod stopping;
 mod stream;
 mod support;
+mod tls;
 mod up;

@@ -1,5 +1,7 @@
 //! On a clock that only waits move.
 
+mod encrypted;
+
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -33,7 +35,7 @@ const LIST_PARTS: usize = 100;
 fn door(change: impl FnOnce(&mut Limits)) -> Door<impl Fn(IpAddr, Request<Incoming>) -> BoxedAnswer + Clone> {
     let mut limits = Limits::DEFAULT;
     change(&mut limits);
-    Door::new(limits, |client, request| -> BoxedAnswer { Box::pin(answer(client, request)) })
+    Door::new(None, limits, |client, request| -> BoxedAnswer { Box::pin(answer(client, request)) })
 }
 
 type BoxedAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;

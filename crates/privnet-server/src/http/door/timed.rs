@@ -88,12 +88,14 @@ impl<S> Timed<S> {
         Self { stream, phase, head, head_phase: 0, send, taken_bytes: 0 }
     }
 
+    fn not_taken<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.send.start();
+        self.send.wait(cx, "the client does not take its answer")
+    }
+
     fn written(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match wrote {
-            Poll::Pending => {
-                self.send.start();
-                self.send.wait(cx, "the client does not take its answer")
-            }
+            Poll::Pending => self.not_taken(cx),
             Poll::Ready(Ok(octets)) => {
                 self.taken_bytes += octets;
                 if self.taken_bytes >= TAKEN_BYTES {
@@ -151,12 +153,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     /// Called when nothing is ready to be sent any more.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.all_is_taken();
-        Poll::Ready(Ok(()))
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            // An encrypted stream has taken a part that the client has not.
+            Poll::Pending => self.not_taken(cx),
+            Poll::Ready(flushed) => {
+                self.all_is_taken();
+                Poll::Ready(flushed)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            Poll::Pending => self.not_taken(cx),
+            shut => shut,
+        }
     }
 }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use privnet_api::{FirstCredentials, Signer};
 use privnet_model::zone::Snapshot;
-use privnet_server::{AuditConfig, Authentication, EngineConfig, Limits, Server, ServerConfig, ServerError};
+use privnet_server::{
+    AuditConfig, Authentication, Encryption, EngineConfig, Limits, Server, ServerConfig, ServerError,
+};
 use privnet_store::{SqliteStore, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -170,6 +172,7 @@ fn run(setup: Setup, dir: &TempDir, store: Option<Box<dyn Store>>) -> (Running, 
 pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
     ServerConfig {
         listen: FREE_PORT,
+        encryption: Encryption::None { anywhere: false },
         data_dir: dir.path().to_owned(),
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),

@@ -1,0 +1,137 @@
+use privnet_tls::{Connector, Handshake, Trust};
+use tempfile::TempDir;
+
+use super::*;
+
+const LISTEN: &str = "192.0.2.1:8080";
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn served(encryption: &Encryption, dir: &TempDir, public_url: Option<&str>) -> Result<ServedCertificate, String> {
+    let listen = LISTEN.parse().expect("an address");
+    match ServedCertificate::of(encryption, dir.path(), listen, public_url) {
+        Ok(served) => Ok(served.expect("TLS")),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            Err(format!("{error}{cause}"))
+        }
+    }
+}
+
+fn self_signed_in(dir: &TempDir) -> Certificate {
+    certificate_in(&dir.path().join(SELF_SIGNED_FILE))
+}
+
+/// Writes a certificate and its key, and says where they are.
+fn files(dir: &TempDir, validity: Validity) -> (PathBuf, PathBuf) {
+    let key = PrivateKey::generate().expect("a key");
+    let names = [AltName::Dns("localhost".into())];
+    let serial = privnet_crypto::random().expect("a number");
+    let subject = Subject { serial, common_name: "x", names: &names, uses: Use::Server, validity };
+    let certificate = self_signed(&key, &subject).expect("a certificate");
+    let (certificate_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    write_private(&certificate_file, &certificate.to_pem()).expect("written");
+    write_private(&key_file, &key.to_pem().expect("PEM")).expect("written");
+    (certificate_file, key_file)
+}
+
+fn for_a_day() -> Validity {
+    Validity { not_before: unix_seconds() - 60, not_after: unix_seconds() + 24 * 3600 }
+}
+
+/// Which of these certificates a client is shown.
+fn shown(served: &ServedCertificate, of: &[&Certificate]) -> Fingerprint {
+    let trust = Trust::Authorities(of.iter().map(|certificate| (*certificate).clone()).collect());
+    let connector = Connector::new(&trust, None, &[]).expect("a connector");
+    let mut client = connector.session(&"localhost".parse().expect("a name")).expect("a session");
+    let mut server = served.acceptor().session().expect("a session");
+    let mut octets = vec![0; 1 << 16];
+    while client.handshake().expect("well") == Handshake::NeedsInput {
+        let sent = client.take_outgoing(&mut octets);
+        server.receive(&octets[..sent]).expect("taken");
+        server.handshake().expect("well");
+        let sent = server.take_outgoing(&mut octets);
+        client.receive(&octets[..sent]).expect("taken");
+    }
+    client.peer().expect("a peer").certificates[0].fingerprint()
+}
+
+fn certificate_in(file: &Path) -> Certificate {
+    let text = fs::read_to_string(file).expect("a file");
+    Certificate::all_from_pem(&text).expect("a certificate").swap_remove(0)
+}
+
+#[test]
+fn a_self_signed_certificate_is_made_once_and_kept_for_its_owner() {
+    let dir = folder();
+    let first = served(&Encryption::SelfSigned, &dir, None).expect("a certificate");
+    let own = self_signed_in(&dir);
+    assert_eq!(own.fingerprint(), first.fingerprint());
+    for file in [SELF_SIGNED_FILE, SELF_SIGNED_KEY_FILE] {
+        let mode = fs::metadata(dir.path().join(file)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{file}");
+    }
+    let again = served(&Encryption::SelfSigned, &dir, Some("https://other.example")).expect("a certificate");
+    assert_eq!(again.fingerprint(), first.fingerprint(), "whoever trusts it goes on to");
+}
+
+#[test]
+fn a_self_signed_certificate_has_the_names_by_which_the_server_is_reached() {
+    let dir = folder();
+    served(&Encryption::SelfSigned, &dir, Some("https://API.example:8443/")).expect("a certificate");
+    let names: Vec<_> = self_signed_in(&dir).names().iter().map(ToString::to_string).collect();
+    for name in ["localhost", "127.0.0.1", "::1", "192.0.2.1", "api.example"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_that_has_expired_is_made_anew() {
+    let dir = folder();
+    let (certificate, key) = files(&dir, Validity { not_before: 1, not_after: 2 });
+    fs::rename(certificate, dir.path().join(SELF_SIGNED_FILE)).expect("moved");
+    fs::rename(key, dir.path().join(SELF_SIGNED_KEY_FILE)).expect("moved");
+    let expired = self_signed_in(&dir).fingerprint();
+    assert_ne!(served(&Encryption::SelfSigned, &dir, None).expect("a certificate").fingerprint(), expired);
+}
+
+#[test]
+fn files_that_are_no_good_are_refused_by_name() {
+    let dir = folder();
+    let (certificate, key) = files(&dir, for_a_day());
+    let other = folder();
+    let (_, key_of_other) = files(&other, for_a_day());
+    let missing = dir.path().join("missing.pem");
+    let check = |certificate: &Path, key: &Path, expected: String| {
+        let encryption = Encryption::Files { certificate: certificate.to_owned(), key: key.to_owned() };
+        assert_eq!(served(&encryption, &dir, None).expect_err("no good"), expected);
+    };
+    let both = |certificate: &Path, key: &Path| {
+        format!("cannot use the certificate {} with the key {}", certificate.display(), key.display())
+    };
+    let why = "No such file or directory (os error 2)";
+    check(&missing, &key, format!("cannot read {}: {why}", missing.display()));
+    check(&certificate, &missing, format!("cannot read {}: {why}", missing.display()));
+    let why = "the private key does not belong to the (first) certificate";
+    check(&certificate, &key_of_other, format!("{}: {why}", both(&certificate, &key_of_other)));
+    let why = "there is no certificate in it (a part that begins with \"-----BEGIN\", in PEM)";
+    check(&key, &certificate, format!("{}: {why}", both(&key, &certificate)));
+}
+
+#[test]
+fn new_files_are_served_when_told_and_bad_ones_change_nothing() {
+    let dir = folder();
+    let (certificate, key) = files(&dir, for_a_day());
+    let served = served(&Encryption::Files { certificate: certificate.clone(), key }, &dir, None).expect("good");
+    let first = certificate_in(&certificate);
+    files(&dir, for_a_day());
+    let second = certificate_in(&certificate);
+    assert_eq!(shown(&served, &[&first, &second]), first.fingerprint(), "nobody has said so");
+    served.reload().expect("good files");
+    assert_eq!(shown(&served, &[&first, &second]), second.fingerprint());
+    fs::write(&certificate, "").expect("written");
+    served.reload().expect_err("an empty file");
+    assert_eq!(shown(&served, &[&first, &second]), second.fingerprint());
+}
