@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::carried::{Carried, CopyState};
 use crate::client::Event;
 use crate::copies::{Copies, Found, Kept, Saved};
+use crate::declines::{DeclineReport, Declined};
 use crate::instances::Instances;
 use crate::leases::Leases;
 use crate::pass::{Outcome, carry_out};
@@ -420,6 +421,14 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Some link of the host has changed.
+    /// Tells the server, if it is there and hears. The log has it already.
+    pub(crate) fn on_declined(&self, report: DeclineReport) {
+        let DeclineReport { declined: Declined { network, port, address }, times } = report;
+        if let Some(outbox) = &self.outbox {
+            let _ = outbox.try_send(FromAgent::AddressDeclined { network, port, address, times });
+        }
+    }
+
     pub(crate) fn on_link_event(&mut self) {
         self.verify_at = self.verify_at.min(Instant::now() + VERIFY_AFTER_LINK_EVENT);
     }

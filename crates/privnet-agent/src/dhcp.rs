@@ -9,8 +9,11 @@ use std::sync::Arc;
 use privnet_datapath::{DhcpRequest, DhcpRequests, FrameSender};
 use privnet_dhcp::{PortFacts, Reply, Silence, answer};
 use privnet_model::{MacAddr, Vni};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::declines::{DeclineReport, Declined, Declines};
 use crate::leases::{Leases, PortLease};
 
 /// Why a request gets no answer.
@@ -20,12 +23,21 @@ enum NoAnswer {
     UnknownPort(MacAddr),
     #[error("port {port} asks from VNI {from}, and its lease is in VNI {lease}")]
     OtherNetwork { port: MacAddr, from: Vni, lease: Vni },
+    #[error("the client declines the address of its port, which it found in use")]
+    Declined(Declined),
     #[error(transparent)]
     Silence(#[from] Silence),
 }
 
-/// Answers until requests cannot be read any more, and returns why.
-pub(crate) async fn serve(mut requests: DhcpRequests, sender: FrameSender, leases: Arc<Leases>) -> io::Error {
+/// Answers until requests cannot be read any more, and returns why. Addresses that are found in use are reported to
+/// `reports`, too, as far as there is room.
+pub(crate) async fn serve(
+    mut requests: DhcpRequests,
+    sender: FrameSender,
+    leases: Arc<Leases>,
+    reports: mpsc::Sender<DeclineReport>,
+) -> io::Error {
+    let mut declines = Declines::default();
     loop {
         let request = match requests.next().await {
             Ok(request) => request,
@@ -37,6 +49,13 @@ pub(crate) async fn serve(mut requests: DhcpRequests, sender: FrameSender, lease
                 Ok(()) => debug!(%vni, %port, ?kind, "DHCP request answered"),
                 Err(error) => warn!(%vni, %port, error = &error as &dyn Error, "cannot send a DHCP answer"),
             },
+            Err(NoAnswer::Declined(declined)) => {
+                if let Some(report) = declines.count(declined, Instant::now()) {
+                    warn!(%vni, %port, address = %declined.address, times = report.times,
+                        "an instance finds its address in use by another machine of its network");
+                    let _ = reports.try_send(report);
+                }
+            }
             Err(reason) => debug!(%vni, %port, reason = &reason as &dyn Error, "DHCP request not answered"),
         }
     }
@@ -48,10 +67,15 @@ fn answer_to(request: &DhcpRequest, leases: &Leases) -> Result<Reply, NoAnswer> 
     if lease.vni != vni {
         return Err(NoAnswer::OtherNetwork { port, from: vni, lease: lease.vni });
     }
-    let PortLease { ref instance_name, address, mtu_bytes, ref settings, .. } = lease;
+    let PortLease { network, ref instance_name, address, mtu_bytes, ref settings, .. } = lease;
     let instance_name = instance_name.as_str();
     let facts = PortFacts { mac: port, address, instance_name, settings, overlay_mtu_bytes: mtu_bytes };
-    Ok(answer(frame, &facts)?)
+    answer(frame, &facts).map_err(|silence| match silence {
+        Silence::Declined(declined) if Some(declined) == address => {
+            NoAnswer::Declined(Declined { network, port, address: declined })
+        }
+        other => other.into(),
+    })
 }
 
 #[cfg(test)]
@@ -104,6 +128,17 @@ mod tests {
         assert_eq!(answer_to(&request, &leases), Err(NoAnswer::UnknownPort(PORT)));
     }
 
+    #[test]
+    fn a_port_declines_its_own_address_and_no_other() {
+        let decline = |address: Ipv4Addr| [&[50, 4][..], &address.octets()].concat();
+        let own = address_of(PORT);
+        let refusal = NoAnswer::Declined(Declined { network: network(), port: PORT, address: own });
+        assert_eq!(ask(PORT, vni(1), &message(PORT, DECLINE, &decline(own))), Err(refusal));
+        let others = address_of(OTHER_PORT);
+        let refusal = NoAnswer::Silence(Silence::Declined(others));
+        assert_eq!(ask(PORT, vni(1), &message(PORT, DECLINE, &decline(others))), Err(refusal));
+    }
+
     fn ask(port: MacAddr, vni: Vni, frame: &[u8]) -> Result<Reply, NoAnswer> {
         answer_to(&DhcpRequest { vni, port, frame: frame.to_vec() }, &leases())
     }
@@ -153,13 +188,23 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, port.octets()[5])
     }
 
-    /// DHCPDISCOVER from this client, without a UDP checksum.
+    /// Message types (RFC 2132 §9.6).
+    const DISCOVER: u8 = 1;
+    const DECLINE: u8 = 4;
+
     fn discover(client: MacAddr) -> Vec<u8> {
+        message(client, DISCOVER, &[])
+    }
+
+    /// A message of this type from this client, without a UDP checksum.
+    fn message(client: MacAddr, kind: u8, options: &[u8]) -> Vec<u8> {
         let mut message = vec![1, 1, 6, 0, 1, 2, 3, 4];
         message.resize(28, 0);
         message.extend(client.octets());
         message.resize(236, 0);
-        message.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+        message.extend([99, 130, 83, 99, 53, 1, kind]);
+        message.extend(options);
+        message.push(255);
         let udp_octets = 8 + message.len() as u16;
         let mut header = [&[0x45, 0][..], &(20 + udp_octets).to_be_bytes(), &[0, 1, 0, 0, 64, 17, 0, 0]].concat();
         header.extend([0, 0, 0, 0, 255, 255, 255, 255]);

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::agent::Agent;
 use crate::client::Event;
 use crate::copies::Saved;
+use crate::declines::DeclineReport;
 
 /// How many other steps a part of the reading waits for at most, so that constant work costs repairs a moment and
 /// does not put them off for ever.
@@ -22,6 +23,7 @@ pub(crate) struct Sources<L> {
     pub(crate) server: mpsc::Receiver<Event>,
     pub(crate) saved: mpsc::UnboundedReceiver<Saved>,
     pub(crate) link_events: L,
+    pub(crate) declines: mpsc::Receiver<DeclineReport>,
 }
 
 /// One reason to do something.
@@ -29,6 +31,7 @@ enum Wake {
     Server(Event),
     Saved(Saved),
     LinkEvent,
+    Declined(DeclineReport),
     Verify,
     Retry,
     Pass,
@@ -66,6 +69,7 @@ where
             Wake::Server(event) => agent.on_event(event).await,
             Wake::Saved(saved) => agent.on_saved(saved),
             Wake::LinkEvent => agent.on_link_event(),
+            Wake::Declined(report) => agent.on_declined(report),
             Wake::Verify => match agent.verify().await {
                 // Lets the connection bring what has come meanwhile.
                 Ok(false) => yield_now().await,
@@ -101,6 +105,7 @@ where
             Some(event) = sources.server.recv() => Wake::Server(event),
             Some(saved) = sources.saved.recv() => Wake::Saved(saved),
             Some(()) = sources.link_events.next() => Wake::LinkEvent,
+            Some(report) = sources.declines.recv() => Wake::Declined(report),
             () = due(agent.next_retry()) => Wake::Retry,
             () = ready(()), if agent.has_passes() => Wake::Pass,
             wake = room(agent.outbox()) => wake,

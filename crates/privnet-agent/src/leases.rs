@@ -20,6 +20,8 @@ struct ByPort {
 /// What the server decided about one port of a managed network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortLease {
+    /// Its network.
+    pub(crate) network: NetworkId,
     /// Its network's.
     pub(crate) vni: Vni,
     /// Its instance's.
@@ -69,6 +71,7 @@ impl ByPort {
 fn leases_of(state: &NetworkState, mtu_bytes: u32) -> Vec<(MacAddr, PortLease)> {
     let Some(settings) = state.dhcp.clone().map(Arc::new) else { return Vec::new() };
     let lease = |(member, port): (&Member, &LocalPort)| PortLease {
+        network: state.id,
         vni: state.vni,
         instance_name: port.instance_name.clone(),
         address: member.address,

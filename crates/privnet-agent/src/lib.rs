@@ -11,6 +11,7 @@ mod carried;
 mod client;
 mod config;
 mod copies;
+mod declines;
 mod dhcp;
 mod follow;
 mod instances;

@@ -19,6 +19,9 @@ use crate::{AgentConfig, StateDirError, dhcp};
 /// Events of the connection that wait for the loop; beyond them the stream's flow control holds the server up.
 const EVENTS_MAX: usize = 64;
 
+/// Reports of declined addresses that wait for the loop; what is more is in the log alone.
+const DECLINE_REPORTS_MAX: usize = 64;
+
 /// The agent cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -71,11 +74,12 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     let leases = Arc::new(Leases::default());
     let agent = Agent::new(identity, datapath, copies, found, Arc::clone(&leases));
     let (events, server) = mpsc::channel(EVENTS_MAX);
-    let sources = Sources { server, saved, link_events };
+    let (reports, declines) = mpsc::channel(DECLINE_REPORTS_MAX);
+    let sources = Sources { server, saved, link_events, declines };
 
     // A task of its own, so that no client waits for a pass; it ends with this function.
     let mut answering = JoinSet::new();
-    answering.spawn(dhcp::serve(dhcp_requests, sender, leases));
+    answering.spawn(dhcp::serve(dhcp_requests, sender, leases, reports));
     tokio::select! {
         ended = follow(agent, sources, shutdown) => ended.map_err(AgentError::Dump),
         () = keep_connected(config.server, events) => unreachable!("the loop receives its events"),

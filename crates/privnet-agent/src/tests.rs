@@ -28,6 +28,7 @@ use crate::ServerAddress;
 use crate::agent::{Agent, Identity};
 use crate::client::{Event, keep_connected};
 use crate::copies::{ChangeNumber, Copies, Survives};
+use crate::declines::{DeclineReport, Declined};
 use crate::follow::{Sources, follow};
 use crate::leases::Leases;
 
@@ -498,7 +499,18 @@ async fn the_kernel_is_read_however_much_else_there_is_to_do() {
         Poll::Ready(Some(()))
     });
     let stopped = async { drop(is_repaired.await) };
-    follow(agent, Sources { server, saved, link_events }, stopped).await.expect("starts");
+    let (_reports, declines) = mpsc::channel(1);
+    follow(agent, Sources { server, saved, link_events, declines }, stopped).await.expect("starts");
+}
+
+#[tokio::test]
+async fn a_declined_address_is_told_to_the_server() {
+    let mut host = Host::new();
+    let (mut connection, _) = host.start().await;
+    let (network, port, address, times) = (id(1), mac(1), Ipv4Addr::new(10, 0, 0, 1), 3);
+    let report = DeclineReport { declined: Declined { network, port, address }, times };
+    host.agent.as_ref().expect("runs").reports.try_send(report).expect("room");
+    assert_eq!(connection.hear().await, FromAgent::AddressDeclined { network, port, address, times });
 }
 
 #[tokio::test]
@@ -625,6 +637,7 @@ struct Host {
 struct RunningAgent {
     shutdown: oneshot::Sender<()>,
     link_events: mpsc::Sender<()>,
+    reports: mpsc::Sender<DeclineReport>,
     running: JoinHandle<()>,
     connecting: JoinHandle<()>,
 }
@@ -656,7 +669,8 @@ impl Host {
         let (events, server) = mpsc::channel(16);
         let (link_events, links) = mpsc::channel(16);
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let sources = Sources { server, saved, link_events: ReceiverStream::new(links) };
+        let (reports, declines) = mpsc::channel(1);
+        let sources = Sources { server, saved, link_events: ReceiverStream::new(links), declines };
         let dir = Arc::clone(&self.dir);
         let running = tokio::spawn(async move {
             // Dropped after the agent.
@@ -665,7 +679,7 @@ impl Host {
             follow(agent, sources, stopped).await.expect("starts");
         });
         let connecting = tokio::spawn(keep_connected(ServerAddress::Unix(self.socket()), events));
-        self.agent = Some(RunningAgent { shutdown, link_events, running, connecting });
+        self.agent = Some(RunningAgent { shutdown, link_events, reports, running, connecting });
     }
 
     async fn stop(&mut self) {

@@ -20,11 +20,13 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What clients call at each event; see the script.
 const EVENT_SCRIPT: &str = include_str!("dhcp-event.sh");
 
-/// What dhclient asks for, and how soon it asks again.
+/// What dhclient asks for, and how soon it asks again: for an answer, and to renew and to rebind what it has.
 const DHCLIENT_CONFIG: &str = "\
 request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, domain-search, host-name, interface-mtu, ntp-servers;
 initial-interval 1;
 retry 1;
+supersede dhcp-renewal-time 1;
+supersede dhcp-rebinding-time 2;
 ";
 
 /// Has systemd-networkd configure one device and nothing else: no name servers, no host name, no IPv6.
@@ -182,8 +184,8 @@ impl DhcpClient {
         self.wait_for(&format!("no lease of {address}"), held)
     }
 
-    /// Makes it renew its lease now, as it does by itself at half of the lease's time. udhcpc only:
-    /// stop the others and start them again instead.
+    /// Makes it renew its lease now, as it does by itself at half of the lease's time. udhcpc only: dhclient
+    /// renews it every second or so, and systemd-networkd asks again when it is started again.
     ///
     /// # Errors
     /// It has ended, or is another client.
@@ -203,6 +205,14 @@ impl DhcpClient {
             DhcpClientKind::Udhcpc => self.daemon.signal(Signal::SIGUSR2),
             other => bail!("{other:?} cannot be told to release its lease"),
         }
+    }
+
+    /// Ends it, without a word to the server. What it remembers stays, for one that is started again.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn kill(&self) -> Result<()> {
+        self.daemon.signal(Signal::SIGKILL)
     }
 
     /// What it printed.

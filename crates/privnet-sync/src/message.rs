@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use privnet_model::{
     Generation, HostFacts, HostId, HostName, InstanceId, InstanceState, MacAddr, NetworkDelta, NetworkId, NetworkState,
@@ -75,6 +76,17 @@ pub enum FromAgent {
     Present {
         /// The `serial` of the [`FromServer::Rival`] that this answers.
         serial: u64,
+    },
+    /// A client of this host found the address of its port in use by another machine (DHCPDECLINE, RFC 2131 §4.3.3).
+    AddressDeclined {
+        /// The network.
+        network: NetworkId,
+        /// The port.
+        port: MacAddr,
+        /// Its address.
+        address: Ipv4Addr,
+        /// How often since this was told before.
+        times: u32,
     },
 }
 
@@ -199,6 +211,12 @@ impl FromAgent {
                 Self::InstanceRemoved { instance: field::instance(&removed.instance)?, serial: removed.serial }
             }
             from_agent::Kind::Present(present) => Self::Present { serial: present.serial },
+            from_agent::Kind::AddressDeclined(declined) => Self::AddressDeclined {
+                network: field::network(&declined.network)?,
+                port: field::mac(&declined.mac)?,
+                address: declined.address.into(),
+                times: declined.times,
+            },
         }))
     }
 }
@@ -235,6 +253,11 @@ impl From<FromAgent> for proto::FromAgent {
                 from_agent::Kind::InstanceRemoved(proto::InstanceRemoved { instance, serial })
             }
             FromAgent::Present { serial } => from_agent::Kind::Present(proto::Present { serial }),
+            FromAgent::AddressDeclined { network, port, address, times } => {
+                let (network, mac) = (network.as_bytes().to_vec(), port.octets().to_vec());
+                let address = address.into();
+                from_agent::Kind::AddressDeclined(proto::AddressDeclined { network, mac, address, times })
+            }
         };
         Self { kind: Some(kind) }
     }

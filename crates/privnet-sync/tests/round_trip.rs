@@ -135,6 +135,9 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         instance_failed,
         (instance(), any::<u64>()).prop_map(|(instance, serial)| FromAgent::InstanceRemoved { instance, serial }),
         any::<u64>().prop_map(|serial| FromAgent::Present { serial }),
+        (network(), mac(), any::<[u8; 4]>(), any::<u32>()).prop_map(|(network, port, address, times)| {
+            FromAgent::AddressDeclined { network, port, address: address.into(), times }
+        }),
     ]
 }
 

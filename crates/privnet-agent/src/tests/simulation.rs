@@ -404,6 +404,7 @@ impl Zone {
         match message {
             FromAgent::Hello(_) => panic!("a second Hello"),
             FromAgent::Present { .. } => panic!("nobody has asked whether it is there"),
+            FromAgent::AddressDeclined { .. } => panic!("nobody asks by DHCP here"),
             FromAgent::Applied { network, generation, failures } if failures.is_empty() => {
                 self.applied.insert(network, generation);
             }
@@ -469,7 +470,8 @@ impl Zone {
         let (events, server) = mpsc::channel(4);
         let (link_events, links) = mpsc::channel(1);
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let sources = Sources { server, saved, link_events: ReceiverStream::new(links) };
+        let (_, declines) = mpsc::channel(1);
+        let sources = Sources { server, saved, link_events: ReceiverStream::new(links), declines };
         let running = tokio::spawn(async move {
             follow(agent, sources, async { drop(stopped.await) }).await.expect("starts");
         });

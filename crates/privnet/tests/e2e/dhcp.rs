@@ -1,5 +1,6 @@
 //! Addresses by DHCP, as unmodified clients see it.
 
+mod states;
 mod storm;
 
 use std::net::Ipv4Addr;
@@ -279,17 +280,17 @@ fn renew(
     expected: Ipv4Addr,
 ) -> Result<()> {
     match kind {
-        DhcpClientKind::Udhcpc => {
+        // dhclient renews by itself.
+        DhcpClientKind::Udhcpc | DhcpClientKind::Dhclient => {
             let before = client.events().len();
-            client.renew()?;
-            eventually("udhcpc has an answer", || {
+            if kind == DhcpClientKind::Udhcpc {
+                client.renew()?;
+            }
+            eventually(&format!("{kind:?} has an answer"), || {
                 Ok(client.events().len() > before && client.lease().is_some_and(|lease| lease.address == expected))
             })
         }
-        // Started again dhclient asks for the address that it had before, systemd-networkd for any.
-        DhcpClientKind::Dhclient | DhcpClientKind::Networkd => {
-            lab.restart_dhcp_client(instance, client)?.wait_for_address(expected).map(drop)
-        }
+        DhcpClientKind::Networkd => lab.restart_dhcp_client(instance, client)?.wait_for_address(expected).map(drop),
     }
 }
 
