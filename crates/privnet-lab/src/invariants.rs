@@ -72,7 +72,8 @@ struct Said {
 /// Where an instance runs.
 struct Placement {
     host: String,
-    netns: String,
+    /// `None`: its ports are taps.
+    netns: Option<String>,
 }
 
 /// One port, as its host is to have it.
@@ -81,7 +82,8 @@ struct Port {
     mac: String,
     vni: u32,
     host: String,
-    netns: String,
+    /// `None` for a tap.
+    netns: Option<String>,
     /// The least that any host of its network can carry, in octets.
     mtu_bytes: u64,
 }
@@ -96,7 +98,8 @@ impl Said {
         let placed = list("/privnet/v1/instances", "instances")?;
         let hosts = list("/privnet/v1/hosts", "hosts")?;
         let overlay_mtus = hosts.iter().map(|host| Ok((text(host, "name").to_owned(), overlay_mtu(host)?)));
-        let placement = |one: &Value| Placement { host: text(one, "host").into(), netns: text(one, "netns").into() };
+        let placement =
+            |one: &Value| Placement { host: text(one, "host").into(), netns: one["netns"].as_str().map(str::to_owned) };
         Ok(Self {
             networks: list("/v2/private-network", "private-networks")?,
             instances: list("/v2/instance", "instances")?,
@@ -179,7 +182,8 @@ impl Said {
             if host.is_none_or(|host| host.agent().is_none()) {
                 continue;
             }
-            let Some(links) = links_of(lab, &placement.netns)? else { continue };
+            let Some(netns) = &placement.netns else { continue };
+            let Some(links) = links_of(lab, netns)? else { continue };
             let ports = items(instance, "private-networks");
             let mut wanted: BTreeSet<_> = ports.iter().map(|port| text(port, "mac-address")).collect();
             // As ports' devices are called unless an attach says otherwise, and as tests and container runtimes do.
@@ -187,10 +191,10 @@ impl Said {
             for link in links.iter().filter(is_port) {
                 let sound = is_up(link) && mtus.get(text(link, "address")).is_some_and(|mtu| link["mtu"] == *mtu);
                 if !wanted.remove(text(link, "address")) || !sound {
-                    differences.push(format!("in {}: not as wanted: {}", placement.netns, brief(link)));
+                    differences.push(format!("in {netns}: not as wanted: {}", brief(link)));
                 }
             }
-            differences.extend(wanted.into_iter().map(|mac| format!("in {}: no device {mac}", placement.netns)));
+            differences.extend(wanted.into_iter().map(|mac| format!("in {netns}: no device {mac}")));
         }
         Ok(())
     }
@@ -367,16 +371,21 @@ pub(crate) fn is_port(device: &str) -> bool {
 }
 
 /// Of a port's host side, which takes what is too big for its network, to answer it.
-const PORT_DEVICE_MTU_BYTES: u32 = 65535;
+const PORT_DEVICE_MTU_BYTES: u64 = 65535;
 
 fn host_side_flaws<'a>(link: &'a Value, port: &'a Port) -> impl Iterator<Item = &'static str> + 'a {
     let alias = text(link, "ifalias");
+    let (is_up, mtu_bytes, place) = match &port.netns {
+        Some(netns) => (is_up(link), PORT_DEVICE_MTU_BYTES, format!("netns={netns} ")),
+        // Nobody may have it open.
+        None => (has_flag(link, "UP") && link["linkinfo"]["info_kind"] == "tun", port.mtu_bytes, "queues=".to_owned()),
+    };
     let flaws = [
-        (is_up(link), "is down"),
-        (link["mtu"] == PORT_DEVICE_MTU_BYTES, "has another MTU"),
+        (is_up, "is down"),
+        (link["mtu"] == mtu_bytes, "has another MTU"),
         (format!("{alias} ").contains(&format!(" mtu={} ", port.mtu_bytes)), "was made for another MTU"),
         (alias.contains(&format!("vni={} ", port.vni)), "is of another network"),
-        (alias.contains(&format!("netns={} ", port.netns)), "is of another instance"),
+        (alias.contains(&place), "is of another instance"),
     ];
     flaws.into_iter().filter(|(holds, _)| !holds).map(|(_, flaw)| flaw)
 }
@@ -387,8 +396,11 @@ fn brief(link: &Value) -> String {
 }
 
 fn is_up(link: &Value) -> bool {
-    let has = |flag: &str| items(link, "flags").iter().any(|one| one == flag);
-    has("UP") && has("LOWER_UP")
+    has_flag(link, "UP") && has_flag(link, "LOWER_UP")
+}
+
+fn has_flag(link: &Value, flag: &str) -> bool {
+    items(link, "flags").iter().any(|one| one == flag)
 }
 
 /// The devices in an instance's namespace; `None` if there is no such namespace.

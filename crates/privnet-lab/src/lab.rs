@@ -15,6 +15,7 @@ use crate::capture::Capture;
 use crate::dhcp::{DhcpClient, DhcpClientKind};
 use crate::interrupt::wait_for;
 use crate::leftovers;
+use crate::machine::{Machine, Plug};
 use crate::namespace::Namespace;
 use crate::pinger::Pinger;
 use crate::process::{Daemon, command, run};
@@ -409,6 +410,40 @@ impl Lab {
         let body = json!({"name": name, "host": self.host(host).name, "kind": "netns", "netns": namespace.name()});
         let created = self.api.request(Method::POST, "/privnet/v1/instances", Some(&body))?.ok()?;
         Ok(Instance { id: text(&created, "id")?, name: name.to_owned(), host, namespace })
+    }
+
+    /// Makes a namespace for a guest's kernel and registers a virtual machine on host `host`, from 1, which is off.
+    ///
+    /// # Errors
+    /// The namespace cannot be made, or the API refuses.
+    pub fn add_machine(&mut self, name: &str, host: usize) -> Result<Instance> {
+        let namespace = self.add_namespace()?;
+        let body = json!({"name": name, "host": self.host(host).name, "kind": "tap"});
+        let created = self.api.request(Method::POST, "/privnet/v1/instances", Some(&body))?.ok()?;
+        Ok(Instance { id: text(&created, "id")?, name: name.to_owned(), host, namespace })
+    }
+
+    /// Switches on a virtual machine that is attached to one network. Its guest's device is called net0.
+    ///
+    /// # Errors
+    /// It has no port, or is on.
+    pub fn switch_on(&self, machine: &Instance) -> Result<Machine> {
+        let all = self.api.get("/privnet/v1/instances")?;
+        let placed = all["instances"].as_array().into_iter().flatten().find(|one| one["id"] == *machine.id);
+        let placed = placed.with_context(|| format!("instance {} is not there", machine.name))?;
+        let (tap, mac) = (text(&placed["ports"][0], "device")?, text(&placed["ports"][0], "mac-address")?);
+        let host = &self.host(machine.host).namespace;
+        let links = host.links()?;
+        let link = links.iter().find(|link| link["ifname"] == *tap).with_context(|| format!("no tap {tap}"))?;
+        Machine::on(Plug {
+            host,
+            tap: &tap,
+            guest: &machine.namespace,
+            device: "net0",
+            mac: &mac,
+            mtu_bytes: u32::try_from(link["mtu"].as_u64().context("a device has an MTU")?)?,
+            is_multi_queue: placed["multi-queue"] == true,
+        })
     }
 
     /// Has an instance made on host `host`, from 1, or on the one that the server chooses.

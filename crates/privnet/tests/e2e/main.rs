@@ -25,3 +25,4 @@ mod stream;
 mod support;
 mod tls;
 mod up;
+mod virtual_machines;
