@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use privnet_api::exo2::Signable;
-use privnet_api::{FirstCredentials, Signer};
+use privnet_api::{Credentials, FirstCredentials, Signer};
 use serde_json::{Value, json};
 use ureq::http::{Method, Request};
 use ureq::{Agent, SendBody};
@@ -71,6 +71,15 @@ impl Api {
             .build();
         let identity = Identity { file: data_dir.join(FirstCredentials::FILE), signer: OnceLock::new() };
         Self { agent: config.into(), base: base.into(), identity: Arc::new(identity) }
+    }
+
+    /// The same API, for whoever has this key.
+    ///
+    /// # Errors
+    /// The key's secret is empty, or there is no memory for it.
+    pub fn with_key(&self, credentials: &Credentials) -> Result<Self> {
+        let signer = OnceLock::from(Signer::new(credentials)?);
+        Ok(Self { identity: Arc::new(Identity { file: PathBuf::new(), signer }), ..self.clone() })
     }
 
     /// Its URL, without a slash at the end.

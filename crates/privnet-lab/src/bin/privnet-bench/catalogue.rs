@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 38] = [
+pub(crate) const BENCHMARKS: [Benchmark; 39] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -152,6 +152,13 @@ pub(crate) const BENCHMARKS: [Benchmark; 38] = [
         Other("unsigned ones, by a server without authentication"),
     )
     .reaching(AtLeast(0.8)),
+    Benchmark::new(
+        "foreign_id_timing",
+        "us",
+        "median wait for the refusal of a network that another organization has, one client",
+        Other("of a network that nobody has"),
+    )
+    .reaching(AtMost(1.05)),
     Benchmark::new(
         "clients_1000",
         "1/s",

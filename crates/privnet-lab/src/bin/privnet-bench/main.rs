@@ -6,6 +6,7 @@ mod create;
 mod dhcp;
 mod disk;
 mod fanout;
+mod foreign;
 mod http;
 mod machine;
 mod many;
@@ -101,6 +102,7 @@ fn steps() -> impl Iterator<Item = &'static Step> {
         .chain(&moves::STEPS)
         .chain(&create::STEPS)
         .chain(&signed::STEPS)
+        .chain(&foreign::STEPS)
         .chain(&clients::STEPS)
         .chain(&many::STEPS)
 }
@@ -114,6 +116,7 @@ fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     session.group(&moves::STEPS, moves::measure)?;
     session.group(&create::STEPS, create::measure)?;
     session.group(&signed::STEPS, signed::measure)?;
+    session.group(&foreign::STEPS, foreign::measure)?;
     session.group(&clients::STEPS, clients::measure)?;
     session.group(&many::STEPS, many::measure)?;
     let mut measured = session.into_measurements();
