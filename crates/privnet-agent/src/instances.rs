@@ -78,7 +78,8 @@ impl Instances {
     /// From now on the host shall have it.
     pub(crate) fn want(&mut self, state: InstanceState, serial: u64) {
         let id = state.id;
-        self.removals.remove(&id);
+        let removal = self.removals.remove(&id);
+        self.unknown.extend(removal.and_then(|removal| removal.made).filter(|made| *made != state));
         match self.wanted.get_mut(&id).filter(|wanted| wanted.state == state) {
             Some(wanted) => (wanted.serial, wanted.told) = (serial, None),
             None => {
@@ -274,3 +275,6 @@ async fn remove<K: Kernel>(kernel: &mut K, state: &InstanceState) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ struct State {
     missing: BTreeMap<MacAddr, Netns>,
     refused: BTreeSet<String>,
     applied: Vec<NetOp>,
-    instances: BTreeMap<InstanceId, Netns>,
+    instances: BTreeMap<Netns, InstanceId>,
 }
 
 impl Simulated {
@@ -52,7 +52,8 @@ impl Simulated {
         self.change(|state| state.missing.insert(port, missing));
     }
 
-    /// From now on operations fail that begin like this when they are printed, for what they need is gone.
+    /// From now on operations fail that begin like this when they are printed, for what they need is gone. Those of
+    /// instances are "make instance ID" and "remove instance ID"; they fail since somebody else has the namespace.
     pub fn refuse(&self, operations: &str) {
         self.change(|state| state.refused.insert(operations.to_owned()));
     }
@@ -111,9 +112,11 @@ impl Simulated {
         });
     }
 
-    /// The instances that were made and not removed.
-    pub fn held_instances(&self) -> BTreeMap<InstanceId, Netns> {
-        self.state.borrow().instances.clone()
+    /// The instances that were made and not removed, by namespace.
+    pub fn held_instances(&self) -> Vec<InstanceState> {
+        let state = self.state.borrow();
+        let instance = |(netns, id): (&Netns, &InstanceId)| InstanceState { id: *id, netns: netns.clone() };
+        state.instances.iter().map(instance).collect()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -138,18 +141,23 @@ impl Kernel for Simulated {
     }
 
     async fn make_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
-        self.change(|held| drop(held.instances.insert(state.id, state.netns.clone())));
-        Ok(())
+        self.change(|held| {
+            held.check_instance("make", state)?;
+            held.instances.insert(state.netns.clone(), state.id);
+            Ok(())
+        })
     }
 
     async fn remove_instance(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
-        self.change(|held| drop(held.instances.remove(&state.id)));
-        Ok(())
+        self.change(|held| {
+            held.check_instance("remove", state)?;
+            held.instances.remove(&state.netns);
+            Ok(())
+        })
     }
 
     async fn instances(&mut self) -> Result<Vec<InstanceState>, DumpError> {
-        let instances = self.held_instances().into_iter();
-        Ok(instances.map(|(id, netns)| InstanceState { id, netns }).collect())
+        Ok(self.held_instances())
     }
 
     async fn upgrade(&mut self) -> Result<(), ApplyError> {
@@ -159,13 +167,23 @@ impl Kernel for Simulated {
 }
 
 impl State {
+    fn is_refused(&self, printed: &str) -> bool {
+        self.refused.iter().any(|operations| printed.starts_with(operations))
+    }
+
+    fn check_instance(&self, verb: &str, state: &InstanceState) -> Result<(), ApplyError> {
+        if self.is_refused(&format!("{verb} instance {}", state.id)) {
+            return Err(ApplyError::NetnsTaken(state.netns.clone()));
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, op: &NetOp) -> Result<(), ApplyError> {
         let missing = op.port().and_then(|port| self.missing.get(&port));
         if let Some(netns) = missing.filter(|_| !matches!(op, NetOp::Close { .. } | NetOp::Unplug { .. })) {
             return Err(ApplyError::NetnsNotFound(netns.clone()));
         }
-        let printed = op.to_string();
-        if self.refused.iter().any(|operations| printed.starts_with(operations)) {
+        if self.is_refused(&op.to_string()) {
             return Err(what_is_gone(op));
         }
         if !self.has_what_it_needs(op) {
