@@ -1,18 +1,22 @@
 //! The agent's end of the sync stream: connects, and connects again.
 
+use std::future::pending;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use privnet_sync::proto::sync_client::SyncClient;
 use privnet_sync::{FromAgent, FromServer, MESSAGE_BYTES_MAX, proto};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, error, info, warn};
 
-use crate::ServerAddress;
 use crate::backoff::{Backoff, jittered};
+use crate::dial::{self, DialError};
+use crate::identity::HostIdentity;
+use crate::{RemoteAddress, ServerAddress};
 
 /// Messages that wait in each direction; beyond them the stream's flow control holds the sender up.
 const QUEUE_MESSAGES_MAX: usize = 256;
@@ -44,6 +48,12 @@ pub(crate) enum Event {
 enum ConnectionError {
     #[error("cannot connect to the server")]
     Connect(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("cannot connect with this host's certificate")]
+    Settings(#[from] privnet_tls::SettingsError),
+    #[error("this host has a new certificate")]
+    Renewed,
     #[error("the server has ended the stream")]
     Stream(#[source] Status),
     #[error("the server has closed the stream")]
@@ -52,10 +62,28 @@ enum ConnectionError {
     Stopping,
 }
 
+/// Where the server is, and who this host is to it.
+pub(crate) enum Server {
+    /// On this machine: whoever may open the socket is believed.
+    Socket(PathBuf),
+    /// Elsewhere, by TLS. The identity is replaced when it was renewed.
+    Remote(RemoteAddress, watch::Receiver<HostIdentity>),
+}
+
+impl Server {
+    fn address(&self) -> ServerAddress {
+        match self {
+            Self::Socket(path) => ServerAddress::Unix(path.clone()),
+            Self::Remote(address, _) => ServerAddress::Remote(address.clone()),
+        }
+    }
+}
+
 /// Keeps a connection for as long as somebody receives its events.
-pub(crate) async fn keep_connected(server: ServerAddress, events: mpsc::Sender<Event>) {
+pub(crate) async fn keep_connected(server: Server, events: mpsc::Sender<Event>) {
     let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MAX);
     let mut is_known_away = false;
+    let address = server.address();
     loop {
         let mut heard = false;
         let error = connect_and_follow(&server, &events, &mut heard).await;
@@ -65,16 +93,18 @@ pub(crate) async fn keep_connected(server: ServerAddress, events: mpsc::Sender<E
         }
         let wait = match &error {
             ConnectionError::Stopping => return,
+            // What is underway goes on where it was.
+            ConnectionError::Renewed => Duration::ZERO,
             ConnectionError::Stream(status) if is_refusal(status) => {
-                error!(%server, code = ?status.code(), reason = status.message(), "the server refuses this agent");
+                error!(server = %address, code = ?status.code(), reason = status.message(), "the server refuses this agent");
                 REFUSED_WAIT
             }
             error if is_known_away => {
-                debug!(%server, error = error as &dyn std::error::Error, "still no connection to the server");
+                debug!(server = %address, error = error as &dyn std::error::Error, "still no connection to the server");
                 backoff.next()
             }
             error => {
-                warn!(%server, error = error as &dyn std::error::Error,
+                warn!(server = %address, error = error as &dyn std::error::Error,
                     "no connection to the server; this host goes on with what it has");
                 backoff.next()
             }
@@ -100,10 +130,10 @@ fn is_refusal(status: &Status) -> bool {
 }
 
 /// Returns when the connection is gone. `heard` becomes true at the server's first message.
-async fn connect_and_follow(server: &ServerAddress, events: &mpsc::Sender<Event>, heard: &mut bool) -> ConnectionError {
-    let channel = match connect(server).await {
-        Ok(channel) => channel,
-        Err(error) => return ConnectionError::Connect(error),
+async fn connect_and_follow(server: &Server, events: &mpsc::Sender<Event>, heard: &mut bool) -> ConnectionError {
+    let (channel, identity) = match connect(server).await {
+        Ok(connected) => connected,
+        Err(error) => return error,
     };
     let (outbox, outgoing) = mpsc::channel(QUEUE_MESSAGES_MAX);
     if events.send(Event::Connected(outbox.clone())).await.is_err() {
@@ -112,22 +142,45 @@ async fn connect_and_follow(server: &ServerAddress, events: &mpsc::Sender<Event>
     let mut client = SyncClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    match client.follow(ReceiverStream::new(outgoing).map(proto::FromAgent::from)).await {
-        Ok(incoming) => follow(incoming.into_inner(), &outbox, events, heard).await,
-        Err(status) => ConnectionError::Stream(status),
+    let following = async {
+        match client.follow(ReceiverStream::new(outgoing).map(proto::FromAgent::from)).await {
+            Ok(incoming) => follow(incoming.into_inner(), &outbox, events, heard).await,
+            Err(status) => ConnectionError::Stream(status),
+        }
+    };
+    tokio::select! {
+        ended = following => ended,
+        () = renewed(identity) => ConnectionError::Renewed,
     }
 }
 
-async fn connect(server: &ServerAddress) -> Result<Channel, tonic::transport::Error> {
-    let uri = match server {
-        ServerAddress::Unix(path) => format!("unix:{}", path.display()),
-        ServerAddress::Loopback(address) => format!("http://{address}"),
+/// Resolves when another connection is to be made because this host has a new certificate.
+async fn renewed(identity: Option<watch::Receiver<HostIdentity>>) {
+    let Some(mut identity) = identity else { return pending().await };
+    if identity.changed().await.is_err() {
+        pending().await
+    }
+}
+
+/// Connects, by TLS with the identity that is returned as it is now.
+async fn connect(server: &Server) -> Result<(Channel, Option<watch::Receiver<HostIdentity>>), ConnectionError> {
+    let kept_alive = |endpoint: Endpoint| {
+        endpoint.http2_keep_alive_interval(KEEP_ALIVE_EVERY).keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
     };
-    let endpoint = Endpoint::from_shared(uri)?
-        .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .tcp_nodelay(true);
-    endpoint.connect().await
+    match server {
+        Server::Socket(path) => {
+            let endpoint = Endpoint::from_shared(format!("unix:{}", path.display()));
+            let connect = async { kept_alive(endpoint?).connect().await };
+            Ok((connect.await.map_err(ConnectionError::Connect)?, None))
+        }
+        Server::Remote(address, identity) => {
+            let mut identity = identity.clone();
+            let connector = identity.borrow_and_update().connector()?;
+            let stream = dial::dial(address, &connector).await?;
+            let endpoint = kept_alive(Endpoint::from_static("https://server"));
+            Ok((dial::channel(endpoint, address, stream).await?, Some(identity)))
+        }
+    }
 }
 
 async fn follow(

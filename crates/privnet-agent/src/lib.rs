@@ -3,7 +3,7 @@
 //! [`run`] starts it. `follow` is the loop: it waits for whatever there is to do and has `agent` do it, one
 //! short step at a time. `carried` is what the agent knows of one network: what is wanted of it, what the kernel
 //! has, what the server was told; `instances` is that of what the host makes itself. `pass` carries out a plan; `copies` keeps what is wanted on disk; `client`
-//! keeps the connection to the server. `dhcp` runs beside all that and reads `leases` alone.
+//! keeps the connection to the server; `join` makes a host of a machine, and `renewal` has it stay known. `dhcp` runs beside all that and reads `leases` alone.
 
 mod agent;
 mod backoff;
@@ -13,15 +13,23 @@ mod config;
 mod copies;
 mod declines;
 mod dhcp;
+mod dial;
 mod follow;
+mod identity;
 mod instances;
+mod join;
 mod leases;
 mod pass;
+mod renewal;
 mod run;
 #[cfg(test)]
 mod tests;
 
-pub use config::{AgentConfig, ServerAddress, ServerAddressError};
+pub use config::{AgentConfig, RemoteAddress, RemoteAddressError, ServerAddress, ServerAddressError};
 pub use copies::StateDirError;
-pub use privnet_datapath::{CountedPort, CountersError, HostCounters, PortCounters, read_counters};
+pub use dial::DialError;
+pub use identity::IdentityError;
+pub use join::{JoinConfig, JoinError, join};
+pub use privnet_datapath::{CountedPort, CountersError, HostCounters, PortCounters, default_vtep, read_counters};
+pub use privnet_tls::Fingerprint;
 pub use run::{AgentError, purge, run};

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use privnet_datapath::{Datapath, DatapathConfig, DumpError, KernelError, OpenError, Opened, default_vtep};
 use privnet_model::HostFacts;
 use privnet_sync::RunId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::agent::{Agent, Identity};
-use crate::client::keep_connected;
+use crate::client::{Server, keep_connected};
 use crate::copies::{Copies, IdleStateDir};
 use crate::follow::{Sources, follow};
+use crate::identity::{HostIdentity, IdentityError};
 use crate::leases::Leases;
-use crate::{AgentConfig, StateDirError, dhcp};
+use crate::renewal::keep_renewed;
+use crate::{AgentConfig, ServerAddress, StateDirError, dhcp};
 
 /// Events of the connection that wait for the loop; beyond them the stream's flow control holds the server up.
 const EVENTS_MAX: usize = 64;
@@ -28,6 +30,9 @@ pub enum AgentError {
     /// Its state folder cannot be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+    /// It cannot prove who it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The host does not say which of its addresses the other hosts know.
     #[error("cannot choose the VTEP's address")]
     DefaultVtep(#[source] OpenError),
@@ -55,6 +60,16 @@ pub enum AgentError {
 /// [`AgentError`], in the order of its variants but for the last.
 pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let (copies, found, saved) = Copies::open(&config.state_dir)?;
+    let mut renewing = JoinSet::new();
+    let server = match &config.server {
+        ServerAddress::Unix(path) => Server::Socket(path.clone()),
+        ServerAddress::Remote(address) => {
+            let identity = HostIdentity::of(&config.host, &config.identity_file)?;
+            let (renewed, identity) = watch::channel(identity);
+            renewing.spawn(keep_renewed(address.clone(), config.identity_file.clone(), renewed));
+            Server::Remote(address.clone(), identity)
+        }
+    };
     let vtep = match config.vtep {
         Some(vtep) => vtep,
         None => default_vtep().map_err(AgentError::DefaultVtep)?,
@@ -73,16 +88,16 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     let identity = Identity { host: config.host, facts, run: RunId(rand::random()) };
     let leases = Arc::new(Leases::default());
     let agent = Agent::new(identity, datapath, copies, found, Arc::clone(&leases));
-    let (events, server) = mpsc::channel(EVENTS_MAX);
+    let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (reports, declines) = mpsc::channel(DECLINE_REPORTS_MAX);
-    let sources = Sources { server, saved, link_events, declines };
+    let sources = Sources { server: heard, saved, link_events, declines };
 
     // A task of its own, so that no client waits for a pass; it ends with this function.
     let mut answering = JoinSet::new();
     answering.spawn(dhcp::serve(dhcp_requests, sender, leases, reports));
     tokio::select! {
         ended = follow(agent, sources, shutdown) => ended.map_err(AgentError::Dump),
-        () = keep_connected(config.server, events) => unreachable!("the loop receives its events"),
+        () = keep_connected(server, events) => unreachable!("the loop receives its events"),
         Some(ended) = answering.join_next() => Err(AgentError::DhcpRequests(ended.unwrap_or_else(io::Error::from))),
     }
 }

@@ -24,9 +24,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use self::server::{Connection, FakeServer, in_time};
-use crate::ServerAddress;
 use crate::agent::{Agent, Identity};
-use crate::client::{Event, keep_connected};
+use crate::client::{Event, Server, keep_connected};
 use crate::copies::{ChangeNumber, Copies, Survives};
 use crate::declines::{DeclineReport, Declined};
 use crate::follow::{Sources, follow};
@@ -678,7 +677,7 @@ impl Host {
             let stopped = async { drop(stopped.await) };
             follow(agent, sources, stopped).await.expect("starts");
         });
-        let connecting = tokio::spawn(keep_connected(ServerAddress::Unix(self.socket()), events));
+        let connecting = tokio::spawn(keep_connected(Server::Socket(self.socket()), events));
         self.agent = Some(RunningAgent { shutdown, link_events, reports, running, connecting });
     }
 

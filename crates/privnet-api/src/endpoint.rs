@@ -5,12 +5,14 @@ use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
     AttachDevice, AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
-    LaunchInstance, MoveInstance, RegisterSshKey, UpdateInstance, UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
+    InviteHost, LaunchInstance, MoveInstance, RegisterSshKey, UpdateInstance, UpdateIp, UpdateOrganization,
+    UpdatePrivateNetwork,
 };
 use crate::reply::{
     AntiAffinityGroups, DeployTargets, ElasticIps, Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes,
-    Instances, Keys, LogEntries, NewKey, Operation, Organization, Organizations, PlacedInstance, PlacedInstances,
-    PrivateNetwork, PrivateNetworks, Quota, Quotas, SecurityGroups, SshKey, SshKeys, Template, Templates, Zones,
+    Instances, Invitations, Keys, LogEntries, NewInvitation, NewKey, Operation, Organization, Organizations,
+    PlacedInstance, PlacedInstances, PrivateNetwork, PrivateNetworks, Quota, Quotas, SecurityGroups, SshKey, SshKeys,
+    Template, Templates, Zones,
 };
 
 /// One operation of the API.
@@ -88,6 +90,9 @@ pub enum Call {
     GetHost,
     RemoveHost,
     RemoveHostWithInstances,
+    ListInvitations,
+    InviteHost,
+    RevokeInvitation,
     ListPlacedInstances,
     CreateInstance,
     AttachDevice,
@@ -139,7 +144,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 58] = [
+pub static ENDPOINTS: [Endpoint; 61] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -309,6 +314,22 @@ pub static ENDPOINTS: [Endpoint; 58] = [
         .says("Forget a host that has no instances; what it still carries counts as gone"),
     removal(Call::RemoveHostWithInstances, "remove-host-with-instances", "/privnet/v1/hosts/{id}:with-instances")
         .says("Forget a host that is gone for good, with its instances, their ports and leases")
+        .refuses(&[400, 404]),
+    get(Call::ListInvitations, "list-host-invitations", "/privnet/v1/host-invitations")
+        .needs(Access::Operator)
+        .says("List the invitations of hosts; without their tokens")
+        .answers(SchemaGenerator::subschema_for::<Invitations<'static>>),
+    Endpoint {
+        status: 201,
+        ..mutation(Call::InviteHost, "invite-host", Method::Post, "/privnet/v1/host-invitations")
+            .needs(Access::Operator)
+            .says("Invite a machine to join as a host; the token, with which it joins once, is told this once")
+            .reads(SchemaGenerator::subschema_for::<InviteHost>)
+            .answers(SchemaGenerator::subschema_for::<NewInvitation<'static>>)
+            .refuses(&[400, 404, 409])
+    },
+    removal(Call::RevokeInvitation, "revoke-host-invitation", "/privnet/v1/host-invitations/{id}")
+        .says("Make an invitation good for nothing from now on")
         .refuses(&[400, 404]),
     get(Call::ListPlacedInstances, "list-placed-instances", "/privnet/v1/instances")
         .needs(Access::Operator)

@@ -22,5 +22,5 @@ mod route;
 pub use credentials::{Credentials, FirstCredentials, Signer};
 pub use endpoint::{Call, ENDPOINTS, Endpoint, Method};
 pub use openapi::{OPENAPI_JSON, document};
-pub use request::{BadRequest, EventFilter, InstanceFilter, Request, body, read};
+pub use request::{BadRequest, EventFilter, InstanceFilter, InviteHost, Request, body, read};
 pub use route::{Route, RouteError, route};

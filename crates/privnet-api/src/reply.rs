@@ -4,6 +4,7 @@ mod catalogue;
 mod event;
 mod host;
 mod instance;
+mod invitation;
 mod network;
 mod nothing;
 mod operation;
@@ -20,6 +21,7 @@ pub use catalogue::{InstanceType, InstanceTypeRef, InstanceTypes, Template, Temp
 pub use event::{Event, EventKey, LogEntries, LogEntry};
 pub use host::{Host, Hosts};
 pub use instance::{Instance, InstanceNetwork, Instances, ListedInstance, PlacedInstance, PlacedInstances};
+pub use invitation::{Invitation, Invitations, NewInvitation};
 pub use network::{Lease, Options, PrivateNetwork, PrivateNetworks};
 pub use nothing::{AntiAffinityGroups, DeployTargets, ElasticIps, SecurityGroups};
 pub use operation::{Operation, Reference};

@@ -76,6 +76,10 @@ pub enum Request {
     ListKeys,
     /// create-key: a command once somebody has made a secret
     CreateKey(zone::CreateKey),
+    /// list-host-invitations
+    ListInvitations,
+    /// invite-host: a command once somebody has made a token
+    InviteHost(InviteHost),
     /// get-health
     Health,
     /// get-readiness
@@ -84,6 +88,17 @@ pub enum Request {
     Document,
     /// Any other endpoint that changes something.
     Change(Command),
+}
+
+/// Whom somebody invites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteHost {
+    /// What the host will be called.
+    pub host: HostName,
+    /// Whether it is for a host that there is.
+    pub is_rejoin: bool,
+    /// For how long.
+    pub lifetime: Duration,
 }
 
 /// Which events somebody asks for. What is absent is no condition.
@@ -207,6 +222,9 @@ impl Reader<'_> {
             Call::ListLog => Request::ListLog(self.event_filter()?),
             Call::ListHosts => Request::ListHosts,
             Call::GetHost => Request::GetHost(self.path_id()?),
+            Call::ListInvitations => Request::ListInvitations,
+            Call::InviteHost => Request::InviteHost(self.invite_host()?),
+            Call::RevokeInvitation => Request::Change(Command::RevokeInvitation(self.path_id()?)),
             Call::ListPlacedInstances => Request::ListPlacedInstances,
             Call::ListOrganizations => Request::ListOrganizations,
             Call::GetOrganization => Request::GetOrganization(self.path_id()?),
@@ -392,6 +410,15 @@ impl Reader<'_> {
         Some(zone::CreateKey { name: name?, grant, lifetime })
     }
 
+    fn invite_host(&mut self) -> Option<InviteHost> {
+        let mut fields = self.fields();
+        let host = host(&mut fields);
+        let is_rejoin = fields.truth("rejoin").good().unwrap_or_default();
+        let seconds = fields.number("expires-in-seconds", 1..=INVITATION_SECONDS_MAX);
+        let lifetime = Duration::from_secs(seconds.good().unwrap_or(INVITATION_SECONDS));
+        Some(InviteHost { host: host?, is_rejoin, lifetime })
+    }
+
     fn move_instance(&mut self) -> Option<Command> {
         let instance = self.path_id();
         let mut fields = self.fields();
@@ -430,6 +457,12 @@ impl Reader<'_> {
 
 /// 100 years: a key that is to be good for longer is one without an end.
 const KEY_LIFETIME_SECONDS_MAX: u64 = 3_155_760_000;
+
+/// How long an invitation is good where nobody says: an hour.
+const INVITATION_SECONDS: u64 = 3600;
+
+/// The longest that an invitation may be good: 30 days.
+const INVITATION_SECONDS_MAX: u64 = 30 * 86_400;
 
 /// What a key may be asked to be good for.
 enum KeyRole {

@@ -45,4 +45,4 @@ pub use kernel::{Kernel, KernelDump};
 pub use purge::purge;
 pub use sender::FrameSender;
 pub use simulated::Simulated;
-pub use underlay::default_vtep;
+pub use underlay::{default_vtep, underlay_mtu_bytes};

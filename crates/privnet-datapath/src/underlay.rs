@@ -49,6 +49,15 @@ fn refuse_temporary(socket: &UdpSocket) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The MTU of the device that has the VTEP's address, in octets.
+///
+/// # Errors
+/// No device has it, or it is a link-local one.
+pub fn underlay_mtu_bytes(vtep: IpAddr) -> Result<u32, OpenError> {
+    let mut netlink = Socket::open().step(format_args!("open a netlink socket"))?;
+    Ok(device(&mut netlink, vtep)?.mtu_bytes)
+}
+
 /// The device that has the VTEP's address.
 pub(crate) fn device(netlink: &mut Socket, vtep: IpAddr) -> Result<Link, OpenError> {
     if let IpAddr::V6(address) = vtep

@@ -3,6 +3,7 @@
 //! [`KeyRing`] has the secrets, [`files`] what of them is on disk; [`pages`] keeps web pages away where nothing is
 //! signed. What a caller may do is the zone's to say.
 
+mod authority;
 mod files;
 mod pages;
 mod ring;
@@ -19,6 +20,8 @@ use privnet_crypto::OpenError;
 use privnet_model::zone::{Caller, Zone};
 use privnet_model::{KeyId, RequestId, Timestamp};
 
+pub use self::authority::AuthorityError;
+pub(crate) use self::authority::{HostAuthority, ShownCertificate};
 pub use self::files::KeyFileError;
 pub(crate) use self::files::{first_keys, unlock, write as write_private};
 use self::pages::PageError;

@@ -299,6 +299,10 @@ impl Engine {
             if let Change::Carriage(Row { before: Some(gone), after: None }) = change {
                 self.carriage_is_gone(gone);
             }
+            if let Change::Host(Row { before: Some(before), .. }) = change {
+                // One that was removed, or has another certificate now, loses its connection.
+                lock(&self.shared.hosts).mark_host(before.id);
+            }
             if let Change::Operation(row) = change
                 && let Some(operation) = &row.after
             {
@@ -331,14 +335,8 @@ impl Engine {
         }
     }
 
-    /// A host that was removed is woken, so that its agent, if there is one, learns of it now.
     fn carriage_is_gone(&self, gone: &Carriage) {
-        let is_removed = self.view().host(gone.host).is_none();
-        let mut hosts = lock(&self.shared.hosts);
-        hosts.forget(gone.host, gone.network);
-        if is_removed {
-            hosts.mark(gone.host, gone.network);
-        }
+        lock(&self.shared.hosts).forget(gone.host, gone.network);
     }
 
     fn mark_carriers(&self, networks: &BTreeSet<NetworkId>) {

@@ -6,6 +6,7 @@
 mod body;
 mod door;
 mod events;
+mod invitations;
 mod list;
 mod rate;
 
@@ -30,6 +31,7 @@ use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError, Octets, Room};
 pub(crate) use self::door::Client;
+pub(crate) use self::invitations::Invitations;
 use self::rate::{Buckets, Payer};
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
@@ -51,6 +53,8 @@ pub(crate) struct HttpConfig {
     pub(crate) public_url: String,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub(crate) operation_hold: Duration,
+    /// Where the hosts go that are invited.
+    pub(crate) invitations: Invitations,
 }
 
 /// Serves clients until `shutdown` resolves, and then answers the requests under way. With `tls` each connection
@@ -301,6 +305,12 @@ impl Api {
                 let keys = zone.seen_by(caller).keys().map(|key| reply::Key::from(&**key)).collect();
                 json(&reply::Keys { keys })
             }
+            Request::ListInvitations => {
+                let zone = engine.view();
+                let invitations = zone.invitations().map(|invitation| reply::Invitation::new(invitation, now()));
+                json(&reply::Invitations { host_invitations: invitations.collect() })
+            }
+            Request::InviteHost(wish) => self.invite_host(origin, caller, wish).await?,
             Request::CreateKey(wish) => self.create_key(origin, caller, wish).await?,
             Request::Health => json(&reply::Health::OK),
             Request::Readiness if engine.is_ready() => json(&reply::Health::OK),

@@ -13,7 +13,7 @@ mod server;
 mod sync;
 
 pub use audit::AuditConfig;
-pub use auth::KeyFileError;
+pub use auth::{AuthorityError, KeyFileError};
 pub use certificate::{Encryption, SELF_SIGNED_FILE, ServedCertificate, ServedCertificateError};
 pub use engine::EngineConfig;
 pub use limits::Limits;

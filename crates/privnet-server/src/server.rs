@@ -1,22 +1,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use privnet_model::zone::{Change, Row};
 use privnet_store::{SqliteStore, Store, StoreError};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tracing::{info, warn};
 
 use crate::audit::AuditConfig;
-use crate::auth::{self, Gate, KeyFileError, KeyRing};
+use crate::auth::{self, AuthorityError, Gate, HostAuthority, KeyFileError, KeyRing};
 use crate::certificate::{Encryption, ServedCertificate, ServedCertificateError};
 use crate::engine::{Engine, EngineConfig, Records, now};
-use crate::http::{self, HttpConfig};
+use crate::http::{self, HttpConfig, Invitations};
 use crate::limits::Limits;
-use crate::sync;
+use crate::sync::{self, TlsDoor};
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -42,9 +42,13 @@ pub struct ServerConfig {
     pub audit: AuditConfig,
     /// The Unix socket for agents; made with mode 0600.
     pub sync_socket: PathBuf,
-    /// Where agents can connect beside the socket: a loopback address, as long as they do not prove
-    /// who they are. Port 0 takes a free one.
+    /// Where hosts that have joined connect, by TLS; `None`: nowhere. Port 0 takes a free one.
     pub sync_listen: Option<SocketAddr>,
+    /// At which URL hosts reach that; `None` makes it from the address.
+    pub sync_url: Option<String>,
+    /// For how long the certificates of hosts are good, and the server's own: both are renewed before they end. 30
+    /// days by default.
+    pub certificate_lifetime: Duration,
 }
 
 /// Whether requests must be signed.
@@ -73,11 +77,6 @@ pub enum ServerError {
         "refusing to listen on {0}: everybody on the way could read what is sent, as it is not encrypted; give --tls-cert and --tls-key (or, for a first try, --tls-self-signed), listen on a loopback address (127.0.0.1, ::1), or, if something in front of it encrypts, --allow-plain-http"
     )]
     NotLoopback(SocketAddr),
-    /// Everybody who reaches the address could pose as a host.
-    #[error(
-        "refusing to serve agents on {0}: hosts cannot prove who they are yet, so only loopback addresses (127.0.0.1, ::1) are safe; use an SSH tunnel to connect agents from elsewhere"
-    )]
-    SyncNotLoopback(SocketAddr),
     /// The data folder cannot be made or used.
     #[error("cannot use the data folder {}", path.display())]
     DataDir {
@@ -105,6 +104,9 @@ pub enum ServerError {
     /// The secrets of the keys cannot be had.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// The authority of the hosts cannot be had.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The first keys cannot be kept.
     #[error("cannot keep the first keys")]
     FirstKeys(#[source] StoreError),
@@ -142,7 +144,8 @@ pub struct Server {
     http_listener: TcpListener,
     address: SocketAddr,
     sync_unix: UnixListener,
-    sync_tcp: Option<TcpListener>,
+    sync_tls: Option<TlsDoor>,
+    invitations: Invitations,
     config: ServerConfig,
 }
 
@@ -177,18 +180,29 @@ impl Server {
             http_listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let sync_unix = sync::bind(&config.sync_socket)
             .map_err(|source| ServerError::SyncSocket { path: config.sync_socket.clone(), source })?;
-        let sync_tcp = match config.sync_listen {
+        let sync_listener = match config.sync_listen {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
         let mut records = Records::load(store).map_err(ServerError::Load)?;
         let keys = keys(&mut records, &config.data_dir)?;
+        let mut invitations = Invitations::Nowhere;
+        let sync_tls = match sync_listener {
+            Some(listener) => {
+                let lifetime = config.certificate_lifetime;
+                let authority = HostAuthority::open(&config.data_dir, &keys, records.zone(), lifetime, now())?;
+                let door = TlsDoor::new(listener, Arc::new(authority))?;
+                invitations = Invitations::to(&door, config.sync_url.as_deref());
+                Some(door)
+            }
+            None => None,
+        };
         let gate = match config.authentication {
             Authentication::Signatures { leeway } => Gate::Guarded { keys, leeway },
             Authentication::None => Gate::Open { own_host: config.public_url.as_deref().and_then(auth::host_of) },
         };
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
-        Ok(Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tcp, config })
+        Ok(Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tls, invitations, config })
     }
 
     /// Where the API listens, with the port that was taken.
@@ -207,9 +221,9 @@ impl Server {
         self.config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", self.address))
     }
 
-    /// Where agents can connect beside the socket, with the port that was taken.
+    /// Where hosts that have joined connect, with the port that was taken.
     pub fn sync_address(&self) -> Option<SocketAddr> {
-        self.sync_tcp.as_ref()?.local_addr().ok()
+        self.sync_tls.as_ref()?.address()
     }
 
     /// Serves until `shutdown` resolves; requests under way are answered first.
@@ -218,7 +232,7 @@ impl Server {
     /// [`ServerError::Writer`] or [`ServerError::Sync`] where serving ends otherwise.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let public_url = self.public_url();
-        let Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tcp, config } = self;
+        let Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tls, invitations, config } = self;
         if certificate.is_none() && !address.ip().is_loopback() {
             warn!("the API is not encrypted: everybody on the way can read what is sent");
         }
@@ -235,20 +249,21 @@ impl Server {
             // The sender is dropped, never used: this resolves when `wait` ends.
             async move { drop(stopping.changed().await) }
         };
-        let http_config = HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold };
+        let http_config =
+            HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold, invitations };
         let tls = certificate.map(|certificate| certificate.acceptor().clone());
         let serve_clients = async {
             http::serve(http_listener, tls, engine.clone(), gate, http_config, config.limits, stopped()).await;
             Ok(())
         };
-        let serve_unix = sync::serve(UnixListenerStream::new(sync_unix), engine.clone(), stopped());
-        let serve_tcp = async {
-            match sync_tcp {
-                Some(listener) => sync::serve(TcpListenerStream::new(listener), engine.clone(), stopped()).await,
+        let serve_unix = sync::serve_socket(sync_unix, engine.clone(), stopped());
+        let serve_tls = async {
+            match sync_tls {
+                Some(door) => door.serve(engine.clone(), stopped()).await,
                 None => Ok(()),
             }
         };
-        let serve_agents = async { tokio::try_join!(serve_unix, serve_tcp).map_err(ServerError::Sync) };
+        let serve_agents = async { tokio::try_join!(serve_unix, serve_tls).map_err(ServerError::Sync) };
         let wait = async {
             let _stop = stop;
             let ended = tokio::select! {
@@ -301,10 +316,7 @@ fn refuse_other_than_loopback(config: &ServerConfig) -> Result<(), ServerError> 
         }
         Authentication::Signatures { .. } => {}
     }
-    match config.sync_listen {
-        Some(address) if !address.ip().is_loopback() => Err(ServerError::SyncNotLoopback(address)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn make_private_dir(path: &Path) -> io::Result<()> {

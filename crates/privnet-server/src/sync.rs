@@ -5,30 +5,42 @@
 //! on the links concerned, so a lagging agent costs no queue; a periodic look at all of a host's
 //! networks finds whatever a mark has missed.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
+mod membership;
+mod peer;
+mod services;
+mod tls;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use privnet_model::zone::{Caller, Command, Outcome};
-use privnet_model::{Generation, HostFacts, HostId, InstanceId, NetworkId};
+use privnet_model::zone::{Caller, Command, Outcome, RefusalKind};
+use privnet_model::{Generation, HostFacts, HostId, HostName, InstanceId, Location, MacAddr, Member, NetworkId};
 use privnet_sync::proto;
+use privnet_sync::proto::membership_server::MembershipServer;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
-use privnet_sync::{FromAgent, FromServer, Hello, INSTANCES_SINCE, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, RIVALS_SINCE};
+use privnet_sync::{
+    FromAgent, FromServer, Hello, INSTANCES_SINCE, MEMBERSHIP_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
+    RIVALS_SINCE,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
+use self::membership::{MembershipService, http_status};
+use self::peer::Peer;
+use self::services::Services;
 use crate::audit::Origin;
+use crate::auth::{AuthorityError, HostAuthority, ShownCertificate};
 use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Newcomer, Progress, Standing, SubmitError, now};
 
 /// How often all of a host's networks are compared, whether marked or not.
@@ -45,9 +57,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// notices its server: until then its host's next agent is refused, and operations wait for it.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What HTTP would say to an agent whose host has one (RFC 9110 §15.5.10).
-const CONFLICT: u16 = 409;
 
 const REPLACED: &str = "another connection of this host's agent has taken this one's place";
 
@@ -77,37 +86,59 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where an agent is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Peer {
-    /// On this machine: it may open the socket.
-    Socket,
+/// Serves the agents on this machine until `shutdown` resolves, and then ends their streams.
+pub(crate) async fn serve_socket(
+    listener: UnixListener,
+    engine: Engine,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    serve(UnixListenerStream::new(listener), engine, None, shutdown).await
 }
 
-impl Peer {
-    fn of<T>(_: &Request<T>) -> Self {
-        Self::Socket
+/// Where agents come by TLS.
+pub(crate) struct TlsDoor {
+    listener: TcpListener,
+    acceptor: privnet_tls::Acceptor,
+    authority: Arc<HostAuthority>,
+}
+
+impl TlsDoor {
+    /// A door whose server has a certificate of this authority.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub(crate) fn new(listener: TcpListener, authority: Arc<HostAuthority>) -> Result<Self, AuthorityError> {
+        let acceptor = authority.acceptor(now())?;
+        Ok(Self { listener, acceptor, authority })
     }
 
-    fn ip(self) -> IpAddr {
-        match self {
-            Self::Socket => Ipv4Addr::LOCALHOST.into(),
-        }
+    /// Where that is, with the port that was taken.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// By which the server is known to hosts.
+    pub(crate) fn fingerprint(&self) -> privnet_tls::Fingerprint {
+        self.authority.certificate().fingerprint()
+    }
+
+    /// Serves the agents that come by TLS until `shutdown` resolves, and then ends their streams.
+    pub(crate) async fn serve(
+        self,
+        engine: Engine,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let Self { listener, acceptor, authority } = self;
+        let connections = tls::accept(listener, acceptor, Arc::clone(&authority));
+        serve(ReceiverStream::new(connections), engine, Some(authority), shutdown).await
     }
 }
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket => f.write_str("on the server's socket"),
-        }
-    }
-}
-
-/// Serves the agents that connect until `shutdown` resolves, and then ends their streams.
-pub(crate) async fn serve<IO>(
+/// `authority`: of the hosts that come by TLS.
+async fn serve<IO>(
     incoming: impl Stream<Item = io::Result<IO>>,
     engine: Engine,
+    authority: Option<Arc<HostAuthority>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error>
 where
@@ -115,9 +146,14 @@ where
 {
     let (stopping, stopped) = watch::channel(());
     let mut late = stopped.clone();
-    let service = SyncServer::new(Service { engine, stopped })
+    let is_tls = authority.is_some();
+    let sync = SyncServer::new(Follower { engine: engine.clone(), is_tls, stopped })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let membership = authority.map(|authority| {
+        MembershipServer::new(MembershipService { engine, authority }).max_decoding_message_size(MEMBERSHIP_BYTES_MAX)
+    });
+    let services = Services { sync, membership };
     let shutdown = async {
         shutdown.await;
         drop(stopping);
@@ -131,7 +167,7 @@ where
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
     tokio::select! {
-        served = server.serve_with_incoming_shutdown(service, incoming, shutdown) => served,
+        served = server.serve_with_incoming_shutdown(services, incoming, shutdown) => served,
         () = late => {
             warn!("agents are cut off that take no leave");
             Ok(())
@@ -139,21 +175,27 @@ where
     }
 }
 
-struct Service {
+struct Follower {
     engine: Engine,
+    /// Whether agents come by TLS, and prove which host they are.
+    is_tls: bool,
     /// Closed when the server stops.
     stopped: watch::Receiver<()>,
 }
 
 #[tonic::async_trait]
-impl Sync for Service {
+impl Sync for Follower {
     type FollowStream = Pin<Box<dyn Stream<Item = Result<proto::FromServer, Status>> + Send>>;
 
     async fn follow(
         &self,
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let peer = Peer::of(&request);
+        let peer = Peer::of(&request, self.is_tls)?;
+        if peer.is_stranger() {
+            // Before anything of what it says is read.
+            return Err(self.note_refusal(&peer, Status::unauthenticated(peer::NO_CERTIFICATE)));
+        }
         let mut incoming = request.into_inner();
         let mut stopped = self.stopped.clone();
         let hello = tokio::select! {
@@ -161,6 +203,7 @@ impl Sync for Service {
             _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
         };
         // Before it is registered: who is refused must not change what is known of the host.
+        let shown = self.prove(&hello, &peer)?;
         let newcomer = Newcomer {
             host: hello.host.clone(),
             run: hello.run,
@@ -168,10 +211,10 @@ impl Sync for Service {
             who: peer.to_string(),
         };
         let claim = tokio::select! {
-            claim = self.engine.claim(newcomer) => claim.map_err(|busy| self.refuse_second(&hello, peer, &busy))?,
+            claim = self.engine.claim(newcomer) => claim.map_err(|busy| self.refuse_second(&hello, &peer, &busy))?,
             _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
         };
-        let host = register(&self.engine, &hello).await?;
+        let host = register(&self.engine, &hello, shown.as_ref()).await?;
         let makes_instances = hello.protocol >= INSTANCES_SINCE;
         let link = self.engine.connect(host, makes_instances.then_some(&hello.instances), claim);
         let link = link.ok_or_else(|| Status::aborted(REPLACED))?;
@@ -179,6 +222,8 @@ impl Sync for Service {
         let conversation = Conversation {
             engine: self.engine.clone(),
             link,
+            own_ports: Mutex::new(self.own_ports(host)),
+            shown,
             sent: Mutex::new(self.held(&hello)),
             sent_instances: Mutex::new(hello.instances.iter().map(|id| (*id, SentInstance::HELD)).collect()),
             makes_instances,
@@ -190,17 +235,44 @@ impl Sync for Service {
     }
 }
 
-impl Service {
+impl Follower {
     /// The other agent is told, too.
-    fn refuse_second(&self, hello: &Hello, peer: Peer, other: &HostBusy) -> Status {
+    fn refuse_second(&self, hello: &Hello, peer: &Peer, other: &HostBusy) -> Status {
         let (host, connected) = (&hello.host, &other.who);
         warn!(%host, refused = %peer, %connected, "refused a second agent for a host whose agent is connected");
         let message = format!(
             "an agent for host {host} is connected already ({connected}); two agents cannot be one host: stop one of them, or give this host a name of its own"
         );
+        self.note_refusal(peer, Status::already_exists(message))
+    }
+
+    /// Tells the audit log.
+    fn note_refusal(&self, peer: &Peer, status: Status) -> Status {
         let origin = Origin::of_agent(peer.ip(), "connect-agent", "Follow");
-        self.engine.log().refused(origin.refused(Some(Caller::Server), CONFLICT, &message, now()));
-        Status::already_exists(message)
+        let event = origin.refused(Some(Caller::Server), http_status(status.code()), status.message(), now());
+        self.engine.log().refused(event);
+        status
+    }
+
+    /// The certificate with which an agent is the host that it says; `None` where it need not show one.
+    fn prove(&self, hello: &Hello, peer: &Peer) -> Result<Option<ShownCertificate>, Status> {
+        let prove = || -> Result<_, Status> {
+            let Some(shown) = peer.prove(&hello.host)? else { return Ok(None) };
+            let zone = self.engine.view();
+            zone.host_that_shows(&shown.host, shown.fingerprint).map_err(|refusal| refused(refusal.into()))?;
+            Ok(Some(shown))
+        };
+        prove().map_err(|status| {
+            warn!(host = %hello.host, %peer, reason = status.message(), "refused an agent");
+            self.note_refusal(peer, status)
+        })
+    }
+
+    /// The addresses of the ports that the host has.
+    fn own_ports(&self, host: HostId) -> HashSet<MacAddr> {
+        let zone = self.engine.view();
+        let ports = zone.instances_on(host).flat_map(|instance| zone.ports_of_instance(instance.id));
+        ports.map(|port| port.mac).collect()
     }
 
     /// What the agent need not be told. A generation ahead of its network's is that of records which these have
@@ -221,13 +293,32 @@ async fn expect_hello(incoming: &mut Streaming<proto::FromAgent>) -> Result<Hell
     }
 }
 
-async fn register(engine: &Engine, hello: &Hello) -> Result<HostId, Status> {
-    let command = Command::RegisterHost { name: hello.host.clone(), facts: hello.facts.clone() };
-    match engine.submit(command).await {
+/// What makes a host's record, or brings its facts up to date.
+fn report(name: &HostName, facts: HostFacts, shown: Option<&ShownCertificate>) -> Command {
+    let name = name.clone();
+    match shown {
+        Some(shown) => Command::AdmitHost { name, certificate: shown.fingerprint, facts },
+        None => Command::RegisterHost { name, facts },
+    }
+}
+
+async fn register(engine: &Engine, hello: &Hello, shown: Option<&ShownCertificate>) -> Result<HostId, Status> {
+    match engine.submit(report(&hello.host, hello.facts.clone(), shown)).await {
         Ok(Outcome::Host(host)) => Ok(host.id),
         Ok(_) => Err(Status::internal("registering a host answered no host")),
-        Err(SubmitError::Refused(refusal)) => Err(Status::failed_precondition(refusal.to_string())),
-        Err(cause @ (SubmitError::Unavailable(_) | SubmitError::Busy)) => Err(Status::unavailable(cause.to_string())),
+        Err(cause) => Err(refused(cause)),
+    }
+}
+
+/// A refusal as gRPC says it.
+fn refused(cause: SubmitError) -> Status {
+    match cause {
+        SubmitError::Refused(refusal) => match refusal.kind() {
+            RefusalKind::Forbidden => Status::permission_denied(refusal.to_string()),
+            RefusalKind::Invalid => Status::invalid_argument(refusal.to_string()),
+            RefusalKind::NotFound | RefusalKind::Conflict => Status::failed_precondition(refusal.to_string()),
+        },
+        cause @ (SubmitError::Unavailable(_) | SubmitError::Busy) => Status::unavailable(cause.to_string()),
     }
 }
 
@@ -235,6 +326,10 @@ async fn register(engine: &Engine, hello: &Hello) -> Result<HostId, Status> {
 struct Conversation {
     engine: Engine,
     link: Link,
+    /// What the agent has shown; `None` where it need not show anything.
+    shown: Option<ShownCertificate>,
+    /// The addresses of the ports that the host has or had: it reports on no others.
+    own_ports: Mutex<HashSet<MacAddr>>,
     sent: Mutex<HashMap<NetworkId, Sent>>,
     sent_instances: Mutex<HashMap<InstanceId, SentInstance>>,
     /// Whether the agent knows what an instance is.
@@ -320,7 +415,7 @@ impl Conversation {
         loop {
             tokio::select! {
                 marked = self.link.changed() => {
-                    self.expect_registered()?;
+                    self.expect_registered().await?;
                     for instance in marked.instances {
                         self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
                     }
@@ -329,7 +424,7 @@ impl Conversation {
                     }
                 }
                 _ = comparison.tick() => {
-                    self.expect_registered()?;
+                    self.expect_registered().await?;
                     self.link.mark(self.all_networks());
                     for instance in self.all_instances() {
                         self.bring_instance_up_to_date(instance, &mut serial, Look::Again).await?;
@@ -339,15 +434,24 @@ impl Conversation {
         }
     }
 
-    /// An agent whose host was removed registers anew when it connects again.
-    fn expect_registered(&self) -> Result<(), Gone> {
-        match self.engine.view().host(self.link.host()) {
-            Some(_) => Ok(()),
-            None => {
-                warn!("the host was removed, and its agent is connected");
-                Err(Gone)
+    /// An agent whose host was removed, or has another certificate now, is cut off. One that need not show any
+    /// registers anew when it connects again.
+    async fn expect_registered(&self) -> Result<(), Gone> {
+        let cut_off = {
+            let zone = self.engine.view();
+            match &self.shown {
+                Some(shown) => zone
+                    .host_that_shows(&shown.host, shown.fingerprint)
+                    .map_err(|refusal| refused(refusal.into()))
+                    .err(),
+                None if zone.host(self.link.host()).is_none() => Some(Status::aborted("the host was removed")),
+                None => None,
             }
-        }
+        };
+        let Some(why) = cut_off else { return Ok(()) };
+        warn!(reason = why.message(), "an agent is cut off");
+        self.end(why).await;
+        Err(Gone)
     }
 
     fn all_networks(&self) -> Vec<NetworkId> {
@@ -453,7 +557,8 @@ impl Conversation {
         let host = self.link.host();
         match message {
             FromAgent::Hello(_) => warn!("the agent said Hello twice"),
-            FromAgent::Applied { network, generation, failures } => {
+            FromAgent::Applied { network, generation, mut failures } => {
+                failures.retain(|failure| self.is_own(failure.mac));
                 for failure in &failures {
                     warn!(%network, mac = %failure.mac, reason = failure.reason.as_str(), message = %failure.message, "port failed");
                 }
@@ -494,6 +599,15 @@ impl Conversation {
         Ok(())
     }
 
+    /// Whether a port is, or was, this host's.
+    fn is_own(&self, mac: MacAddr) -> bool {
+        let is_own = self.own_ports().contains(&mac);
+        if !is_own {
+            warn!(%mac, "the host reports on a port that it has never had; that is ignored");
+        }
+        is_own
+    }
+
     /// What answers an earlier message about the instance says nothing of the last.
     fn note_progress(&self, instance: InstanceId, answers: SentInstance, progress: Option<Progress>) {
         {
@@ -512,7 +626,7 @@ impl Conversation {
         let host = self.engine.view().host(self.link.host()).cloned().ok_or(Gone)?;
         info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
         let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
-        let command = Command::RegisterHost { name: host.name.clone(), facts };
+        let command = report(&host.name, facts, self.shown.as_ref());
         match self.engine.submit(command).await {
             Ok(_) => Ok(()),
             Err(cause) => {
@@ -541,7 +655,21 @@ impl Conversation {
     }
 
     async fn send(&self, message: FromServer) -> Result<(), Gone> {
+        let is_here = |member: &&Member| matches!(member.location, Location::Local(_));
+        match &message {
+            FromServer::Full(state) => {
+                self.own_ports().extend(state.members.values().filter(is_here).map(|member| member.mac));
+            }
+            FromServer::Delta(delta) => {
+                self.own_ports().extend(delta.set.iter().filter(is_here).map(|member| member.mac));
+            }
+            _ => {}
+        }
         self.outgoing.send(Ok(message.into())).await.map_err(|_| Gone)
+    }
+
+    fn own_ports(&self) -> std::sync::MutexGuard<'_, HashSet<MacAddr>> {
+        self.own_ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent_instances(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, SentInstance>> {

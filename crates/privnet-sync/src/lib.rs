@@ -19,7 +19,7 @@ mod network;
 
 pub use copy::{decode_instances, decode_network_state, encode_instances, encode_network_state};
 pub use error::MessageError;
-pub use message::{FromAgent, FromServer, Hello, InstanceFailure, PortFailure, RunId};
+pub use message::{FromAgent, FromServer, Hello, InstanceFailure, JoinRequest, PortFailure, RunId};
 
 /// The version of the protocol that this crate speaks; both sides tell theirs. From 2 on an agent makes
 /// instances, and a server says which; from 3 on it says of which run it is, and whether it is still there.
@@ -33,6 +33,15 @@ pub const RIVALS_SINCE: u32 = 3;
 
 /// The largest message that either side accepts, in octets: a full state of some 500,000 ports.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// The largest message of the membership service, in octets.
+pub const MEMBERSHIP_BYTES_MAX: usize = 16 << 10;
+
+/// The name in the server's certificate, whatever address it has.
+pub const SERVER_NAME: &str = "sync.privnet.internal";
+
+/// What is spoken over TLS (RFC 9113 §3.2).
+pub const PROTOCOL: &str = "h2";
 
 /// What is generated from `proto/sync.proto`.
 pub mod proto {

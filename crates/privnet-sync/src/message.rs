@@ -177,6 +177,57 @@ pub struct PortFailure {
     pub message: String,
 }
 
+/// A machine that was invited asks to be a host.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// Of the invitation.
+    pub token: String,
+    /// What it takes itself for.
+    pub host: HostName,
+    /// A request for a certificate (PKCS#10, DER).
+    pub request: Vec<u8>,
+    /// What it is like.
+    pub facts: HostFacts,
+}
+
+impl JoinRequest {
+    /// The request.
+    ///
+    /// # Errors
+    /// [`MessageError`] for the first field that breaks the protocol.
+    pub fn parse(message: proto::JoinRequest) -> Result<Self, MessageError> {
+        Ok(Self {
+            token: message.token,
+            host: field::rule("host_name", HostName::try_from(message.host_name.as_str()))?,
+            request: message.request,
+            facts: HostFacts {
+                vtep: field::vtep(&message.vtep)?,
+                underlay_mtu_bytes: message.underlay_mtu_bytes,
+                version: message.version,
+            },
+        })
+    }
+}
+
+impl From<JoinRequest> for proto::JoinRequest {
+    fn from(request: JoinRequest) -> Self {
+        Self {
+            token: request.token,
+            host_name: request.host.as_str().to_owned(),
+            request: request.request,
+            vtep: field::vtep_octets(request.facts.vtep),
+            underlay_mtu_bytes: request.facts.underlay_mtu_bytes,
+            version: request.facts.version,
+        }
+    }
+}
+
+impl std::fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinRequest").field("host", &self.host).field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
 impl FromAgent {
     /// The message; `None` if it is of a kind that only a newer agent knows, which is to be skipped.
     ///

@@ -114,6 +114,11 @@ impl SigningRequest {
         &self.der
     }
 
+    /// The public key that it is for: its SubjectPublicKeyInfo.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
     /// In PEM.
     pub fn to_pem(&self) -> String {
         pem::write(REQUEST_LABEL, &self.der)

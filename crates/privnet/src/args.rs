@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use daemon::{AgentArgs, CountersArgs, LabCommand, ServerArgs};
+pub(crate) use daemon::{AgentArgs, AgentCommand, CountersArgs, JoinArgs, LabCommand, ServerArgs};
 pub(crate) use network::{NetworkCommand, NetworkFields};
 pub(crate) use organization::{KeyCommand, OrganizationCommand, QuotaArgs};
 
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     /// Make this host carry what the server wants
     #[command(after_help = "Examples:
   privnet agent --vtep 192.0.2.11
+  privnet agent join ...             join a server elsewhere: what privnet host invite prints
   privnet agent --purge              remove everything of privnet from this host")]
     Agent(AgentArgs),
     /// Show what passed this host's ports, and what was dropped and why
@@ -130,7 +131,7 @@ pub(crate) enum Command {
     /// Show how far an operation is
     #[command(subcommand, arg_required_else_help = true)]
     Operation(OperationCommand),
-    /// List, show and remove hosts
+    /// Invite, list, show and remove hosts
     #[command(subcommand, arg_required_else_help = true)]
     Host(HostCommand),
     /// Create, list, show and delete organizations, and set their quotas; for operators
@@ -320,6 +321,34 @@ pub(crate) enum OperationCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostCommand {
+    /// Invite a machine to join as a host, and print the command to run there
+    ///
+    /// The command is good once and for a while. Whoever sees it first can join with it, so hand it over as you would
+    /// a password.
+    #[command(after_help = "\
+Examples:
+  privnet host invite h1
+  privnet host invite h1 --expires-in 15m
+  privnet host invite h1 --rejoin              a host that has lost its key; it keeps its instances")]
+    Invite {
+        /// What the host will be called: letters, digits, -, _ and .
+        name: String,
+        /// For how long: 90s, 15m, 12h or 7d, at most 30d
+        #[arg(long, value_name = "DURATION", default_value = "1h")]
+        expires_in: String,
+        /// The host is there already and joins again, with a new key; the one that it has is good for nothing then
+        #[arg(long)]
+        rejoin: bool,
+    },
+    /// List the invitations; those that have ended are remembered for a day
+    #[command(after_help = "Example: privnet host invitations")]
+    Invitations,
+    /// Make an invitation good for nothing from now on
+    #[command(after_help = "Example: privnet host revoke-invitation 01939b7e-2f5c-7d3a-8b1e-0a4c5d6e7f80")]
+    RevokeInvitation {
+        /// Its id, as `privnet host invitations` shows it
+        id: String,
+    },
     /// List all hosts and whether their agents are connected
     #[command(visible_alias = "ls", after_help = "Example: privnet host list")]
     List,
@@ -332,8 +361,8 @@ pub(crate) enum HostCommand {
     /// Forget a host that is gone for good
     ///
     /// No other host sends to it any more, and what it may still carry counts as gone: keep a machine
-    /// that you remove from the underlay, or run `privnet agent --purge` on it. An agent that returns
-    /// under this name is a new host, which is told to carry nothing.
+    /// that you remove from the underlay, or run `privnet agent --purge` on it. If it had joined, its certificate is
+    /// good for nothing at once, and its agent is cut off.
     ///
     /// A host that has instances is removed only with them. To keep them, move them first: that works
     /// while the host is dead.
@@ -387,7 +416,8 @@ pub(crate) fn parse() -> Result<(Cli, Settings), Failure> {
     let matches = definition().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let settings = Settings::load(|name| flag(&matches, name), variable, cli.global.config.clone())?;
+    let writes = matches!(&cli.command, Command::Agent(AgentArgs { command: Some(AgentCommand::Join(_)), .. }));
+    let settings = Settings::load(|name| flag(&matches, name), variable, cli.global.config.clone(), writes)?;
     Ok((cli, settings))
 }
 
@@ -397,7 +427,7 @@ fn flag(matches: &ArgMatches, name: &str) -> Option<String> {
     let setting_flags_only = |sub: &ArgMatches| flag(sub, name);
     // `--name` and others mean something else outside of the daemons' commands.
     match matches.subcommand() {
-        Some(("up" | "server" | "agent" | "counters", sub)) => setting_flags_only(sub).or_else(here),
+        Some(("up" | "server" | "agent" | "join" | "counters", sub)) => setting_flags_only(sub).or_else(here),
         Some((_, sub)) if is_global(name) => setting_flags_only(sub).or_else(here),
         Some(_) => None,
         None => here(),
@@ -409,7 +439,7 @@ fn is_global(name: &str) -> bool {
 }
 
 fn describe_settings(command: ClapCommand) -> ClapCommand {
-    let takes_settings = matches!(command.get_name(), "privnet" | "up" | "server" | "agent" | "counters");
+    let takes_settings = matches!(command.get_name(), "privnet" | "up" | "server" | "agent" | "join" | "counters");
     command.mut_args(|arg| if takes_settings { describe_setting(arg) } else { arg }).mut_subcommands(describe_settings)
 }
 

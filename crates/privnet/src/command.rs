@@ -6,6 +6,7 @@ mod daemon;
 mod env;
 mod host;
 mod instance;
+mod join;
 mod key;
 mod lab;
 mod network;
@@ -18,7 +19,7 @@ mod span;
 
 use clap_complete::generate;
 
-use crate::args::{self, Command, ConfigCommand};
+use crate::args::{self, AgentArgs, AgentCommand, Command, ConfigCommand};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::{Output, print_line};
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
     match command {
         Command::Up(up) => daemon::up(settings, &up.server),
         Command::Server(server) => daemon::server(settings, &server),
+        Command::Agent(AgentArgs { command: Some(AgentCommand::Join(join)), .. }) => join::run(settings, &join),
         Command::Agent(agent) if agent.purge => daemon::purge(settings),
         Command::Agent(_) => daemon::agent(settings),
         Command::Counters(_) => counters::run(settings),

@@ -141,7 +141,7 @@ mod tests {
             };
             let variable =
                 |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            let settings = Settings::load(flag, variable, Some("/dev/null".into())).expect("valid");
+            let settings = Settings::load(flag, variable, Some("/dev/null".into()), false).expect("valid");
             Identity::of(&settings, url).map(|identity| identity.to_string()).map_err(|failure| failure.to_string())
         };
         for url in ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost"] {

@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 39] = [
+pub(crate) const SETTINGS: [Setting; 42] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "ca-file", default: Fallback::Derived("the authorities that the system trusts") },
     Setting { name: "output", default: Fallback::Value("table") },
@@ -55,6 +55,8 @@ pub(crate) const SETTINGS: [Setting; 39] = [
     Setting { name: "auth-leeway", default: Fallback::Value("60s") },
     Setting { name: "sync-socket", default: Fallback::InData { file: "sync.sock", prefix: "" } },
     Setting { name: "sync-listen", default: Fallback::Derived("none, agents use the socket") },
+    Setting { name: "sync-url", default: Fallback::Derived("https:// and the address of sync-listen") },
+    Setting { name: "certificate-lifetime", default: Fallback::Value("30d") },
     Setting { name: "audit-days", default: Fallback::Value("90") },
     Setting { name: "audit-events-max", default: Fallback::Value("1000000") },
     Setting { name: "connections-max", default: Fallback::Value("4096") },
@@ -75,6 +77,7 @@ pub(crate) const SETTINGS: [Setting; 39] = [
     Setting { name: "name", default: Fallback::Derived("the machine's host name") },
     Setting { name: "vtep", default: Fallback::Derived("the source address of the default route") },
     Setting { name: "server", default: Fallback::InData { file: "sync.sock", prefix: "unix://" } },
+    Setting { name: "identity", default: Fallback::InData { file: "identity.pem", prefix: "" } },
     Setting { name: "state", default: Fallback::InData { file: "agent", prefix: "" } },
     Setting { name: "bpf-dir", default: Fallback::Value("/sys/fs/bpf/privnet") },
     Setting { name: "vxlan-port", default: Fallback::Value("4789") },
@@ -141,6 +144,7 @@ pub(crate) struct Value {
 #[derive(Debug)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, Value>,
+    file: PathBuf,
     credentials: Option<Credentials>,
 }
 
@@ -151,6 +155,8 @@ const KEY_VARIABLES: [&str; 2] = ["EXOSCALE_API_KEY", "EXOSCALE_API_SECRET"];
 impl Settings {
     /// Takes each setting from the first of `flag`, `variable` and `file` that has it.
     ///
+    /// A file that is named must be there, unless it is to be written.
+    ///
     /// # Errors
     /// The file cannot be read, is not TOML, or has a key that is no setting; there is a key without its
     /// secret, or a secret without its key.
@@ -158,19 +164,19 @@ impl Settings {
         flag: impl Fn(&str) -> Option<String>,
         variable: impl Fn(&str) -> Option<String>,
         file: Option<PathBuf>,
+        is_to_be_written: bool,
     ) -> Result<Self, Failure> {
-        let file = match file.or_else(|| variable("PRIVNET_CONFIG").map(PathBuf::from)) {
-            Some(named) => Some(named),
-            None => Some(PathBuf::from(CONFIG_FILE)).filter(|path| path.exists()),
-        };
-        let from_file = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let named = file.or_else(|| variable("PRIVNET_CONFIG").map(PathBuf::from));
+        let may_be_missing = named.is_none() || is_to_be_written;
+        let file = named.unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
+        let from_file = if may_be_missing && !file.exists() { BTreeMap::new() } else { read_file(&file)? };
         let mut values = BTreeMap::new();
         for setting in &SETTINGS {
             let from_flag = || Some((flag(setting.name)?, Source::Flag(setting.name)));
             let from_one = |name: String| Some((variable(&name)?, Source::Environment(name)));
             let from_exoscales = || from_one(setting.exoscale_variable()?.to_owned());
             let from_variable = || from_one(setting.variable()).or_else(from_exoscales);
-            let from_file = || Some((from_file.get(setting.name)?.clone(), Source::File(file.clone()?)));
+            let from_file = || Some((from_file.get(setting.name)?.clone(), Source::File(file.clone())));
             let value = match from_flag().or_else(from_variable).or_else(from_file) {
                 Some((text, source)) => Value { text: Some(text), source },
                 None => Value { text: default_value(setting, &values), source: Source::Default },
@@ -182,7 +188,12 @@ impl Settings {
             [None, None] => None,
             _ => return Err(Failure::say(Exit::Usage, format_args!("set both of {}", KEY_VARIABLES.join(" and ")))),
         };
-        Ok(Self { values, credentials })
+        Ok(Self { values, file, credentials })
+    }
+
+    /// The file that was read, or would have been if it were there.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.file
     }
 
     /// The key and secret that the environment has.
@@ -311,7 +322,7 @@ mod tests {
         let find = |pairs: &[(&str, &str)], name: &str| {
             pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        Settings::load(|name| find(flags, name), |name| find(variables, name), file.map(Path::to_owned))
+        Settings::load(|name| find(flags, name), |name| find(variables, name), file.map(Path::to_owned), false)
             .map_err(|failure| failure.to_string())
     }
 

@@ -322,6 +322,24 @@ pub struct MoveInstance {
     pub multi_queue: Option<bool>,
 }
 
+/// A machine that may join as a host.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "invite-host-request")]
+pub struct InviteHost {
+    /// What it will be called: letters, digits, `-`, `_` and `.`; no host may have the name, unless it rejoins.
+    #[schemars(length(min = 1, max = 64))]
+    pub host: String,
+    /// Whether the host is there already and is to join again, with a new key: the one that it has is good for nothing
+    /// from then on. No by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejoin: Option<bool>,
+    /// For how long, in seconds, at most 30 days; an hour if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_592_000_u64))]
+    pub expires_in_seconds: Option<u64>,
+}
+
 /// A new organization.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(rename = "create-organization-request")]

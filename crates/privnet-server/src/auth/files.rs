@@ -127,13 +127,13 @@ fn decode(text: &[u8]) -> Option<[u8; SEALING_KEY_OCTETS]> {
     BASE64_STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
-struct Found {
-    text: Vec<u8>,
+pub(super) struct Found {
+    pub(super) text: Vec<u8>,
     /// Who may do what with it.
     mode: u32,
 }
 
-fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
+pub(super) fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
     let read = || -> io::Result<Found> {
         let mut opened = File::open(file)?;
         let mode = opened.metadata()?.permissions().mode() & 0o7777;
@@ -149,10 +149,16 @@ fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
 }
 
 /// Writes a file that only its owner reads, whole or not at all.
-///
-/// # Errors
-/// [`KeyFileError::Io`].
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
+    write_with_mode(file, text, 0o600)
+}
+
+/// Writes a file that everybody may read, whole or not at all.
+pub(super) fn write_public(file: &Path, text: &str) -> Result<(), KeyFileError> {
+    write_with_mode(file, text, 0o644)
+}
+
+fn write_with_mode(file: &Path, text: &str, mode: u32) -> Result<(), KeyFileError> {
     let write = || {
         let new = PathBuf::from(format!("{}.new", file.display()));
         // What a crash has left may be somebody else's to read.
@@ -160,7 +166,7 @@ pub(crate) fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let mut written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         written.write_all(text.as_bytes())?;
         written.sync_all()?;
         fs::rename(&new, file)?;

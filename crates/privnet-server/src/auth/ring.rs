@@ -52,6 +52,11 @@ impl KeyRing {
         Ok(Self { master, opened: RwLock::new(opened), nobodys })
     }
 
+    /// What all secrets are encrypted with.
+    pub(super) fn master(&self) -> &SealingKey {
+        &self.master
+    }
+
     /// A new key's id and secret, as Exoscale's are: 43 characters, which stand for 32 random octets.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ struct Changed {
 pub(crate) struct Marked {
     pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) instances: BTreeSet<InstanceId>,
+    /// Whether the host's own record has changed.
+    pub(crate) host: bool,
 }
 
 /// How far a host is with a network.
@@ -174,6 +176,14 @@ impl Hosts {
         }
     }
 
+    /// Wakes a host's link, if there is one, to look at the host itself.
+    pub(super) fn mark_host(&self, host: HostId) {
+        if let Some(session) = self.sessions.get(&host) {
+            lock(&session.changed.what).host = true;
+            session.changed.wake.notify_one();
+        }
+    }
+
     /// Wakes a host's link, if there is one and its agent makes instances, to look at an instance.
     pub(super) fn mark_instance(&mut self, host: HostId, instance: InstanceId) {
         if let Some(session) = self.sessions.get_mut(&host).filter(|session| session.makes_instances) {
@@ -194,7 +204,7 @@ impl Link {
     pub(crate) async fn changed(&self) -> Marked {
         loop {
             let marked = std::mem::take(&mut *lock(&self.changed.what));
-            if !marked.networks.is_empty() || !marked.instances.is_empty() {
+            if !marked.networks.is_empty() || !marked.instances.is_empty() || marked.host {
                 return marked;
             }
             self.changed.wake.notified().await;

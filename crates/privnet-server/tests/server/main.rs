@@ -9,6 +9,7 @@ mod contract;
 mod document;
 mod http;
 mod instances;
+mod joining;
 mod keys;
 mod limits;
 mod moves;

@@ -336,19 +336,6 @@ fn confirm(server: &TestServer, agent: &Agent) {
 }
 
 #[test]
-fn agents_can_connect_over_loopback_as_well() {
-    let server = TestServer::start(Setup { sync_over_tcp: true, ..Setup::WAITING });
-    let uri = format!("http://{}", server.sync_address());
-    let agent = Agent::try_connect_at(&server, uri, hello("h1", Held::new()), "h1", acknowledge).expect("accepted");
-    let refusal = Agent::try_connect(&server, hello("h1", Held::new()), "h1", acknowledge).err().expect("refused");
-    assert_eq!(refusal.code(), Code::AlreadyExists);
-    let network = server.network(managed(9));
-    let web = server.instance("web", "h1");
-    assert_eq!(server.attach(&network, &web)["state"], "success");
-    agent.leave(&server);
-}
-
-#[test]
 fn only_the_owner_may_open_the_socket() {
     use std::os::unix::fs::PermissionsExt as _;
     let server = TestServer::start(Setup::WAITING);

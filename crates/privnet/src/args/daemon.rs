@@ -43,9 +43,15 @@ pub(crate) struct ServerArgs {
     /// The Unix socket for agents
     #[arg(long, value_name = "PATH")]
     sync_socket: Option<String>,
-    /// A loopback address for agents, besides the socket
+    /// Where hosts that have joined reach the server, by TLS
     #[arg(long, value_name = "ADDRESS:PORT")]
     sync_listen: Option<String>,
+    /// The URL at which hosts reach that, told by invitations: https://NAME:PORT
+    #[arg(long, value_name = "URL")]
+    sync_url: Option<String>,
+    /// How long the certificates of hosts and server are good; they are renewed by themselves
+    #[arg(long, value_name = "DURATION")]
+    certificate_lifetime: Option<String>,
     /// For how many days the audit log is kept
     #[arg(long, value_name = "DAYS")]
     audit_days: Option<String>,
@@ -64,6 +70,9 @@ struct HostArgs {
     /// This host's underlay address, to which other hosts send VXLAN
     #[arg(long, value_name = "ADDRESS")]
     vtep: Option<String>,
+    /// The file with this host's key and certificate, for a server by TLS
+    #[arg(long, value_name = "FILE")]
+    identity: Option<String>,
     /// The folder for the agent's copy of what is wanted
     #[arg(long, value_name = "DIR")]
     state: Option<String>,
@@ -79,15 +88,51 @@ struct HostArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<AgentCommand>,
     #[command(flatten)]
     host: HostArgs,
-    /// Where the server serves agents: unix:///PATH or http://127.0.0.1:PORT
+    /// Where the server serves agents: unix:///PATH, or https://NAME:PORT where this host has joined
     #[arg(long, value_name = "ADDRESS")]
     server: Option<String>,
     /// Remove all of privnet's devices, eBPF pins and state from this host, and exit
     #[arg(long)]
     pub(crate) purge: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Make this machine a host that was invited, and run its agent
+    ///
+    /// The server is known by the fingerprint of its authority before the token is sent to it. The key is made here and
+    /// stays here. Settings that are given are written to the configuration file (--config, else
+    /// /etc/privnet/privnet.toml), so that `privnet agent` finds them; nothing that is in it is changed. If the command
+    /// ends early, run it again.
+    #[command(after_help = "\
+`privnet host invite NAME`, where the server runs, prints the whole command.
+
+Example: privnet agent join --server https://192.0.2.1:4443 --name h1 --fingerprint 5d0c... --token pnj-...")]
+    Join(Box<JoinArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Where hosts reach the server
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The SHA-256 of the certificate of the server's authority
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) fingerprint: privnet_agent::Fingerprint,
+    /// The token of the invitation
+    #[arg(long)]
+    pub(crate) token: String,
+    /// Write the configuration, and do not run the agent
+    #[arg(long)]
+    pub(crate) no_start: bool,
 }
 
 #[derive(Debug, Args)]

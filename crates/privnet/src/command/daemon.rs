@@ -4,9 +4,10 @@ mod limits;
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
-use privnet_agent::{AgentConfig, AgentError, ServerAddress};
+use privnet_agent::{AgentConfig, AgentError, RemoteAddress, ServerAddress};
 use privnet_model::HostName;
 use privnet_server::{Authentication, Encryption, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
@@ -14,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::span::span;
 use crate::args::ServerArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::print_line;
@@ -98,6 +100,8 @@ fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig,
         audit: limits::audit(settings)?,
         sync_socket: settings.require("sync-socket")?,
         sync_listen: settings.parse("sync-listen")?.map(|ListenAddress(address)| address),
+        sync_url: settings.parse::<RemoteAddress>("sync-url")?.map(|address| address.to_string()),
+        certificate_lifetime: certificate_lifetime(settings)?,
     })
 }
 
@@ -115,10 +119,21 @@ fn encryption(settings: &Settings, args: &ServerArgs) -> Result<Encryption, Fail
     }
 }
 
+/// At least a second, and less than the authority's own.
+fn certificate_lifetime(settings: &Settings) -> Result<Duration, Failure> {
+    const DAYS_MAX: i64 = 3650;
+    let refuse = || settings.refuse("certificate-lifetime", "a duration from 1s to 3650d is expected, such as 30d");
+    let lifetime = span(&settings.require::<String>("certificate-lifetime")?).ok_or_else(refuse)?;
+    let seconds = lifetime.as_secs();
+    let is_good = (1..=DAYS_MAX * 86_400).contains(&seconds);
+    is_good.then(|| Duration::from_secs(seconds.unsigned_abs())).ok_or_else(refuse)
+}
+
 fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfig, Failure> {
     Ok(AgentConfig {
         host: host_name(settings)?,
         server,
+        identity_file: settings.require("identity")?,
         state_dir: settings.require("state")?,
         vtep: settings.parse("vtep")?,
         vxlan_port: settings.require("vxlan-port")?,
@@ -128,7 +143,7 @@ fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfi
 }
 
 /// This host's name in the zone: the `name` setting, or the machine's own.
-fn host_name(settings: &Settings) -> Result<HostName, Failure> {
+pub(super) fn host_name(settings: &Settings) -> Result<HostName, Failure> {
     const KERNEL_HOST_NAME: &str = "/proc/sys/kernel/hostname";
     if let Some(name) = settings.parse::<String>("name")? {
         return HostName::try_from(name.as_str()).map_err(|error| settings.refuse("name", error));
@@ -138,7 +153,7 @@ fn host_name(settings: &Settings) -> Result<HostName, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, anyhow::Error::new(error).context("name this host by --name")))
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, Failure> {
     Ok(Runtime::new().context("cannot start the runtime")?)
 }
 
@@ -196,7 +211,7 @@ fn result_of(ended: Result<Result<(), Failure>, JoinError>) -> Result<(), Failur
 
 fn server_failure(error: ServerError) -> Failure {
     let exit = match error {
-        ServerError::OpenToAll(_) | ServerError::NotLoopback(_) | ServerError::SyncNotLoopback(_) => Exit::Usage,
+        ServerError::OpenToAll(_) | ServerError::NotLoopback(_) => Exit::Usage,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)
@@ -208,6 +223,7 @@ fn agent_failure(error: AgentError) -> Failure {
             let advice = "this host has no default route: give its underlay address by --vtep";
             Failure::new(Exit::Usage, anyhow::Error::new(error).context(advice))
         }
+        AgentError::Identity(_) => Failure::new(Exit::Usage, error),
         _ => Failure::new(Exit::Failure, error),
     }
 }
@@ -269,7 +285,7 @@ mod tests {
     fn the_way_to_purge_names_what_flags_have_moved() {
         let with = |flags: &[(&str, &str)]| {
             let flag = |name: &str| flags.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
-            purge_command(&Settings::load(flag, |_| None, Some("/dev/null".into())).expect("valid"))
+            purge_command(&Settings::load(flag, |_| None, Some("/dev/null".into()), false).expect("valid"))
         };
         assert_eq!(with(&[]), "privnet agent --purge");
         assert_eq!(with(&[("data", "/srv/p")]), "privnet agent --purge --state /srv/p/agent");

@@ -1,12 +1,15 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::Context;
 use super::resolve::HOST;
+use super::span::lifetime_seconds;
 use crate::args::HostCommand;
-use crate::client::text;
+use crate::client::{escaped, list, text};
 use crate::exit::Failure;
 use crate::output::{plain, properties, table};
+
+const INVITATIONS: &str = "/privnet/v1/host-invitations";
 
 pub(super) fn run(command: HostCommand, context: &Context) -> Result<(), Failure> {
     let Context { client, output } = context;
@@ -19,6 +22,22 @@ pub(super) fn run(command: HostCommand, context: &Context) -> Result<(), Failure
         HostCommand::Show { host } => {
             let host = client.get(&path(&host)?)?;
             output.print(&host, || describe(&host))
+        }
+        HostCommand::Invite { name, expires_in, rejoin } => {
+            let body = json!({
+                "host": name, "rejoin": rejoin, "expires-in-seconds": lifetime_seconds(&expires_in)?,
+            });
+            let invitation = client.request(Method::POST, INVITATIONS, Some(&body))?;
+            output.print(&invitation, || describe_invitation(&invitation))
+        }
+        HostCommand::Invitations => {
+            let answer = client.get(INVITATIONS)?;
+            output.print(&answer, || describe_invitations(list(&answer, "host-invitations")))
+        }
+        HostCommand::RevokeInvitation { id } => {
+            let path = format!("{INVITATIONS}/{}", escaped(&id));
+            let answer = client.request(Method::DELETE, &path, None)?;
+            output.print(&answer, || format!("invitation {id} is revoked"))
         }
         HostCommand::Remove { host, with_instances } => {
             let suffix = if with_instances { ":with-instances" } else { "" };
@@ -33,6 +52,18 @@ fn describe_all(hosts: &[Value]) -> String {
         [text(host, "name").to_owned(), text(host, "id").to_owned(), text(host, "vtep").to_owned(), connection(host)]
     };
     table(["NAME", "ID", "VTEP", "AGENT"], hosts.iter().map(row))
+}
+
+/// The command alone is printed, so that a script can hand it over.
+fn describe_invitation(invitation: &Value) -> String {
+    let [server, host, fingerprint, token] =
+        ["server", "host", "fingerprint", "token"].map(|name| text(invitation, name));
+    format!("privnet agent join --server {server} --name {host} --fingerprint {fingerprint} --token {token}")
+}
+
+fn describe_invitations(invitations: &[Value]) -> String {
+    let row = |one: &Value| ["host", "state", "expires-at", "id"].map(|name| text(one, name).to_owned());
+    table(["HOST", "STATE", "EXPIRES", "ID"], invitations.iter().map(row))
 }
 
 fn connection(host: &Value) -> String {

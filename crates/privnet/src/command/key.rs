@@ -3,10 +3,10 @@ use ureq::http::Method;
 
 use super::Context;
 use super::resolve::ORGANIZATION;
-use super::span::span;
+use super::span::lifetime_seconds;
 use crate::args::KeyCommand;
 use crate::client::{escaped, list, text};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::{properties, table};
 
 const PATH: &str = "/privnet/v1/keys";
@@ -36,12 +36,6 @@ pub(super) fn run(command: KeyCommand, context: &Context) -> Result<(), Failure>
     }
 }
 
-fn lifetime_seconds(text: &str) -> Result<i64, Failure> {
-    let rule = "a duration such as 90s, 15m, 12h or 90d is expected";
-    let lifetime = span(text).ok_or_else(|| Failure::say(Exit::Usage, format_args!("--expires-in {text}: {rule}")));
-    lifetime.map(|lifetime| lifetime.as_secs())
-}
-
 fn describe_all(keys: &[Value]) -> String {
     let row = |key: &Value| ["id", "name", "role", "organization", "expires-at"].map(|name| text(key, name).to_owned());
     table(["KEY", "NAME", "ROLE", "ORGANIZATION", "EXPIRES"], keys.iter().map(row))
@@ -63,13 +57,6 @@ fn describe_new(key: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lifetime_is_told_in_seconds() {
-        assert_eq!(lifetime_seconds("90d").ok(), Some(7_776_000));
-        let refused = lifetime_seconds("soon").expect_err("no duration").to_string();
-        assert_eq!(refused, "--expires-in soon: a duration such as 90s, 15m, 12h or 90d is expected");
-    }
 
     #[test]
     fn a_new_key_is_shown_with_its_secret() {

@@ -13,6 +13,7 @@ mod dhcp;
 mod hostile;
 mod hosts;
 mod instances;
+mod joining;
 mod labs;
 mod lanes;
 mod lossless;

@@ -82,23 +82,6 @@ fn five_commands_after_up_two_namespaces_reach_each_other() {
 }
 
 #[test]
-fn server_and_agent_meet_on_loopback_as_well_as_on_a_socket() {
-    const AGENTS: &str = "127.0.0.1:7000";
-    in_prepared_lab(hosts(1), |lab| {
-        let machine = Machine::of(lab);
-        let server = lab.daemon("the server", &mut machine.privnet(&["server", "--sync-listen", AGENTS]))?;
-        let url = format!("http://{AGENTS}");
-        let words = ["agent", "--vtep", "192.0.2.1", "--name", "here", "--server", &url];
-        let agent = lab.daemon("the agent", &mut machine.privnet(&words))?;
-        eventually("the host is there", || {
-            Ok(machine.run(&["host", "list"]).is_ok_and(|list| list.contains("here") && list.contains("connected")))
-        })?;
-        agent.stop()?;
-        server.stop()
-    });
-}
-
-#[test]
 fn without_a_route_it_says_what_to_do() {
     in_prepared_lab(hosts(1), |lab| {
         let output = Machine::of(lab).privnet(&["up"]).output()?;

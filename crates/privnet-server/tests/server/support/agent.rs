@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::{PATIENCE, TestServer, wait_until};
@@ -68,25 +68,22 @@ impl Agent {
         name: &'static str,
         answers: Answers,
     ) -> Result<Self, Status> {
-        let uri = format!("unix:{}", server.sync_socket().display());
-        Self::try_connect_at(server, uri, hello, name, answers)
+        let endpoint = Endpoint::from_shared(format!("unix:{}", server.sync_socket().display())).expect("a URI");
+        let channel = server.runtime().block_on(endpoint.connect()).expect("the server listens");
+        Self::try_connect_over(server, channel, hello, name, answers)
     }
 
-    pub(crate) fn try_connect_at(
+    pub(crate) fn try_connect_over(
         server: &TestServer,
-        uri: String,
+        connection: Channel,
         hello: Hello,
         name: &'static str,
         answers: Answers,
     ) -> Result<Self, Status> {
         let (outgoing, messages) = mpsc::channel(64);
         outgoing.try_send(FromAgent::Hello(hello).into()).expect("there is room");
-        let follow = async {
-            let endpoint = Endpoint::from_shared(uri).expect("a URI");
-            let channel = endpoint.connect().await.expect("the server listens");
-            let mut client = SyncClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-            client.follow(ReceiverStream::new(messages)).await
-        };
+        let mut client = SyncClient::new(connection).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let follow = async { client.follow(ReceiverStream::new(messages)).await };
         let incoming = server.runtime().block_on(follow)?.into_inner();
         let (hearing, heard) = channel();
         let listening = server.runtime().spawn(listen(incoming, hearing, outgoing.clone(), answers));

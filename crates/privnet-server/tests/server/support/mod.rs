@@ -3,12 +3,13 @@
 pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod machine;
 pub(crate) mod official;
 pub(crate) mod replay;
 pub(crate) mod schema;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use privnet_api::{FirstCredentials, Signer};
@@ -17,6 +18,7 @@ use privnet_server::{
     AuditConfig, Authentication, Encryption, EngineConfig, Limits, Server, ServerConfig, ServerError,
 };
 use privnet_store::{SqliteStore, Store};
+use privnet_tls::Certificate;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -43,8 +45,9 @@ pub(crate) struct Setup {
     pub(crate) operation_timeout: Duration,
     pub(crate) return_grace: Duration,
     pub(crate) public_url: Option<&'static str>,
-    /// Whether agents can connect over TCP beside the socket.
-    pub(crate) sync_over_tcp: bool,
+    /// Whether hosts can join, and connect by TLS.
+    pub(crate) sync_by_tls: bool,
+    pub(crate) certificate_lifetime: Duration,
     pub(crate) limits: Limits,
     pub(crate) audit: AuditConfig,
     pub(crate) authentication: Authentication,
@@ -56,7 +59,8 @@ impl Setup {
         operation_timeout: Duration::from_secs(60),
         return_grace: Duration::ZERO,
         public_url: Some("http://api.example.net:8080"),
-        sync_over_tcp: false,
+        sync_by_tls: false,
+        certificate_lifetime: Duration::from_secs(30 * 86_400),
         limits: Limits::DEFAULT,
         audit: AuditConfig::DEFAULT,
         authentication: Authentication::Signatures { leeway: Duration::from_secs(60) },
@@ -127,7 +131,22 @@ impl TestServer {
     }
 
     pub(crate) fn sync_address(&self) -> SocketAddr {
-        self.running.as_ref().and_then(|running| running.sync_address).expect("a server that serves agents over TCP")
+        self.running.as_ref().and_then(|running| running.sync_address).expect("a server that hosts reach by TLS")
+    }
+
+    /// By which hosts know it.
+    pub(crate) fn authority(&self) -> Certificate {
+        let pem = std::fs::read_to_string(self.dir().join("authority.pem")).expect("the authority");
+        Certificate::all_from_pem(&pem).expect("a certificate").swap_remove(0)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// For whoever starts a server on it.
+    pub(crate) fn dir_handle(&self) -> &TempDir {
+        &self.dir
     }
 
     pub(crate) fn sync_socket(&self) -> PathBuf {
@@ -181,7 +200,9 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         limits: setup.limits,
         audit: setup.audit,
         sync_socket: sync_socket(dir),
-        sync_listen: setup.sync_over_tcp.then_some(FREE_PORT),
+        sync_listen: setup.sync_by_tls.then_some(FREE_PORT),
+        sync_url: None,
+        certificate_lifetime: setup.certificate_lifetime,
     }
 }
 

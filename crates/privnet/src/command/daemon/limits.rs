@@ -106,7 +106,7 @@ mod tests {
 
     fn settings(flags: &[(&str, &str)]) -> Settings {
         let flag = |name: &str| flags.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
-        Settings::load(flag, |_| None, Some("/dev/null".into())).expect("texts")
+        Settings::load(flag, |_| None, Some("/dev/null".into()), false).expect("texts")
     }
 
     fn limits_with(flags: &[(&str, &str)]) -> Result<Limits, String> {

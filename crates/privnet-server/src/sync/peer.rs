@@ -1,0 +1,79 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use privnet_model::HostName;
+use tonic::{Request, Status};
+
+use crate::auth::ShownCertificate;
+
+/// What somebody hears who must show a certificate and has not.
+pub(super) const NO_CERTIFICATE: &str =
+    "a host shows its certificate here, and this agent has none: join first (privnet agent join)";
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Whoever may open the server's socket.
+    Socket,
+    /// Somebody who has come by TLS.
+    Remote(Remote),
+}
+
+/// Somebody who has come by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remote {
+    pub(super) address: SocketAddr,
+    /// `None`: it has shown no certificate.
+    pub(super) certificate: Option<ShownCertificate>,
+}
+
+impl Peer {
+    /// Who makes a request at a door that `is_tls`.
+    ///
+    /// # Errors
+    /// Nobody knows, which a fault of ours alone can come to.
+    pub(super) fn of<T>(request: &Request<T>, is_tls: bool) -> Result<Self, Status> {
+        match (is_tls, request.extensions().get::<Remote>()) {
+            (false, _) => Ok(Self::Socket),
+            (true, Some(remote)) => Ok(Self::Remote(remote.clone())),
+            (true, None) => Err(Status::internal("the server does not know who asks")),
+        }
+    }
+
+    /// Whether it has come by TLS without a certificate.
+    pub(super) fn is_stranger(&self) -> bool {
+        matches!(self, Self::Remote(Remote { certificate: None, .. }))
+    }
+
+    pub(super) fn ip(&self) -> IpAddr {
+        match self {
+            Self::Socket => Ipv4Addr::LOCALHOST.into(),
+            Self::Remote(remote) => remote.address.ip(),
+        }
+    }
+
+    /// The certificate with which this is that host; `None` where nothing needs to be shown.
+    ///
+    /// # Errors
+    /// It has shown none, or another host's.
+    pub(super) fn prove(&self, host: &HostName) -> Result<Option<ShownCertificate>, Status> {
+        let Self::Remote(remote) = self else { return Ok(None) };
+        match &remote.certificate {
+            None => Err(Status::unauthenticated(NO_CERTIFICATE)),
+            Some(shown) if shown.host != *host => Err(Status::permission_denied(format!(
+                "the certificate is host {}'s, and the agent is named {host}: a host speaks for itself alone",
+                shown.host
+            ))),
+            Some(shown) => Ok(Some(shown.clone())),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket => f.write_str("on the server's socket"),
+            Self::Remote(remote) => write!(f, "at {}", remote.address),
+        }
+    }
+}

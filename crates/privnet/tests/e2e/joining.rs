@@ -1,0 +1,327 @@
+//! Machines that join by the one command that an invitation prints, over the network between them and the server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use privnet_lab::{Daemon, Lab, Namespace};
+
+use crate::support::{PRIVNET, eventually, hosts, in_prepared_lab};
+
+/// One of a lab's hosts as a machine of its own.
+struct Machine {
+    namespace: Namespace,
+    dir: PathBuf,
+    settings: [(&'static str, String); 3],
+}
+
+/// Where the server serves hosts, on the first machine.
+const SYNC: &str = "192.0.2.1:4443";
+
+impl Machine {
+    fn of(lab: &Lab, number: usize) -> Result<Self> {
+        let dir = lab.dir().join(format!("machine-{number}"));
+        fs::create_dir(&dir)?;
+        let settings = [
+            ("PRIVNET_CONFIG", dir.join("privnet.toml").display().to_string()),
+            ("PRIVNET_DATA", dir.join("data").display().to_string()),
+            ("PRIVNET_BPF_DIR", lab.host(number).pin_dir.display().to_string()),
+        ];
+        Ok(Self { namespace: lab.host(number).namespace.clone(), dir, settings })
+    }
+
+    /// The first machine of a lab, with its server, which is ready.
+    fn serving(lab: &mut Lab, words: &[&str]) -> Result<(Self, Daemon)> {
+        let machine = Self::of(lab, 1)?;
+        fs::write(machine.dir.join("privnet.toml"), "")?;
+        let server = machine.serve(lab, words)?;
+        Ok((machine, server))
+    }
+
+    fn serve(&self, lab: &mut Lab, words: &[&str]) -> Result<Daemon> {
+        let words = [&["server", "--sync-listen", SYNC][..], words].concat();
+        let mut server = lab.daemon("the server", &mut self.privnet(&words))?;
+        eventually("the server is ready", || {
+            server.check()?;
+            Ok(self.run(&["host", "list"]).is_ok())
+        })?;
+        Ok(server)
+    }
+
+    /// `privnet` with these words, on this machine.
+    fn privnet(&self, words: &[&str]) -> Command {
+        let mut command = self.namespace.command(PRIVNET);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value))).args(words);
+        command
+    }
+
+    /// Runs it to its end, which must be good, and returns what it printed.
+    fn run(&self, words: &[&str]) -> Result<String> {
+        let output = self.privnet(words).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "privnet {}: {}: {stderr}", words.join(" "), output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs it to its end, which must be bad, and returns its exit code and what it said.
+    fn fails(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.privnet(words).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "privnet {} succeeds", words.join(" "));
+        Ok((output.status.code(), stderr))
+    }
+
+    /// The words after `privnet` of the command that an invitation prints.
+    fn invite(&self, words: &[&str]) -> Result<Vec<String>> {
+        let printed = self.run(&[&["host", "invite"], words].concat())?;
+        let words = printed.trim().strip_prefix("privnet ").with_context(|| format!("no command: {printed}"))?;
+        Ok(words.split(' ').map(str::to_owned).collect())
+    }
+
+    /// The agent that runs the command of an invitation.
+    fn join(&self, lab: &mut Lab, invitation: &[String]) -> Result<Daemon> {
+        lab.daemon("a host that joins", &mut self.privnet(&with(invitation, &[])))
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.dir.join("data/identity.pem")
+    }
+
+    /// Waits until the server says that a host is connected, or is not.
+    fn wait_for(&self, host: &str, is_connected: bool) -> Result<()> {
+        let state = if is_connected { "connected" } else { "away" };
+        eventually(&format!("{host} is {state}"), || {
+            Ok(self.run(&["host", "list"])?.lines().any(|line| line.contains(host) && line.contains(state)))
+        })
+    }
+}
+
+fn with<'a>(invitation: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    let vtep = ["--vtep", "192.0.2.2"];
+    invitation.iter().map(String::as_str).chain(vtep).chain(more.iter().copied()).collect()
+}
+
+/// Another word in the place of the one after a flag.
+fn changed(invitation: &[String], flag: &str, value: &str) -> Vec<String> {
+    let mut words = invitation.to_vec();
+    let at = words.iter().position(|word| word == flag).expect("the flag");
+    words[at + 1] = value.to_owned();
+    words
+}
+
+#[test]
+fn one_command_makes_a_host_that_is_there_again_after_a_restart() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let machine = Machine::of(lab, 2)?;
+        let agent = machine.join(lab, &operator.invite(&["h2"])?)?;
+        operator.wait_for("h2", true)?;
+        let mode = fs::metadata(machine.identity())?.permissions().mode() & 0o777;
+        ensure!(mode == 0o600, "{mode:o}");
+        agent.stop()?;
+        operator.wait_for("h2", false)?;
+        let agent = lab.daemon("the agent", &mut machine.privnet(&["agent"]))?;
+        operator.wait_for("h2", true)?;
+        // And so it is when the server was started again.
+        server.stop()?;
+        let server = operator.serve(lab, &[])?;
+        operator.wait_for("h2", true)?;
+        agent.stop()?;
+        server.stop()
+    });
+}
+
+#[test]
+fn certificates_are_renewed_while_frames_flow() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &["--certificate-lifetime", "6s"])?;
+        let machine = Machine::of(lab, 2)?;
+        let mut agent = machine.join(lab, &operator.invite(&["h2"])?)?;
+        operator.wait_for("h2", true)?;
+        let first = fs::read_to_string(machine.identity())?;
+        let [red, blue] = [lab.add_namespace()?, lab.add_namespace()?];
+        operator.run(&[
+            "network",
+            "create",
+            "n",
+            "--start-ip",
+            "10.0.0.10",
+            "--end-ip",
+            "10.0.0.99",
+            "--netmask",
+            "255.255.255.0",
+        ])?;
+        for (namespace, address) in [(&red, "10.0.0.10"), (&blue, "10.0.0.11")] {
+            operator.run(&["instance", "create", namespace.name(), "--host", "h2"])?;
+            operator.run(&["attach", namespace.name(), "n"])?;
+            namespace.ip(&format!("address add {address}/24 dev net0"))?;
+        }
+        let to: std::net::Ipv4Addr = "10.0.0.11".parse()?;
+        ensure!(red.reaches(to)?, "red does not reach blue");
+        let pinger = lab.pinger(&red, to, std::time::Duration::from_millis(5))?;
+        // Longer than any certificate lives: the second one in use is not the first, and has been used.
+        eventually("it is renewed, twice", || {
+            agent.check()?;
+            Ok(agent.log().matches("this host has a new certificate").count() >= 2)
+        })?;
+        ensure!(fs::read_to_string(machine.identity())? != first, "the file is as it was");
+        operator.wait_for("h2", true)?;
+        pinger.stop()?;
+        agent.stop()?;
+        server.stop()
+    });
+}
+
+#[test]
+fn a_host_that_is_removed_is_cut_off_and_told_so() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let machine = Machine::of(lab, 2)?;
+        let agent = machine.join(lab, &operator.invite(&["h2"])?)?;
+        operator.wait_for("h2", true)?;
+        operator.run(&["host", "remove", "h2"])?;
+        eventually("the agent says so", || Ok(agent.log().contains("host h2 was removed")))?;
+        ensure!(!operator.run(&["host", "list"])?.contains("h2"), "it is there again");
+        agent.stop()?;
+        // It joins again with a new invitation, over what is left of the first time.
+        let agent = machine.join(lab, &operator.invite(&["h2"])?)?;
+        operator.wait_for("h2", true)?;
+        agent.stop()?;
+        server.stop()
+    });
+}
+
+#[test]
+fn a_second_machine_with_a_host_s_identity_is_refused_and_all_three_say_so() {
+    in_prepared_lab(hosts(3), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let (machine, thief) = (Machine::of(lab, 2)?, Machine::of(lab, 3)?);
+        let agent = machine.join(lab, &operator.invite(&["h2"])?)?;
+        operator.wait_for("h2", true)?;
+        fs::create_dir(thief.dir.join("data"))?;
+        fs::copy(machine.identity(), thief.identity())?;
+        fs::write(thief.dir.join("privnet.toml"), format!("name = \"h2\"\nserver = \"https://{SYNC}\"\n"))?;
+        let second = lab.daemon("a second agent", &mut thief.privnet(&["agent", "--vtep", "192.0.2.3"]))?;
+        let connected = "an agent for host h2 is connected already (at 192.0.2.2:";
+        eventually("the second is told", || Ok(second.log().contains(connected)))?;
+        eventually("the first is told", || Ok(agent.log().contains("another agent asks to be this host")))?;
+        eventually("the server says so", || Ok(server.log().contains("refused a second agent")))?;
+        eventually("the audit log has it", || Ok(operator.run(&["audit"])?.contains("connect-agent")))?;
+        // When the first has gone, as if its power had, the second is that host.
+        agent.signal(Signal::SIGKILL)?;
+        eventually("the second is taken", || Ok(second.log().contains("connected to the server")))?;
+        second.stop()?;
+        server.stop()
+    });
+}
+
+#[test]
+fn what_goes_wrong_is_told_and_changes_nothing() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let machine = Machine::of(lab, 2)?;
+        let invitation = operator.invite(&["h2"])?;
+        let refused = |invitation: &[String], code: i32, message: &str| {
+            let (found, said) = machine.fails(&with(invitation, &["--no-start"]))?;
+            ensure!(found == Some(code) && said.contains(message), "{found:?}: {said}");
+            ensure!(
+                !machine.identity().exists() && !machine.dir.join("privnet.toml").exists(),
+                "something was written"
+            );
+            Ok(())
+        };
+        let zeros = "0".repeat(64);
+        refused(
+            &changed(&invitation, "--fingerprint", &zeros),
+            1,
+            "the token has not left this machine: the server at https://192.0.2.1:4443 is not connected to: the certificate of the server is not accepted: it does not come from the authority with the fingerprint that was given",
+        )?;
+        refused(&changed(&invitation, "--token", "pnj-0"), 4, "no invitation has this token")?;
+        refused(&changed(&invitation, "--name", "h3"), 4, "the invitation is for host h2, and this one is named h3")?;
+        refused(&changed(&invitation, "--server", "https://192.0.2.1:4444"), 5, "cannot reach the server")?;
+        refused(&changed(&invitation, "--server", "http://192.0.2.1:4443"), 2, "is not https://name:port")?;
+        refused(&changed(&invitation, "--fingerprint", "00"), 2, "is no SHA-256 fingerprint")?;
+        // The API of the server is no TLS.
+        let api = lab.daemon(
+            "another server",
+            operator.privnet(&["server", "--listen", "127.0.0.1:8081"]).env("PRIVNET_DATA", operator.dir.join("other")),
+        )?;
+        let own = Machine {
+            namespace: operator.namespace.clone(),
+            dir: machine.dir.clone(),
+            settings: machine.settings.clone(),
+        };
+        let plain = changed(&invitation, "--server", "https://127.0.0.1:8081");
+        let words: Vec<_> = plain.iter().map(String::as_str).chain(["--vtep", "192.0.2.1", "--no-start"]).collect();
+        eventually("it is told that this is no TLS", || {
+            let (_, said) = own.fails(&words)?;
+            Ok(said.contains("plain HTTP") || said.contains("is not TLS"))
+        })?;
+        api.stop()?;
+        // Nor is anything lost by all that.
+        machine.run(&with(&invitation, &["--no-start"]))?;
+        operator.wait_for("h2", false)?;
+        let (code, said) = machine.fails(&with(&changed(&invitation, "--name", "h3"), &["--no-start"]))?;
+        ensure!(code == Some(2) && said.contains("it says name = \"h2\""), "{code:?}: {said}");
+        let (code, said) = operator.fails(&["host", "invite", "h2"])?;
+        ensure!(code == Some(4) && said.contains("there is a host h2 already"), "{code:?}: {said}");
+        server.stop()
+    });
+}
+
+#[test]
+fn a_file_of_settings_keeps_what_it_says() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let machine = Machine::of(lab, 2)?;
+        let file = machine.dir.join("privnet.toml");
+        fs::write(&file, "# mine\nserver = \"https://192.0.2.9:1\"\n")?;
+        let invitation = operator.invite(&["h2"])?;
+        let (code, said) = machine.fails(&with(&invitation, &["--no-start"]))?;
+        ensure!(code == Some(2) && said.contains("it says server = \"https://192.0.2.9:1\""), "{code:?}: {said}");
+        ensure!(!machine.identity().exists(), "it has joined");
+        fs::write(&file, "# mine\nlog = \"debug\"\n")?;
+        machine.run(&with(&invitation, &["--no-start"]))?;
+        let text = fs::read_to_string(&file)?;
+        let expected = format!("# mine\nlog = \"debug\"\nname = \"h2\"\nserver = \"https://{SYNC}\"\n");
+        ensure!(text.starts_with(&expected) && text.contains("vtep = \"192.0.2.2\""), "{text}");
+        // Done again it changes nothing.
+        machine.run(&with(&invitation, &["--no-start"]))?;
+        ensure!(fs::read_to_string(&file)? == text, "it is written again");
+        server.stop()
+    });
+}
+
+/// Whatever is killed, and when: the command run again finishes it.
+#[test]
+fn a_join_that_is_killed_is_finished_by_the_same_command() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, mut server) = Machine::serving(lab, &[])?;
+        for (round, microseconds) in (0_u64..12).map(|round| (round, round * 4000)) {
+            let machine_dir = lab.dir().join("machine-2");
+            let _ = fs::remove_dir_all(&machine_dir);
+            let machine = Machine::of(lab, 2)?;
+            let name = format!("r{round}");
+            let invitation = operator.invite(&[&name])?;
+            let mut joining = machine.privnet(&with(&invitation, &["--no-start"])).spawn()?;
+            std::thread::sleep(std::time::Duration::from_micros(microseconds));
+            if round % 3 == 2 {
+                server.signal(Signal::SIGKILL)?;
+                let _ = joining.wait()?;
+                server = operator.serve(lab, &[])?;
+            } else {
+                joining.kill()?;
+                joining.wait()?;
+            }
+            machine.run(&with(&invitation, &["--no-start"])).with_context(|| format!("round {round}"))?;
+            let agent = lab.daemon("the agent", &mut machine.privnet(&["agent"]))?;
+            operator.wait_for(&name, true)?;
+            agent.stop()?;
+            operator.run(&["host", "remove", &name])?;
+        }
+        server.stop()
+    });
+}
