@@ -212,7 +212,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         .answers(SchemaGenerator::subschema_for::<Instances<'static>>)
         .refuses(&[400]),
     mutation(Call::LaunchInstance, "create-instance", Method::Post, "/v2/instance")
-        .says("Create an instance on the host with the fewest, or on the one that its label privnet/host names")
+        .says("Create an instance on the host with the fewest or, for an operator, on the one that its label privnet/host names")
         .reads(SchemaGenerator::subschema_for::<LaunchInstance>)
         .refuses(&[400, 404, 409]),
     get(Call::GetInstance, "get-instance", "/v2/instance/{id}")

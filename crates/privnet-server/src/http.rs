@@ -182,13 +182,16 @@ impl Api {
             }
             Err(refused) => Err(refused),
         };
-        if let Err(Refused { status, message, .. }) = &answer
+        if let Err(Refused { status, message, told, .. }) = &answer
             && (route.endpoint.method != Method::Get || *status == StatusCode::FORBIDDEN)
         {
+            // An organization may read it, also where an operator was refused in its name.
+            let message = told.as_deref().unwrap_or(message);
             let message = if caller.is_some() { message } else { without_quotes(message) };
             self.engine.log().refused(origin.refused(caller, status.as_u16(), message, now()));
         }
-        answer
+        let is_operator = caller.is_some_and(|caller| caller.is_operator());
+        answer.map_err(|refused| if is_operator { refused } else { refused.for_organizations() })
     }
 
     /// Who asks for what.
@@ -243,7 +246,7 @@ impl Api {
             Request::GetOperation(id) => {
                 let zone = engine.view();
                 let operation = zone.seen_by(caller).operation(id).ok_or(Refusal::OperationNotFound(id))?;
-                json(&reply::Operation::from(&**operation))
+                json(&reply::Operation::seen_by(caller, operation))
             }
             Request::ListZones => json(&self.zones()),
             Request::ListInstances(filter) => list::instances(engine.clone(), caller, filter),
@@ -332,7 +335,7 @@ impl Api {
         Ok(match self.engine.submit_for(origin.clone(), caller, command).await? {
             Outcome::Operation(operation) => {
                 let operation = self.engine.settled(operation, self.config.operation_hold).await;
-                json(&reply::Operation::from(&*operation))
+                json(&reply::Operation::seen_by(caller, &operation))
             }
             Outcome::Instance(instance) => {
                 let zone = self.engine.view();
@@ -430,13 +433,23 @@ fn response(status: StatusCode, body: Body) -> Response<Body> {
 struct Refused {
     status: StatusCode,
     message: String,
+    /// What organizations read in its place, where it is about what they do not see.
+    told: Option<Box<str>>,
     /// What the status asks for beside the message.
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     fn new(status: StatusCode, message: impl ToString) -> Self {
-        Self { status, message: message.to_string(), header: None }
+        Self { status, message: message.to_string(), told: None, header: None }
+    }
+
+    /// As organizations read it.
+    fn for_organizations(self) -> Self {
+        match self.told {
+            Some(message) => Self { message: message.into(), told: None, ..self },
+            None => self,
+        }
     }
 
     /// There is no room now, and will be soon.
@@ -506,7 +519,8 @@ impl From<Refusal> for Refused {
             RefusalKind::NotFound => StatusCode::NOT_FOUND,
             RefusalKind::Conflict => StatusCode::CONFLICT,
         };
-        Self::new(status, refusal)
+        let told = refusal.for_organizations().map(|refusal| refusal.to_string().into());
+        Self { told, ..Self::new(status, refusal) }
     }
 }
 
@@ -515,7 +529,10 @@ impl From<SubmitError> for Refused {
         match error {
             SubmitError::Refused(refusal) => refusal.into(),
             SubmitError::Busy => Self::busy(error),
-            SubmitError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error),
+            SubmitError::Unavailable(_) => {
+                let told = "nothing can be changed now; the same request may succeed later".into();
+                Self { told: Some(told), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }
+            }
         }
     }
 }

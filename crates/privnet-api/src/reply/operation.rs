@@ -1,3 +1,4 @@
+use privnet_model::zone::Caller;
 use privnet_model::{OperationState, Reason, Subject};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -41,21 +42,42 @@ pub struct Reference {
     command: &'static str,
 }
 
-impl<'a> From<&'a privnet_model::Operation> for Operation<'a> {
-    fn from(operation: &'a privnet_model::Operation) -> Self {
+impl<'a> Operation<'a> {
+    /// An operation as a caller sees it. What went wrong on which host is told to operators alone: their message names
+    /// hosts, addresses and paths, and an organization's has what it can do about it.
+    pub fn seen_by(caller: Caller, operation: &'a privnet_model::Operation) -> Self {
         let (state, reason, message) = match &operation.state {
             OperationState::Pending { .. } => ("pending", None, None),
             OperationState::Success => ("success", None, None),
-            OperationState::Failure { reason, message } => ("failure", Some(*reason), Some(message.as_str())),
+            OperationState::Failure { reason, message } => ("failure", Some(*reason), Some((message, failed(*reason)))),
             // python-exoscale reads the reason of every operation that did not succeed (contract §2.4).
-            OperationState::Timeout { message } => ("timeout", Some(Reason::Unavailable), Some(message.as_str())),
+            OperationState::Timeout { message } => ("timeout", Some(Reason::Unavailable), Some((message, LATE))),
         };
+        let message = message.map(|(full, told)| if caller.is_operator() { full.as_str() } else { told });
         Self {
             id: operation.id,
             state,
             reason: reason.map(Reason::as_str),
             message,
             reference: Reference::to(operation.subject),
+        }
+    }
+}
+
+/// What an organization is told about a change that was not applied in time.
+const LATE: &str = "the change has not been applied in time, as a host is away or has not confirmed it; it stays wanted and is applied when it can be; an operator is told more";
+
+/// What an organization is told about a change that could not be applied.
+const fn failed(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Fault => {
+            "a host could not apply the change, which stays wanted and is tried again; an operator is told more"
+        }
+        Reason::NotFound => {
+            "the instance is not there: it was detached or removed before the change was in force, or its workload has not arrived, and then the change stays wanted and is tried again; an operator is told more"
+        }
+        Reason::Unavailable => {
+            "a host was away, and the change stays wanted and is tried again; an operator is told more"
         }
     }
 }
@@ -97,7 +119,10 @@ mod tests {
             r#""link":"/v2/private-network/3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50","command":"get-private-network"}"#
         );
         let expected = format!(r#"{{"id":"e2047130-b86e-11ef-83b3-0d8312b2c2d7",{expected},{reference}}}"#);
-        assert_eq!(serde_json::to_string(&Operation::from(&operation)).expect("serializes"), expected);
+        assert_eq!(
+            serde_json::to_string(&Operation::seen_by(Caller::OPERATOR, &operation)).expect("serializes"),
+            expected
+        );
     }
 
     #[test]
@@ -117,7 +142,10 @@ mod tests {
             r#""reference":{"id":"8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","#,
             r#""link":"/v2/instance/8b2f7c56-0d0b-4b7e-9a44-2f1d6f0c9e11","command":"get-instance"}}"#
         );
-        assert_eq!(serde_json::to_string(&Operation::from(&operation)).expect("serializes"), expected);
+        assert_eq!(
+            serde_json::to_string(&Operation::seen_by(Caller::OPERATOR, &operation)).expect("serializes"),
+            expected
+        );
     }
 
     #[test]
@@ -130,5 +158,18 @@ mod tests {
             OperationState::Timeout { message: "host h1 was away".into() },
             r#""state":"timeout","reason":"unavailable","message":"host h1 was away""#,
         );
+    }
+
+    #[test]
+    fn an_organization_is_told_what_it_can_do_and_nothing_of_hosts() {
+        let message = "host h1: network namespace web1 does not exist on this host";
+        let failures = Reason::ALL.map(|reason| OperationState::Failure { reason, message: message.to_owned() });
+        for state in failures.into_iter().chain([OperationState::Timeout { message: message.to_owned() }]) {
+            let operation = operation(OperationKind::Attach, Subject::Nothing, state);
+            let told = Operation::seen_by(Caller::NOBODY, &operation).message.expect("a message");
+            assert!(!told.contains("h1") && !told.contains("web1"), "{told}");
+            assert!(told.ends_with("an operator is told more"), "{told}");
+            assert_eq!(Operation::seen_by(Caller::OPERATOR, &operation).message, Some(message));
+        }
     }
 }

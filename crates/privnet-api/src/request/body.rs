@@ -188,7 +188,7 @@ pub struct LaunchInstance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub user_data: Option<String>,
-    /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters. `privnet/host` names the host that it is created on.
+    /// The user's own: keys of 1 to 255 characters, values of at most 255; no control characters. `privnet/host` names the host that it is created on, and is for operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Option<BTreeMap<String, String>>,

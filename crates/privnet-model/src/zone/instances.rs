@@ -47,6 +47,9 @@ impl Zone {
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
         let organization = self.known_organization(world.caller.organization())?;
+        if wish.host.is_some() && !world.caller.is_operator() {
+            return Err(Refusal::HostChosen);
+        }
         self.refuse_excess_instances(organization)?;
         let host = match &wish.host {
             Some(name) => self.host_by_name(name),

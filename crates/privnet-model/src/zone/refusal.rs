@@ -239,6 +239,9 @@ pub enum Refusal {
         super::HOST_LABEL
     )]
     NoHost,
+    /// Where an instance runs is an operator's to say: an organization could learn by it which hosts there are.
+    #[error("only an operator's key may choose the host of an instance; leave out the label {}", super::HOST_LABEL)]
+    HostChosen,
     /// A host with instances is not removed.
     #[error("host {host} has {}; move or delete {them} first, or remove the host with its instances", some_of(instances), them = if instances.len() == 1 { "it" } else { "them" })]
     HostInUse {
@@ -357,11 +360,20 @@ pub enum RefusalKind {
 }
 
 impl Refusal {
+    /// What an organization may read of it, where that is not the same: an operator may have been refused in its name.
+    pub fn for_organizations(&self) -> Option<Self> {
+        match self {
+            Self::VtepFamilies { network, .. } => Some(Self::HostsApart(*network)),
+            _ => None,
+        }
+    }
+
     /// The kind of this refusal.
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::ReadOnly
             | Self::NotOperator
+            | Self::HostChosen
             | Self::KeyGone
             | Self::TokenUnknown
             | Self::TokenExpired(_)

@@ -59,6 +59,9 @@ fn query(filter: &EventFilter, now: Timestamp) -> EventQuery {
 async fn read(engine: &Engine, query: EventQuery) -> Result<Vec<LoggedEvent>, Refused> {
     engine.log().read(query).await.map_err(|error| match error {
         ReadError::Busy => Refused::busy(error),
-        ReadError::Store(cause) => Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)),
+        ReadError::Store(cause) => {
+            let told = "the audit log cannot be read now; try again later".into();
+            Refused { told: Some(told), ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&cause)) }
+        }
     })
 }

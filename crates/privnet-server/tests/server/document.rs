@@ -85,7 +85,7 @@ const DIFFERENCES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A host is chosen by the label privnet/host.",
+        "An operator chooses a host by the label privnet/host; organizations do not see hosts.",
         &[
             "create-instance body.anti-affinity-groups: only theirs",
             "create-instance body.deploy-target: only theirs",

@@ -19,6 +19,7 @@ mod properties;
 mod replays;
 mod restart;
 mod retries;
+mod secrecy;
 mod store_failure;
 mod support;
 mod sync;

@@ -285,7 +285,7 @@ fn a_key_id_is_given_once_and_an_organization_has_so_many_keys() {
 }
 
 #[test]
-fn no_host_is_looked_for_where_the_quota_is_used_up() {
+fn no_host_is_looked_for_where_the_quota_is_used_up_or_an_organization_names_one() {
     let mut world = World::default();
     let quotas = Quotas { instances: Quota::AtMost(0), ..Quotas::default() };
     let acme = organization(&mut world, &Command::CreateOrganization { name: organization_name("acme"), quotas }).id;
@@ -300,8 +300,12 @@ fn no_host_is_looked_for_where_the_quota_is_used_up() {
     let message =
         "quota exceeded: the organization may have 0 instances, and has 0; make room, or ask an operator for more";
     check(&mut world, &Command::LaunchInstance(launch.clone()), RefusalKind::Conflict, message);
-    launch.host = Some(HostName::try_from("h1").expect("valid"));
-    check(&mut world, &Command::LaunchInstance(launch), RefusalKind::Conflict, message);
+    let message = "only an operator's key may choose the host of an instance; leave out the label privnet/host";
+    let known = world.host(1);
+    for name in [world.zone.host(known).expect("a host").name.clone(), HostName::try_from("h9").expect("valid")] {
+        launch.host = Some(name);
+        check(&mut world, &Command::LaunchInstance(launch.clone()), RefusalKind::Forbidden, message);
+    }
 }
 
 #[test]
