@@ -60,6 +60,11 @@ impl Monitor {
         self.set(libc::TUNSETPERSIST, 0);
     }
 
+    /// Somebody else may open the tap from now on.
+    pub(super) fn give_to(&self, uid: u32) {
+        self.set(libc::TUNSETOWNER, uid);
+    }
+
     fn set(&self, request: libc::Ioctl, number: u32) {
         // SAFETY: the kernel takes the argument for a number.
         let set = unsafe { libc::ioctl(self.0.as_raw_fd(), request, libc::c_ulong::from(number)) };

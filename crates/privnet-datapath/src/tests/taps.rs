@@ -233,3 +233,48 @@ fn a_user_that_the_host_does_not_have_opens_nothing() {
     }
     scene.expect_as_wanted();
 }
+
+#[test]
+fn a_tap_that_was_given_to_somebody_else_is_made_anew() {
+    let mut scene = Scene::new();
+    scene.monitor().give_to(4711);
+    assert!(scene.shown().contains("user 4711"));
+    scene.repair();
+    assert!(scene.shown().contains("user root"));
+}
+
+/// Whoever has it open keeps it.
+#[test]
+fn a_taps_mtu_is_its_networks() {
+    let mut scene = Scene::new();
+    let monitor = scene.monitor();
+    scene.one.namespace.ip(&format!("link set dev {} mtu 9000", scene.device()));
+    scene.repair();
+    let mtu_bytes = MTU_BYTES - 50;
+    scene.spec_of_tap().mtu_bytes = mtu_bytes;
+    scene.wanted.ports.get_mut(&scene.b.mac).expect("a port").spec.mtu_bytes = mtu_bytes;
+    scene.repair();
+    assert!(scene.shown().contains(&format!("mtu {mtu_bytes} ")));
+    let device = frames::Tap::on(&scene.b.namespace, "net0");
+    let frame = saying(scene.b.mac, scene.vm.mac, "still there");
+    monitor.send(&frame).expect("sent");
+    assert_eq!(device.next(), frame);
+}
+
+/// A port that is closed, or whose device is not filtered yet, passes nothing either way.
+#[test]
+fn a_tap_passes_nothing_before_it_is_open() {
+    let mut scene = Scene::new();
+    let monitor = scene.monitor();
+    let device = frames::Tap::on(&scene.b.namespace, "net0");
+    scene.one.apply(&NetOp::Close { vni: vni(), mac: scene.vm.mac }).expect("closed");
+    monitor.send(&saying(scene.b.mac, scene.vm.mac, "too early")).expect("taken");
+    device.send(&saying(scene.vm.mac, scene.b.mac, "too early"));
+    scene.repair();
+    let [question, answer] = [saying(scene.b.mac, scene.vm.mac, "there?"), saying(scene.vm.mac, scene.b.mac, "here")];
+    monitor.send(&question).expect("sent");
+    assert_eq!(device.next(), question);
+    device.send(&answer);
+    assert_eq!(monitor.next(), answer);
+    assert_eq!(scene.one.counters(scene.vm.mac).drops, [("closed", 1)].into());
+}

@@ -12,7 +12,8 @@ use serde_json::json;
 use ureq::http::Method;
 
 use crate::support::{
-    BROADCAST, Guest, OVERLAY_MTU_BYTES, counters, eventually, frame, hosts, in_lab, managed, port_mac, udp_packet,
+    BROADCAST, Guest, OVERLAY_MTU_BYTES, counters, eventually, frame, hosts, in_lab, managed, port_mac, text,
+    udp_packet,
 };
 
 const IPV4: u16 = 0x0800;
@@ -84,6 +85,8 @@ fn a_virtual_machine_gets_its_address_and_reaches_the_others_whenever_it_is_on()
             ensure!(!vm.instance.namespace.ping_sized(far.address, OVERLAY_MTU_BYTES + 1)?, "one octet more");
             vm = vm.reboot(lab, 1)?;
         }
+        lab.privnet(&["instance", "reboot", "vm"])?;
+        ensure!(vm.reaches(far.address)?, "a reboot by its host leaves a machine its tap");
         vm.machine.off();
         ensure!(!near.instance.namespace.ping_sized(vm.address, 100)?, "nobody is there");
         ensure!(far.reaches(&near)?);
@@ -306,4 +309,60 @@ fn expect_refused(machine: &Machine, whole: &[u8]) {
     for octets in all {
         machine.send_octets(&octets).expect_err("refused");
     }
+}
+
+/// As the page about virtual machines has it, up to the monitor's command line.
+#[test]
+fn the_command_line_says_what_a_monitor_needs_to_know() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let created = lab.privnet(&["instance", "create", "vm1", "--tap", "--owner", "64055", "--multi-queue"])?;
+        for words in ["kind tap", "owner 64055", "queues several"] {
+            ensure!(has_words(&created, words), "{words}: {created}");
+        }
+        lab.privnet(&["attach", "vm1", "red", "--device", "tap-vm1"])?;
+        let instances = lab.api().get("/privnet/v1/instances")?;
+        let instance = &instances["instances"][0];
+        let mac = port_mac(lab.api(), &network, text(instance, "id"))?;
+        let shown = lab.privnet(&["instance", "show", "vm1"])?;
+        ensure!(has_words(&shown, &format!("red {network} {mac} tap-vm1 10.0.0.10")), "{shown}");
+        // By that name a monitor finds it, and by the one that all ports have.
+        let host = &lab.host(1).namespace;
+        let link = host.ip("-details link show dev tap-vm1")?;
+        let own = format!("{}:", invariants::device_of(&mac));
+        ensure!(link.contains(&own) && link.contains("user 64055") && link.contains("multi_queue"), "{link}");
+        lab.privnet(&["detach", "vm1", "red"])?;
+        ensure!(!host.has_device("tap-vm1")?);
+        invariants::hold(lab)
+    });
+}
+
+#[test]
+fn an_attach_says_what_is_wrong_with_a_tap_and_touches_nothing_of_others() {
+    in_lab(hosts(1), |lab| {
+        lab.api().create_network(&managed("red"))?;
+        lab.host(1).namespace.ip("link add tap-vm1 type veth peer name peer")?;
+        let before = lab.host(1).namespace.ip("-details link show dev tap-vm1")?;
+        lab.privnet(&["instance", "create", "vm1", "--tap"])?;
+        lab.privnet(&["instance", "create", "vm2", "--tap", "--group", "privnet-no-such"])?;
+        let refused = |words: &[&str]| format!("{:#}", lab.privnet(words).expect_err("it cannot succeed"));
+        let taken = refused(&["attach", "vm1", "red", "--device", "tap-vm1"]);
+        ensure!(taken.contains("this host has another device named tap-vm1"), "{taken}");
+        ensure!(lab.host(1).namespace.ip("-details link show dev tap-vm1")? == before);
+        let unknown = refused(&["attach", "vm2", "red"]);
+        ensure!(unknown.contains("this host has no group privnet-no-such"), "{unknown}");
+        lab.privnet(&["instance", "create", "vm3", "--tap"])?;
+        let configured = refused(&["attach", "vm3", "red", "--configure"]);
+        ensure!(configured.contains("leave `configure` out"), "{configured}");
+        // What was in the way goes, and the port is plugged in by itself.
+        lab.host(1).namespace.ip("link delete tap-vm1")?;
+        eventually("the tap has its name", || lab.host(1).namespace.has_device("tap-vm1"))?;
+        lab.privnet(&["detach", "vm2", "red"])?;
+        invariants::hold(lab)
+    });
+}
+
+/// Whether these words stand in one line, however far apart.
+fn has_words(text: &str, words: &str) -> bool {
+    text.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").contains(words))
 }
