@@ -238,6 +238,15 @@ fn our_client_asks_openssls_server() {
 }
 
 #[test]
+fn our_client_tells_the_name_that_it_wants() {
+    let world = World::new();
+    let for_others = ["-www", "-cert", "client.pem", "-key", "client.key"];
+    let for_the_name = ["-servername", "localhost", "-cert2", "server.pem", "-key2", "server.key"];
+    let server = OpensslServer::start(world.dir.path(), &[&for_others[..], &for_the_name].concat());
+    server.ask(&world, None).expect("a page");
+}
+
+#[test]
 fn our_client_shows_its_certificate_to_openssls_server() {
     let world = World::new();
     for option in ["-tls1_3", "-tls1_2"] {
@@ -248,6 +257,38 @@ fn our_client_shows_its_certificate_to_openssls_server() {
         let by_alert = matches!(tls_error(&refused), Some(TlsError::Alert { by: Role::Server, .. }));
         // The server may be gone before its alert is read.
         assert!(by_alert || refused.kind() == std::io::ErrorKind::ConnectionReset, "{refused}");
+    }
+}
+
+#[test]
+fn a_client_that_comes_again_makes_a_whole_handshake() {
+    /// How often `s_client -reconnect` connects.
+    const CONNECTIONS: usize = 6;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let world = World::new();
+        let acceptor = asking_nothing(&world.server);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let port = listener.local_addr().expect("an address").port();
+        let serving = thread::spawn(move || {
+            for _ in 0..CONNECTIONS {
+                let (socket, _) = listener.accept().expect("a client");
+                socket.set_read_timeout(Some(PATIENCE)).expect("set");
+                let mut stream = BlockingStream::accept(&acceptor, socket).expect("a handshake");
+                assert_eq!(stream.read(&mut [0; 9]).expect("its end"), 0);
+                // A session that did not end well is resumed by nobody.
+                stream.close().expect("closed");
+            }
+        });
+        let output =
+            world.run("openssl", &["s_client", version, "-reconnect", "-connect", &format!("127.0.0.1:{port}")]);
+        serving.join().expect("no panic");
+        let told = text(&output.stdout);
+        assert_eq!(
+            (told.matches("\nNew, TLS").count(), told.matches("Reused, TLS").count()),
+            (CONNECTIONS, 0),
+            "{told}"
+        );
+        assert!(!told.contains("TLS session ticket:"), "{told}");
     }
 }
 
