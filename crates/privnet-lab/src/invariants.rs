@@ -65,6 +65,8 @@ struct Said {
     networks: Vec<Value>,
     instances: Vec<Value>,
     placements: HashMap<String, Placement>,
+    /// The instances that are stopped, by their ids.
+    stopped: BTreeSet<String>,
     /// What each host's underlay leaves for the overlay, in octets.
     overlay_mtus: HashMap<String, u64>,
 }
@@ -72,6 +74,8 @@ struct Said {
 /// Where an instance runs.
 struct Placement {
     host: String,
+    /// Whether its host makes its namespace.
+    is_made: bool,
     /// `None`: its ports are taps.
     netns: Option<String>,
 }
@@ -84,6 +88,8 @@ struct Port {
     host: String,
     /// `None` for a tap.
     netns: Option<String>,
+    /// Its instance is stopped: it keeps what it has, and has no device.
+    is_stopped: bool,
     /// The least that any host of its network can carry, in octets.
     mtu_bytes: u64,
 }
@@ -98,11 +104,17 @@ impl Said {
         let placed = list("/privnet/v1/instances", "instances")?;
         let hosts = list("/privnet/v1/hosts", "hosts")?;
         let overlay_mtus = hosts.iter().map(|host| Ok((text(host, "name").to_owned(), overlay_mtu(host)?)));
-        let placement =
-            |one: &Value| Placement { host: text(one, "host").into(), netns: one["netns"].as_str().map(str::to_owned) };
+        let placement = |one: &Value| Placement {
+            host: text(one, "host").into(),
+            is_made: one["driver"] == "netns",
+            netns: one["netns"].as_str().map(str::to_owned),
+        };
+        let instances = list("/v2/instance", "instances")?;
+        let stopped = instances.iter().filter(|one| one["state"] == "stopped");
         Ok(Self {
             networks: list("/v2/private-network", "private-networks")?,
-            instances: list("/v2/instance", "instances")?,
+            stopped: stopped.map(|one| text(one, "id").to_owned()).collect(),
+            instances,
             placements: placed.iter().map(|one| (text(one, "id").to_owned(), placement(one))).collect(),
             overlay_mtus: overlay_mtus.collect::<Result<_>>()?,
         })
@@ -149,12 +161,13 @@ impl Said {
             }
         }
         self.compare_instances(lab, &mut differences)?;
+        self.compare_made(lab, &mut differences)?;
         Ok(differences)
     }
 
     /// On the host: one device per port, and none besides.
     fn compare_devices(&self, host: &Host, differences: &mut Vec<String>) -> Result<()> {
-        let ports = self.all_ports()?.into_iter().filter(|port| port.host == host.name);
+        let ports = self.all_ports()?.into_iter().filter(|port| port.host == host.name && !port.is_stopped);
         let mut wanted: BTreeMap<String, Port> = ports.map(|port| (device_of(&port.mac), port)).collect();
         for link in host.namespace.links()? {
             let device = text(&link, "ifname");
@@ -184,8 +197,8 @@ impl Said {
             }
             let Some(netns) = &placement.netns else { continue };
             let Some(links) = links_of(lab, netns)? else { continue };
-            let ports = items(instance, "private-networks");
-            let mut wanted: BTreeSet<_> = ports.iter().map(|port| text(port, "mac-address")).collect();
+            let ports = items(instance, "private-networks").iter().filter(|_| !self.is_stopped(instance));
+            let mut wanted: BTreeSet<_> = ports.map(|port| text(port, "mac-address")).collect();
             // As ports' devices are called unless an attach says otherwise, and as tests and container runtimes do.
             let is_port = |link: &&Value| ["net", "eth"].iter().any(|name| text(link, "ifname").starts_with(name));
             for link in links.iter().filter(is_port) {
@@ -195,6 +208,26 @@ impl Said {
                 }
             }
             differences.extend(wanted.into_iter().map(|mac| format!("in {netns}: no device {mac}")));
+        }
+        Ok(())
+    }
+
+    /// The namespace of each instance that its host makes is there, and no other host has made it.
+    fn compare_made(&self, lab: &Lab, differences: &mut Vec<String>) -> Result<()> {
+        let there: BTreeSet<_> = std::fs::read_dir(NETNS_DIR)
+            .context("cannot list the namespaces")?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        for (id, placement) in self.placements.iter().filter(|(_, placement)| placement.is_made) {
+            let has_agent = |host: &&Host| host.agent().is_some();
+            let Some(netns) = &placement.netns else { continue };
+            if lab.hosts().iter().filter(has_agent).any(|host| host.name == placement.host) && !there.contains(netns) {
+                differences.push(format!("{} has not made {netns}", placement.host));
+            }
+            // A host without an agent may still have one that it is to remove.
+            let others = lab.hosts().iter().filter(has_agent).filter(|host| host.name != placement.host);
+            let others = others.map(|host| netns_made_by(&host.name, id)).filter(|other| there.contains(other));
+            differences.extend(others.map(|other| format!("{other} is there, and {netns} is wanted")));
         }
         Ok(())
     }
@@ -209,7 +242,9 @@ impl Said {
             let other = lab.hosts().iter().find(|other| other.name == port.host).context("a host of the lab")?;
             anyhow::Ok(mapped(other.vtep).octets())
         };
-        let fdb = members().map(|port| {
+        // Nothing leads to a port that has no device; on other hosts it stays, as its instance will start again.
+        let plugged = members().filter(|port| port.host != host.name || !port.is_stopped);
+        let fdb = plugged.map(|port| {
             let target = if port.host == host.name { LOCAL } else { vtep_of(port)? };
             Ok([&port.vni.to_ne_bytes()[..], &octets(&port.mac), &[0; 2], &target].concat())
         });
@@ -248,12 +283,13 @@ impl Said {
 
     fn all_ports(&self) -> Result<Vec<Port>> {
         let port = |(instance, port): (&Value, &Value)| {
-            let Placement { host, netns } = self.placement(instance)?;
+            let Placement { host, netns, .. } = self.placement(instance)?;
             let network = self.networks.iter().find(|network| network["id"] == port["id"]);
             let vni = vni_of(network.context("a port's network is there")?)?;
             let mtu_bytes = self.overlay_mtu_on(host)?;
             let mac = text(port, "mac-address").to_owned();
-            Ok(Port { mac, vni, host: host.clone(), netns: netns.clone(), mtu_bytes })
+            let is_stopped = self.is_stopped(instance);
+            Ok(Port { mac, vni, host: host.clone(), netns: netns.clone(), is_stopped, mtu_bytes })
         };
         let mut ports = self.ports().map(port).collect::<Result<Vec<Port>>>()?;
         let mut least: HashMap<u32, u64> = HashMap::new();
@@ -264,6 +300,10 @@ impl Said {
         Ok(ports)
     }
 
+    fn is_stopped(&self, instance: &Value) -> bool {
+        self.stopped.contains(text(instance, "id"))
+    }
+
     fn overlay_mtu_on(&self, host: &str) -> Result<u64> {
         self.overlay_mtus.get(host).copied().with_context(|| format!("{host} is no host"))
     }
@@ -271,6 +311,14 @@ impl Said {
     fn placement(&self, instance: &Value) -> Result<&Placement> {
         self.placements.get(text(instance, "id")).with_context(|| format!("{instance} runs nowhere"))
     }
+}
+
+/// Where namespaces that have names are.
+const NETNS_DIR: &str = "/run/netns";
+
+/// What a host's agent calls the namespace that it makes for an instance.
+pub(crate) fn netns_made_by(host: &str, instance: &str) -> String {
+    format!("privnet-{host}-{instance}")
 }
 
 /// An address as the maps have it.
@@ -405,7 +453,7 @@ fn has_flag(link: &Value, flag: &str) -> bool {
 
 /// The devices in an instance's namespace; `None` if there is no such namespace.
 fn links_of(lab: &Lab, netns: &str) -> Result<Option<Vec<Value>>> {
-    let path = format!("/run/netns/{netns}");
+    let path = format!("{NETNS_DIR}/{netns}");
     if !std::path::Path::new(&path).exists() {
         return Ok(None);
     }

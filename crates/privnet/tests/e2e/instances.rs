@@ -70,6 +70,7 @@ fn a_stopped_instance_has_no_devices_and_a_rebooted_one_has_new_ones() {
         ensure!(lab.api().lease(&network, &one.id)? == leased, "its lease stays");
         let refusal = lab.api().request(Method::PUT, &format!("/v2/instance/{}:reboot", one.id), None)?;
         ensure!(refusal.status == 409, "{refusal:?}");
+        invariants::hold(lab)?;
         operate(lab, Method::PUT, &one.id, ":start")?;
         let started = device(&one)?.context("it is plugged in again")?;
         ensure!(started.1 == plugged.1, "with its MAC address");
