@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::client::Client;
-use self::event::{Event, HostNumber, InstanceSlot, NetworkSlot, Request, Upset, What};
+use self::event::{Event, HostNumber, InstanceSlot, MadeSlot, NetworkSlot, Request, Upset, What};
 use self::frame::Mac;
 use self::ledger::{Ledger, LivePort};
 use self::plan::Plan;
@@ -249,7 +249,7 @@ impl Run {
         self.wait_for_answers(ANSWER_TIMEOUT).context("(6) requests are not answered though all is right again")?;
         let ends = quiet::operations_end(&self.shared, &self.world.lab)?;
         quiet::acknowledged(&self.shared, &self.world.lab)?;
-        quiet::kernels(&self.world.lab)?;
+        quiet::kernels(&self.shared, &self.world.lab)?;
         *self.shared.sending() = false;
         let ports = self.shared.ledger().live_ports();
         let steady = steady_pairs(events, &before, &ports);
@@ -367,7 +367,11 @@ fn owner(request: &Request) -> usize {
         | Request::Move { instance: InstanceSlot(slot), .. }
         | Request::Attach { instance: InstanceSlot(slot), .. }
         | Request::Detach { instance: InstanceSlot(slot), .. }
-        | Request::UpdateIp { instance: InstanceSlot(slot), .. } => slot % CLIENTS,
+        | Request::UpdateIp { instance: InstanceSlot(slot), .. }
+        | Request::Make { made: MadeSlot(slot), .. }
+        | Request::Join { made: MadeSlot(slot), .. }
+        | Request::Power { made: MadeSlot(slot), .. }
+        | Request::Unmake { made: MadeSlot(slot) } => slot % CLIENTS,
     }
 }
 

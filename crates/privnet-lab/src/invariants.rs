@@ -321,6 +321,11 @@ pub(crate) fn netns_made_by(host: &str, instance: &str) -> String {
     format!("privnet-{host}-{instance}")
 }
 
+/// Whether there is a namespace of this name.
+pub(crate) fn has_netns(netns: &str) -> bool {
+    std::path::Path::new(NETNS_DIR).join(netns).exists()
+}
+
 /// An address as the maps have it.
 fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
@@ -453,8 +458,7 @@ fn has_flag(link: &Value, flag: &str) -> bool {
 
 /// The devices in an instance's namespace; `None` if there is no such namespace.
 fn links_of(lab: &Lab, netns: &str) -> Result<Option<Vec<Value>>> {
-    let path = format!("{NETNS_DIR}/{netns}");
-    if !std::path::Path::new(&path).exists() {
+    if !has_netns(netns) {
         return Ok(None);
     }
     let host = lab.hosts().first().context("a lab has hosts")?;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::Shared;
-use super::event::{HostNumber, InstanceSlot, NetworkSlot, Range, Request};
-use super::ledger::{Instance, Network, Port};
+use super::event::{HostNumber, InstanceSlot, MadeSlot, NetworkSlot, Range, Request, Switch};
+use super::ledger::{Instance, Made, Network, Port, PortIdentity};
 use super::station::Station;
 use crate::api::{Api, Reply};
 use crate::bpf::Map;
@@ -61,6 +61,10 @@ impl Client {
             Request::Attach { instance, network, address } => self.attach(instance, network, address),
             Request::Detach { instance, network } => self.detach(instance, network),
             Request::UpdateIp { instance, network, address } => self.update_ip(instance, network, address),
+            Request::Make { made, host } => self.make(made, host),
+            Request::Join { made, network } => self.join(made, network),
+            Request::Power { made, switch } => self.power(made, switch),
+            Request::Unmake { made } => self.unmake(made),
         }
     }
 
@@ -270,6 +274,76 @@ impl Client {
         Ok(())
     }
 
+    fn make(&self, slot: MadeSlot, host: HostNumber) -> Result<()> {
+        if self.made_id(slot).is_some() {
+            return Ok(());
+        }
+        let first = |path: &str, list: &str| Ok::<_, anyhow::Error>(items(&self.get(path)?, list)[0]["id"].clone());
+        let name = self.shared.new_name(&slot);
+        let body = json!({
+            "name": name, "disk-size": 10, "labels": {"privnet/host": host.to_string()},
+            "instance-type": {"id": first("/v2/instance-type", "instance-types")?},
+            "template": {"id": first("/v2/template", "templates")?},
+        });
+        let Some(id) = self.create("/v2/instance", "made", &name, &body)? else { return Ok(()) };
+        let made = Made { id, host, is_running: true, ports: Default::default() };
+        self.shared.ledger().made[slot.0] = Some(made);
+        Ok(())
+    }
+
+    fn join(&self, slot: MadeSlot, network: NetworkSlot) -> Result<()> {
+        let (Some(id), Some(network)) = (self.made_id(slot), self.network_id(network)) else { return Ok(()) };
+        let body = json!({"instance": {"id": id}});
+        let answer = self.ask(Method::PUT, &format!("/v2/private-network/{network}:attach"), Some(&body))?;
+        match answer.reply.status {
+            200 => {}
+            404 => return self.note_gone(network),
+            // All addresses are taken.
+            409 => return Ok(()),
+            _ => bail!("{:?}", answer.reply),
+        }
+        let found = self.get(&format!("/v2/instance/{id}"))?;
+        let port = items(&found, "private-networks").iter().find(|port| port["id"] == *network);
+        let port = port.with_context(|| format!("(5) an acknowledged port is not there: {found}"))?;
+        let mac = octets(text(port, "mac-address")).try_into().ok().context("a MAC address has six octets")?;
+        let mut ledger = self.shared.ledger();
+        let identity = PortIdentity { network: network.clone(), name: format!("{slot} in {network}") };
+        ledger.ports.insert(mac, identity);
+        ledger.made(slot).context("its client has it")?.ports.insert(network, mac);
+        Ok(())
+    }
+
+    fn power(&self, slot: MadeSlot, switch: Switch) -> Result<()> {
+        let Some(id) = self.made_id(slot) else { return Ok(()) };
+        let answer = self.ask(Method::PUT, &format!("/v2/instance/{id}:{}", switch.as_str()), None)?;
+        let mut ledger = self.shared.ledger();
+        let made = ledger.made(slot).context("its client has it")?;
+        match (answer.reply.status, switch) {
+            (200, Switch::Start) => made.is_running = true,
+            (200, Switch::Stop) => made.is_running = false,
+            (200, Switch::Reboot) if made.is_running => {}
+            (409, Switch::Reboot) if !made.is_running => {}
+            _ => bail!("{:?}", answer.reply),
+        }
+        Ok(())
+    }
+
+    fn unmake(&self, slot: MadeSlot) -> Result<()> {
+        let Some(id) = self.made_id(slot) else { return Ok(()) };
+        let answer = self.ask(Method::DELETE, &format!("/v2/instance/{id}"), None)?;
+        match answer.reply.status {
+            200 => {}
+            404 if answer.is_repeated => {}
+            _ => bail!("{:?}", answer.reply),
+        }
+        self.shared.ledger().unmake(slot);
+        Ok(())
+    }
+
+    fn made_id(&self, slot: MadeSlot) -> Option<String> {
+        Some(self.shared.ledger().made(slot)?.id.clone())
+    }
+
     fn note_gone(&self, network: String) -> Result<()> {
         self.shared.ledger().told_gone.insert(network);
         Ok(())
@@ -294,6 +368,9 @@ impl Client {
                 // All VNIs are taken, or the host has been removed and is not back.
                 Some(Reply { status: 404, .. }) => return Ok(None),
                 Some(reply) if reply.status == 409 && text(&reply.body, "message").contains("VNI") => return Ok(None),
+                Some(reply) if reply.status == 409 && text(&reply.body, "message").contains("no host") => {
+                    return Ok(None);
+                }
                 Some(reply) => {
                     let created = reply.ok()?;
                     let id = [text(&created["reference"], "id"), text(&created, "id")];
@@ -303,7 +380,10 @@ impl Client {
                 // It may have been carried out all the same.
                 None => {
                     let all = self.get(path)?;
-                    if let Some(found) = items(&all, list).iter().find(|one| text(one, "name") == name) {
+                    if let Some(found) = items(&all, if list == "made" { "instances" } else { list })
+                        .iter()
+                        .find(|one| text(one, "name") == name)
+                    {
                         return Ok(Some(text(found, "id").to_owned()));
                     }
                 }

@@ -12,6 +12,10 @@ pub(crate) struct NetworkSlot(pub(crate) usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct InstanceSlot(pub(crate) usize);
 
+/// A place for an instance that its host makes; over time it holds many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct MadeSlot(pub(crate) usize);
+
 /// A host's number, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HostNumber(pub(crate) usize);
@@ -84,6 +88,45 @@ pub(crate) enum Request {
         network: NetworkSlot,
         address: Option<u8>,
     },
+    /// Has an instance made by its host. Nobody listens or speaks in it: it is a member among others.
+    Make {
+        made: MadeSlot,
+        host: HostNumber,
+    },
+    Join {
+        made: MadeSlot,
+        network: NetworkSlot,
+    },
+    Power {
+        made: MadeSlot,
+        switch: Switch,
+    },
+    /// With all its ports.
+    Unmake {
+        made: MadeSlot,
+    },
+}
+
+/// What is done to an instance that runs or is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switch {
+    Start,
+    Stop,
+    /// Refused if it is stopped.
+    Reboot,
+}
+
+impl Switch {
+    pub(crate) const ALL: [Self; 3] = [Self::Start, Self::Stop, Self::Reboot];
+
+    /// As paths end in it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Reboot => "reboot",
+        }
+    }
 }
 
 /// The dynamic range of a managed network, by the last octets of its addresses.
@@ -228,6 +271,12 @@ impl fmt::Display for InstanceSlot {
     }
 }
 
+impl fmt::Display for MadeSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}", self.0)
+    }
+}
+
 impl fmt::Display for HostNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "h{}", self.0)
@@ -269,6 +318,10 @@ impl fmt::Display for Request {
             Self::UpdateIp { instance, network, address } => {
                 write!(f, "update-ip of {instance} in {network}{}", to(address))
             }
+            Self::Make { made, host } => write!(f, "make {made} on {host}"),
+            Self::Join { made, network } => write!(f, "attach {made} to {network}"),
+            Self::Power { made, switch } => write!(f, "{} {made}", switch.as_str()),
+            Self::Unmake { made } => write!(f, "delete {made}"),
         }
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::event::{HostNumber, InstanceSlot, NetworkSlot, Range};
+use super::event::{HostNumber, InstanceSlot, MadeSlot, NetworkSlot, Range};
 use super::frame::Mac;
-use super::plan::{INSTANCES_MAX, NETWORKS_MAX};
+use super::plan::{INSTANCES_MAX, MADE_MAX, NETWORKS_MAX};
+use crate::invariants::netns_made_by;
 use crate::namespace::Namespace;
 
 /// What was acknowledged, and who every MAC address is.
@@ -14,6 +15,9 @@ use crate::namespace::Namespace;
 pub(crate) struct Ledger {
     pub(crate) networks: [Option<Network>; NETWORKS_MAX],
     pub(crate) instances: [Option<Instance>; INSTANCES_MAX],
+    pub(crate) made: [Option<Made>; MADE_MAX],
+    /// The namespaces of made instances that are gone: by then they are, too.
+    pub(crate) unmade: BTreeSet<String>,
     /// Every port there ever was.
     pub(crate) ports: HashMap<Mac, PortIdentity>,
     /// Every address that a port ever had.
@@ -42,6 +46,16 @@ pub(crate) struct Instance {
     /// `None` while it is lost.
     pub(crate) namespace: Option<Namespace>,
     pub(crate) ports: BTreeMap<NetworkSlot, Port>,
+}
+
+/// An instance that its host makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) host: HostNumber,
+    pub(crate) is_running: bool,
+    /// The MAC address in each network.
+    pub(crate) ports: BTreeMap<String, Mac>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +89,17 @@ impl Ledger {
 
     pub(crate) fn instance(&mut self, slot: InstanceSlot) -> Option<&mut Instance> {
         self.instances[slot.0].as_mut()
+    }
+
+    pub(crate) fn made(&mut self, slot: MadeSlot) -> Option<&mut Made> {
+        self.made[slot.0].as_mut()
+    }
+
+    /// It is gone, and its namespace is to be.
+    pub(crate) fn unmake(&mut self, slot: MadeSlot) {
+        if let Some(gone) = self.made[slot.0].take() {
+            self.unmade.insert(netns_made_by(&gone.host.to_string(), &gone.id));
+        }
     }
 
     /// The ports whose MAC addresses are known.

@@ -8,11 +8,15 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::event::{Damage, Event, HostNumber, InstanceSlot, NetworkSlot, Range, Request, Upset, What};
+use super::event::{
+    Damage, Event, HostNumber, InstanceSlot, MadeSlot, NetworkSlot, Range, Request, Switch, Upset, What,
+};
 
 /// Places for networks and instances.
 pub(crate) const NETWORKS_MAX: usize = 6;
 pub(crate) const INSTANCES_MAX: usize = 12;
+/// Places for instances that hosts make.
+pub(crate) const MADE_MAX: usize = 3;
 
 /// How many there are after the first step, which upsets nothing.
 const NETWORKS_FIRST: usize = 3;
@@ -38,6 +42,8 @@ pub(crate) struct Plan {
     /// What there is when every request so far was carried out.
     networks: [Option<Network>; NETWORKS_MAX],
     instances: [Option<Instance>; INSTANCES_MAX],
+    /// Where the instances are that hosts make.
+    made: [Option<HostNumber>; MADE_MAX],
     steps: usize,
 }
 
@@ -59,6 +65,7 @@ impl Plan {
             hosts,
             networks: [const { None }; NETWORKS_MAX],
             instances: [const { None }; INSTANCES_MAX],
+            made: [None; MADE_MAX],
             steps: 0,
         }
     }
@@ -122,7 +129,8 @@ impl Plan {
             21..25 => self.some_network().map(|network| self.set_range(network)),
             25..33 => self.free_instance().map(|slot| self.create_instance(slot)),
             33..37 => return self.delete_some_instance(),
-            37..71 => self.attach_anywhere(),
+            37..60 => self.attach_anywhere(),
+            60..71 => self.about_a_made_one(),
             71..77 => self.move_some_instance(),
             77..88 => self.some_port().map(|(instance, network)| self.detach(instance, network)),
             _ => self.some_port().map(|(instance, network)| {
@@ -200,6 +208,25 @@ impl Plan {
             instance.host = host;
         }
         Some(Request::Move { instance, host, is_early: self.random.random_bool(0.3) })
+    }
+
+    /// One that there is none of is made; the others are attached, switched and deleted.
+    fn about_a_made_one(&mut self) -> Option<Request> {
+        let slot = self.random.random_range(0..MADE_MAX);
+        let made = MadeSlot(slot);
+        if self.made[slot].is_none() {
+            let host = self.some_host();
+            self.made[slot] = Some(host);
+            return Some(Request::Make { made, host });
+        }
+        match self.random.random_range(0..100) {
+            0..40 => self.some_network().map(|network| Request::Join { made, network }),
+            40..80 => Some(Request::Power { made, switch: *Switch::ALL.choose(&mut self.random).expect("some") }),
+            _ => {
+                self.made[slot] = None;
+                Some(Request::Unmake { made })
+            }
+        }
     }
 
     fn attach_anywhere(&mut self) -> Option<Request> {
@@ -299,6 +326,9 @@ impl Plan {
         for place in &mut self.instances {
             place.take_if(|instance| instance.host == host);
         }
+        for place in &mut self.made {
+            place.take_if(|made| *made == host);
+        }
         vec![What::Gather, What::Upset(Upset::RemoveHost(host))]
     }
 
@@ -360,6 +390,12 @@ mod tests {
             "range",
             "delete n",
             "create i",
+            "make m",
+            "attach m",
+            "start m",
+            "stop m",
+            "reboot m",
+            "delete m",
             "delete i",
             "attach",
             "detach",

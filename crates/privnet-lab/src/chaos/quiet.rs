@@ -55,7 +55,22 @@ pub(crate) fn acknowledged(shared: &Shared, lab: &Lab) -> Result<()> {
     let (networks, instances) = (items(&networks, "private-networks"), items(&instances, "instances"));
     let mut ledger = shared.ledger();
     compare_networks(&ledger, networks)?;
+    compare_made(&ledger, instances)?;
     compare_instances(&mut ledger, networks, instances)
+}
+
+fn compare_made(ledger: &Ledger, instances: &[Value]) -> Result<()> {
+    for made in ledger.made.iter().flatten() {
+        let said = with_id(instances, &made.id)?;
+        let state = if made.is_running { "running" } else { "stopped" };
+        let ports: BTreeSet<_> = items(said, "private-networks")
+            .iter()
+            .map(|port| (text(port, "id").to_owned(), octets(text(port, "mac-address"))))
+            .collect();
+        let known: BTreeSet<_> = made.ports.iter().map(|(network, mac)| (network.clone(), mac.to_vec())).collect();
+        ensure!(said["state"] == state && ports == known, "(5) {made:?} was acknowledged, the API says {said}");
+    }
+    Ok(())
 }
 
 fn compare_networks(ledger: &Ledger, networks: &[Value]) -> Result<()> {
@@ -79,7 +94,8 @@ fn compare_networks(ledger: &Ledger, networks: &[Value]) -> Result<()> {
 }
 
 fn compare_instances(ledger: &mut Ledger, networks: &[Value], instances: &[Value]) -> Result<()> {
-    same_ids("instances", ledger.instances.iter().flatten().map(|instance| &*instance.id), instances)?;
+    let ids = ledger.instances.iter().flatten().map(|instance| &*instance.id);
+    same_ids("instances", ids.chain(ledger.made.iter().flatten().map(|made| &*made.id)), instances)?;
     let mut leased = Vec::new();
     for instance in ledger.instances.iter_mut().flatten() {
         let said = with_id(instances, &instance.id)?;
@@ -118,9 +134,16 @@ fn lease(network: &Value, instance: &str) -> Result<Option<Ipv4Addr>> {
     lease.map(|lease| Ok(text(lease, "ip").parse()?)).transpose()
 }
 
-/// The kernels have what is wanted (1, 7).
-pub(crate) fn kernels(lab: &Lab) -> Result<()> {
-    invariants::hold(lab).context("(7)")
+/// The kernels have what is wanted (1, 7), and nothing is left of a made instance that is gone.
+pub(crate) fn kernels(shared: &Shared, lab: &Lab) -> Result<()> {
+    invariants::hold(lab).context("(7)")?;
+    let unmade = std::mem::take(&mut shared.ledger().unmade);
+    let left = || unmade.iter().filter(|netns| invariants::has_netns(netns)).collect::<Vec<_>>();
+    wait_for(
+        || format!("(7) namespaces of instances that are deleted are there: {:?}", left()),
+        OPERATION_TIMEOUT,
+        || Ok(left().is_empty().then_some(())),
+    )
 }
 
 /// No frame of the step was lost that nothing stood in the way of (8).

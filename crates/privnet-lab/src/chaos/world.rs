@@ -13,7 +13,7 @@ use ureq::http::Method;
 
 use super::Shared;
 use super::canary::Canary;
-use super::event::{Damage, HostNumber, InstanceSlot, Upset};
+use super::event::{Damage, HostNumber, InstanceSlot, MadeSlot, Upset};
 use super::frame::{EVERYBODY, Purpose};
 use super::relay::Relay;
 use super::station::Station;
@@ -263,6 +263,11 @@ impl World {
             let Some(gone) = place.take_if(|instance| instance.host == host) else { continue };
             self.shared.stations_mut().remove(&InstanceSlot(slot));
             gone.namespace.map_or(Ok(()), Namespace::remove)?;
+        }
+        for slot in 0..ledger.made.len() {
+            if ledger.made[slot].as_ref().is_some_and(|made| made.host == host) {
+                ledger.unmake(MadeSlot(slot));
+            }
         }
         drop(ledger);
         self.lab.start_agent(host.0)
