@@ -63,12 +63,15 @@ pub struct DhcpAnswer(Vec<u8>);
 
 impl DhcpAnswer {
     /// What a frame brings from a DHCP server, if it does.
-    pub fn read(frame: &[u8]) -> Option<Self> {
-        let is_answer = frame.len() > MESSAGE + OPTIONS
-            && frame[12..14] == [0x08, 0x00]
-            && frame[23] == 17
-            && frame[34..36] == [0, 67];
-        is_answer.then(|| Self(frame[MESSAGE..].to_vec()))
+    pub fn in_frame(frame: &[u8]) -> Option<Self> {
+        let is_from_server =
+            frame.get(12..14)? == [0x08, 0x00] && *frame.get(23)? == 17 && frame.get(34..36)? == [0, 67];
+        Self::new(frame.get(MESSAGE..)?).filter(|_| is_from_server)
+    }
+
+    /// A message; `None` if it is too short for one.
+    pub fn new(message: &[u8]) -> Option<Self> {
+        (message.len() > OPTIONS).then(|| Self(message.to_vec()))
     }
 
     /// Its type.
@@ -121,10 +124,10 @@ mod tests {
     #[test]
     fn only_frames_from_a_server_are_answers() {
         let mut frame = dhcp_broadcast(DISCOVER, &[2; 6], &[]);
-        assert_eq!(DhcpAnswer::read(&frame), None);
+        assert_eq!(DhcpAnswer::in_frame(&frame), None);
         frame[34..36].copy_from_slice(&[0, 67]);
-        let answer = DhcpAnswer::read(&frame).expect("an answer");
+        let answer = DhcpAnswer::in_frame(&frame).expect("an answer");
         assert_eq!((answer.kind(), answer.chaddr()), (Some(DISCOVER), &[2; 6][..]));
-        assert_eq!(DhcpAnswer::read(&frame[..100]), None);
+        assert_eq!(DhcpAnswer::in_frame(&frame[..100]), None);
     }
 }

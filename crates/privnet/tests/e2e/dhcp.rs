@@ -6,7 +6,7 @@ mod storm;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
-use privnet_lab::dhcp_message::{DECLINE, DISCOVER, dhcp_message};
+use privnet_lab::dhcp_message::{DECLINE, DISCOVER, REQUEST, dhcp_message};
 use privnet_lab::{DhcpClient, DhcpClientKind, DhcpLease, Instance, Lab};
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ use privnet_lab::invariants;
 
 /// The last usable host address of the networks here.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+
+/// Where a message has the relay agent that it came by (RFC 2131 §2).
+const GIADDR: usize = 24;
 
 const CLIENTS: [DhcpClientKind; 3] = [DhcpClientKind::Udhcpc, DhcpClientKind::Dhclient, DhcpClientKind::Networkd];
 
@@ -127,18 +130,20 @@ fn a_changed_address_is_learnt_at_the_next_renewal() {
 fn changed_options_are_learnt_at_the_next_renewal() {
     in_lab(hosts(1), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
-        let (_, client) = guest(lab, &network, DhcpClientKind::Udhcpc)?;
+        let (_, udhcpc) = guest(lab, &network, DhcpClientKind::Udhcpc)?;
+        let (_, dhclient) = guest(lab, &network, DhcpClientKind::Dhclient)?;
         let path = format!("/v2/private-network/{network}");
         for (routers, told) in [(json!(["10.0.0.1", "10.0.0.2"]), Some("10.0.0.1 10.0.0.2")), (json!([]), None)] {
-            let before = client.events().len();
             let options = json!({"options": {"routers": routers}});
             let operation = lab.api().operate(ureq::http::Method::PUT, &path, Some(&options))?;
             ensure!(operation["state"] == "success", "{operation}");
-            client.renew()?;
-            eventually("the client has an answer", || Ok(client.events().len() > before))?;
-            let lease = client.lease().context("it has a lease")?;
-            let router = lease.variables.get("router").map(String::as_str);
-            ensure!(router == told, "the client was told {router:?}, expected {told:?}");
+            udhcpc.renew()?;
+            for (client, name) in [(&udhcpc, "router"), (&dhclient, "new_routers")] {
+                eventually(&format!("{:?} is told that the routers are {told:?}", client.kind()), || {
+                    let lease = client.lease().context("it has a lease")?;
+                    Ok(lease.variables.get(name).map(String::as_str) == told)
+                })?;
+            }
         }
         Ok(())
     });
@@ -207,11 +212,11 @@ fn a_released_or_declined_address_stays_its_port_s() {
 }
 
 #[test]
-fn only_the_port_s_own_mac_is_answered() {
+fn strangers_relay_agents_and_clients_of_other_servers_get_no_answer() {
     in_lab(hosts(1), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
         let instance = lab.add_instance("guest", 1)?;
-        attach(lab, &network, &instance)?;
+        let address = attach(lab, &network, &instance)?;
         let neighbor = lab.add_instance("neighbor", 1)?;
         attach(lab, &network, &neighbor)?;
         let mac = port_mac(lab.api(), &network, &instance.id)?;
@@ -223,11 +228,16 @@ fn only_the_port_s_own_mac_is_answered() {
         for stranger in ["0a:00:00:00:00:99", &neighbors] {
             send_dhcp(&instance, &mac, &dhcp(DISCOVER, stranger, &[]))?;
         }
+        let mut relayed = dhcp(DISCOVER, &mac, &[]);
+        relayed[GIADDR..GIADDR + 4].copy_from_slice(&[10, 0, 0, 1]);
+        send_dhcp(&instance, &mac, &relayed)?;
+        let another_server = Ipv4Addr::new(10, 0, 0, 1);
+        send_dhcp(&instance, &mac, &dhcp(REQUEST, &mac, &[(50, address), (54, another_server)]))?;
         // Requests are answered in their order, so those before would have been answered by then.
         send_dhcp(&instance, &mac, &dhcp(DISCOVER, &mac, &[]))?;
         heard.wait_for_frame("BOOTP/DHCP, Reply")?;
         let (heard, overheard) = (heard.stop()?, overheard.stop()?);
-        ensure!(heard.len() == 1, "a stranger is answered: {heard:#?}");
+        ensure!(heard.len() == 1, "more than one request is answered: {heard:#?}");
         ensure!(overheard.is_empty(), "the neighbor hears answers that are not its own: {overheard:#?}");
         Ok(())
     });

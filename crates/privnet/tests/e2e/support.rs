@@ -21,7 +21,7 @@ pub const OVERLAY_MTU_BYTES: u32 = 1450;
 pub const BROADCAST: &str = "ff:ff:ff:ff:ff:ff";
 
 /// A state that is reached at all is reached well within this.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A lab of so many hosts, to be changed or started.
 pub fn hosts(count: u8) -> LabBuilder {

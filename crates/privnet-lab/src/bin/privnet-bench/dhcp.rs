@@ -103,7 +103,7 @@ impl Client {
         loop {
             match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
                 Ok(length) => {
-                    if let Some(answer) = DhcpAnswer::read(&frame[..length]) {
+                    if let Some(answer) = DhcpAnswer::in_frame(&frame[..length]) {
                         return Ok(Some(answer));
                     }
                 }

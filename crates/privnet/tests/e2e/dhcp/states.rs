@@ -1,13 +1,14 @@
 //! Real clients in the states of RFC 2131, figure 5; those of INIT and SELECTING are everywhere else.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use privnet_lab::dhcp_message::{ACK, DhcpAnswer, INFORM, dhcp_message};
 use privnet_lab::{Capture, DhcpClient, DhcpClientKind, invariants};
 use serde_json::json;
 
 use super::{CLIENTS, SERVER, attach, guest};
-use crate::support::{eventually, hosts, in_lab, log_lines, managed, port_mac};
+use crate::support::{SETTLE_TIMEOUT, eventually, hosts, in_lab, log_lines, managed, octets, port_mac};
 
 /// What nobody else is given.
 const CHANGED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 150);
@@ -110,6 +111,32 @@ fn a_client_that_finds_its_address_in_use_declines_it_and_that_is_reported() {
         impostor.namespace.ip(&format!("address del {address}/24 dev net0"))?;
         eventually("it has its address", || Ok(udhcpc.log().contains(&format!("lease of {address} obtained"))))?;
         invariants::hold(lab)
+    });
+}
+
+/// RFC 2131 §4.4.3. The address is one that somebody has set by hand.
+#[test]
+fn an_instance_with_an_address_of_its_own_is_told_the_parameters_alone() {
+    in_lab(hosts(1), |lab| {
+        let mut body = managed("red");
+        body["options"] = json!({"dns-servers": ["10.0.0.2"]});
+        let network = lab.api().create_network(&body)?;
+        let instance = lab.add_instance("guest", 1)?;
+        attach(lab, &network, &instance)?;
+        instance.namespace.ip(&format!("address add {CHANGED}/24 dev net0"))?;
+        instance.namespace.ip("link set net0 up")?;
+        let mac = octets(&port_mac(lab.api(), &network, &instance.id)?);
+
+        let socket = instance.namespace.within(|| Ok(UdpSocket::bind((CHANGED, 68))?))?;
+        socket.set_read_timeout(Some(SETTLE_TIMEOUT))?;
+        socket.send_to(&dhcp_message(INFORM, &mac, CHANGED, &[55, 2, 6, 51]), (SERVER, 67))?;
+        let mut message = [0; 1500];
+        let (length, from) = socket.recv_from(&mut message)?;
+        ensure!(from == (SERVER, 67).into(), "{from} has answered");
+        let answer = DhcpAnswer::new(&message[..length]).context("a message")?;
+        ensure!((answer.kind(), answer.yiaddr()) == (Some(ACK), Ipv4Addr::UNSPECIFIED), "{answer:?}");
+        ensure!((answer.option(6), answer.option(51)) == (Some(&[10, 0, 0, 2][..]), None), "{answer:?}");
+        Ok(())
     });
 }
 

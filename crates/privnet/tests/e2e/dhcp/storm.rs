@@ -113,7 +113,7 @@ impl Guests {
         let (mut answers, mut frame) = (Vec::new(), [0; 2048]);
         loop {
             match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(length) => answers.extend(DhcpAnswer::read(&frame[..length])),
+                Ok(length) => answers.extend(DhcpAnswer::in_frame(&frame[..length])),
                 Err(Errno::EAGAIN) => return Ok(answers),
                 Err(error) => return Err(io::Error::from(error)).context("cannot receive"),
             }
