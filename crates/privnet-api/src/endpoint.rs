@@ -177,6 +177,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         Method::Put,
         "/v2/private-network/{id}:attach",
     )
+    .needs(Access::Attach)
     .says("Attach an instance to a private network, with a static address or one of the range")
     .reads(SchemaGenerator::subschema_for::<AttachInstance>)
     .refuses(&[400, 404, 409]),
@@ -186,6 +187,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         Method::Put,
         "/v2/private-network/{id}:detach",
     )
+    .needs(Access::Attach)
     .says("Detach an instance from a private network")
     .reads(SchemaGenerator::subschema_for::<DetachInstance>)
     .refuses(&[400, 404]),
@@ -195,6 +197,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         Method::Put,
         "/v2/private-network/{id}:update-ip",
     )
+    .needs(Access::Attach)
     .says("Give an attached instance another static address or, without ip, one of the range")
     .reads(SchemaGenerator::subschema_for::<UpdateIp>)
     .refuses(&[400, 404, 409]),
@@ -224,6 +227,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         .reads(SchemaGenerator::subschema_for::<UpdateInstance>)
         .refuses(&[400, 404]),
     mutation(Call::DestroyInstance, "delete-instance", Method::Delete, "/v2/instance/{id}")
+        .needs(Access::Attach)
         .says("Detach an instance from all private networks and delete it, unless it is protected")
         .refuses(&[400, 404, 409]),
     mutation(Call::ResetInstanceField, "reset-instance-field", Method::Delete, "/v2/instance/{id}/{field}")
@@ -302,8 +306,8 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         .answers(SchemaGenerator::subschema_for::<Vec<Event<'static>>>)
         .refuses(&[400]),
     get(Call::ListHosts, "list-hosts", "/privnet/v1/hosts")
-        .needs(Access::Operator)
-        .says("List hosts")
+        .needs(Access::Place)
+        .says("List hosts; a container runtime sees its own")
         .answers(SchemaGenerator::subschema_for::<Hosts<'static>>),
     get(Call::GetHost, "get-host", "/privnet/v1/hosts/{id}")
         .needs(Access::Operator)
@@ -338,7 +342,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
     Endpoint {
         status: 201,
         ..mutation(Call::CreateInstance, "create-placed-instance", Method::Post, "/privnet/v1/instances")
-            .needs(Access::Operator)
+            .needs(Access::Place)
             .says("Register an instance that exists on a host")
             .reads(SchemaGenerator::subschema_for::<CreateInstance>)
             .answers(SchemaGenerator::subschema_for::<PlacedInstance<'static>>)
@@ -350,6 +354,7 @@ pub static ENDPOINTS: [Endpoint; 61] = [
         Method::Put,
         "/privnet/v1/private-networks/{id}:attach",
     )
+    .needs(Access::Attach)
     .says("Attach an instance to a private network by a device of a given name, which its host configures if asked to")
     .reads(SchemaGenerator::subschema_for::<AttachDevice>)
     .refuses(&[400, 404, 409]),

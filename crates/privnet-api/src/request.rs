@@ -396,9 +396,13 @@ impl Reader<'_> {
         let name = fields.name().required(&mut fields, "name");
         let organization = fields.organization();
         let role = fields.parsed("role", KeyRole::parse).required(&mut fields, "role");
+        let host = fields.parsed("host", |text| text.parse().map_err(|_| ParseIdError(cut(text))));
         let seconds = fields.number("expires-in-seconds", 1..=KEY_LIFETIME_SECONDS_MAX);
         let grant = match (role?, organization) {
             (KeyRole::Of(role), organization) => Grant::Organization(organization.good(), role),
+            (KeyRole::Runtime, organization) => {
+                Grant::Runtime(organization.good(), host.required(&mut fields, "host")?)
+            }
             (KeyRole::Operator, Given::Absent) => Grant::Operator,
             (KeyRole::Operator, Given::Bad) => return None,
             (KeyRole::Operator, Given::Good(_)) => {
@@ -467,15 +471,17 @@ const INVITATION_SECONDS_MAX: u64 = 30 * 86_400;
 /// What a key may be asked to be good for.
 enum KeyRole {
     Operator,
+    Runtime,
     Of(Role),
 }
 
 impl KeyRole {
     fn parse(text: &str) -> Result<Self, String> {
-        match (text, Role::parse(text)) {
+        match (text, Role::parse(text, None)) {
             ("operator", _) => Ok(Self::Operator),
+            (Role::RUNTIME, _) => Ok(Self::Runtime),
             (_, Some(role)) => Ok(Self::Of(role)),
-            _ => Err(format!("\"{}\" is not a role; admin, operator and read-only are", cut(text))),
+            _ => Err(format!("\"{}\" is not a role; admin, operator, read-only and runtime are", cut(text))),
         }
     }
 }

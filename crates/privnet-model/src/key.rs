@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Name, OrganizationId, Timestamp};
+use crate::{HostId, Name, OrganizationId, Timestamp};
 
 /// An API key: what a request is signed with, and what whoever has it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +44,39 @@ pub enum Role {
     Admin,
     /// Reading all but the keys.
     ReadOnly,
+    /// What the container runtime of this host needs: reading as above, and on that host alone registering workloads
+    /// and attaching, detaching and deleting what is registered.
+    Runtime(HostId),
 }
 
 impl Role {
-    /// All of them.
+    /// Those that are about no host.
     pub const ALL: [Self; 2] = [Self::Admin, Self::ReadOnly];
+
+    /// The word for the roles of container runtimes.
+    pub const RUNTIME: &str = "runtime";
+
+    /// The host that it is about, if it is about one.
+    pub const fn host(self) -> Option<HostId> {
+        match self {
+            Self::Admin | Self::ReadOnly => None,
+            Self::Runtime(host) => Some(host),
+        }
+    }
 
     /// The word that the API and the database use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::ReadOnly => "read-only",
+            Self::Runtime(_) => Self::RUNTIME,
         }
     }
 
-    /// The role whose [`as_str`](Self::as_str) is `text`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    /// The role whose [`as_str`](Self::as_str) is `text` and whose host is this one.
+    pub fn parse(text: &str, host: Option<HostId>) -> Option<Self> {
+        let all = Self::ALL.into_iter().chain(host.map(Self::Runtime));
+        all.into_iter().find(|role| role.as_str() == text && role.host() == host)
     }
 }
 

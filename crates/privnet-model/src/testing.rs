@@ -114,8 +114,13 @@ impl Life {
         match command.access() {
             Access::Server => Caller::Server,
             Access::Operator => Caller::OPERATOR,
-            Access::Read | Access::Admin => {
-                let role = if self.below(16) == 0 { Role::ReadOnly } else { Role::Admin };
+            Access::Read | Access::Admin | Access::Attach | Access::Place => {
+                let host = self.pick(zone.hosts()).map(|host| host.id);
+                let role = match (self.below(16), host) {
+                    (0, _) => Role::ReadOnly,
+                    (1..5, Some(host)) => Role::Runtime(host),
+                    _ => Role::Admin,
+                };
                 let owner = owner(zone, command).filter(|_| self.below(8) > 0);
                 let organization = owner.unwrap_or_else(|| self.organization(zone));
                 match self.below(4) {
@@ -308,7 +313,12 @@ impl Life {
         id[8..].copy_from_slice(&b[..4]);
         let role = self.pick(Role::ALL).expect("there are some");
         let organization = self.maybe(|life| life.organization(zone));
-        let grant = if self.below(4) == 0 { Grant::Operator } else { Grant::Organization(organization, role) };
+        let host = self.pick(zone.hosts()).map_or(HostId::MAX, |host| host.id);
+        let grant = match self.below(8) {
+            0 | 1 => Grant::Operator,
+            2 => Grant::Runtime(organization, host),
+            _ => Grant::Organization(organization, role),
+        };
         let lifetime = self.maybe(|life| Duration::from_secs(life.below(100)));
         let wish = CreateKey { name: self.name(), grant, lifetime };
         Command::CreateKey { id: KeyId::from_bytes(id), sealed_secret: SealedSecret::new(b), wish }

@@ -286,7 +286,8 @@ impl Api {
             Request::ListLog(filter) => events::of_all(engine.clone(), &filter).await?,
             Request::ListHosts => {
                 let zone = engine.view();
-                json(&reply::Hosts { hosts: zone.hosts().map(|host| self.host(host, &zone)).collect() })
+                let hosts = zone.hosts().filter(|host| caller.host().is_none_or(|own| host.id == own));
+                json(&reply::Hosts { hosts: hosts.map(|host| self.host(host, &zone)).collect() })
             }
             Request::GetHost(id) => {
                 let zone = engine.view();

@@ -149,6 +149,13 @@ pub(crate) enum Command {
   privnet audit --since 7d --key EXO0123456789abcdef01234567
   privnet audit --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --output json")]
     Audit(AuditArgs),
+    /// Attach containers, as the CNI plugin of a container runtime
+    ///
+    /// Runtimes start it by the name privnet-cni from /opt/cni/bin, where that is a symbolic link to privnet. What is
+    /// to be done stands in the environment (CNI_COMMAND and others) and on standard input, by version 1.1.0 of the
+    /// CNI specification.
+    #[command(after_help = "Example: ln -s \"$(command -v privnet)\" /opt/cni/bin/privnet-cni")]
+    Cni,
     /// Print what clients of Exoscale need to use this API, for a shell to evaluate
     #[command(after_help = "Example: eval \"$(privnet env)\" && exo compute private-network list")]
     Env,

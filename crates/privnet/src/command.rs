@@ -2,7 +2,7 @@
 
 mod audit;
 mod counters;
-mod daemon;
+pub(crate) mod daemon;
 mod env;
 mod host;
 mod instance;
@@ -13,7 +13,7 @@ mod network;
 mod operation;
 mod organization;
 mod port;
-mod resolve;
+pub(crate) mod resolve;
 mod show_config;
 mod span;
 
@@ -51,6 +51,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Org(command) => organization::run(command, &context()?),
         Command::Key(command) => key::run(command, &context()?),
         Command::Audit(args) => audit::run(&args, &context()?),
+        Command::Cni => unreachable!("main has done it: it prints and exits as runtimes expect"),
         Command::Env => env::run(settings),
         Command::Lab(command) => lab::run(command, settings),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),

@@ -50,6 +50,11 @@ impl Failure {
         Self { exit, cause: anyhow::anyhow!("{message}") }
     }
 
+    /// The code to exit with.
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Tells the user, and gives the code to exit with.
     pub(crate) fn report(self) -> ExitCode {
         // Nobody is left to tell when standard error is closed.

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use privnet_model::zone::Usage;
-use privnet_model::{KeyId, OrganizationId, Scope, Timestamp};
+use privnet_model::{HostId, KeyId, OrganizationId, Scope, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -82,12 +82,16 @@ pub struct Key<'a> {
     #[schemars(length(min = 1, max = 255))]
     name: &'a str,
     /// What it is good for.
-    #[schemars(extend("enum" = ["admin", "operator", "read-only"]))]
+    #[schemars(extend("enum" = ["admin", "operator", "read-only", "runtime"]))]
     role: &'static str,
     /// Whose it is; absent where it is an operator's.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
     #[schemars(with = "Option<String>", extend("format" = "uuid"))]
     organization: Option<OrganizationId>,
+    /// The id of the host whose container runtime it is for.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[schemars(with = "Option<String>", extend("format" = "uuid"))]
+    host: Option<HostId>,
     /// When it was created.
     #[serde(serialize_with = "super::rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
@@ -135,15 +139,16 @@ impl<'a> Organization<'a> {
 
 impl<'a> From<&'a privnet_model::Key> for Key<'a> {
     fn from(key: &'a privnet_model::Key) -> Self {
-        let (role, organization) = match key.scope {
-            Scope::Operator => ("operator", None),
-            Scope::Organization(organization, role) => (role.as_str(), Some(organization)),
+        let (role, organization, host) = match key.scope {
+            Scope::Operator => ("operator", None, None),
+            Scope::Organization(organization, role) => (role.as_str(), Some(organization), role.host()),
         };
         Self {
             id: key.id,
             name: key.name.as_str(),
             role,
             organization,
+            host,
             created_at: key.created_at,
             expires_at: key.expires_at,
         }

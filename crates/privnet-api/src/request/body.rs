@@ -394,9 +394,14 @@ pub struct CreateKey {
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
     /// What it is good for: `admin`, all that the organization may do; `read-only`, seeing what it has;
-    /// `operator`, hosts, placements, organizations and keys.
-    #[schemars(extend("enum" = ["admin", "operator", "read-only"]))]
+    /// `operator`, hosts, placements, organizations and keys; `runtime`, seeing what the organization has, and
+    /// registering, attaching and deleting containers of one host, which only operators may ask for.
+    #[schemars(extend("enum" = ["admin", "operator", "read-only", "runtime"]))]
     pub role: String,
+    /// The id of the host whose container runtime it is for; `runtime` needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "uuid"))]
+    pub host: Option<String>,
     /// The id of the organization whose it is; the caller's if absent. A key for operators has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uuid"))]

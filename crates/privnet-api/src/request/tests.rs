@@ -233,6 +233,10 @@ fn a_key_is_asked_for_with_a_role_an_organization_and_a_lifetime() {
     };
     let cases = [
         (json!({"name": "deploy", "role": "operator"}), key(Grant::Operator, None)),
+        (
+            json!({"name": "deploy", "role": "runtime", "host": INSTANCE}),
+            key(Grant::Runtime(None, INSTANCE.parse().expect("id")), None),
+        ),
         (json!({"name": "deploy", "role": "admin"}), key(Grant::Organization(None, Role::Admin), None)),
         (
             json!({"name": "deploy", "role": "read-only", "organization": NETWORK, "expires-in-seconds": 60}),
@@ -251,7 +255,7 @@ fn everything_wrong_with_a_key_is_told() {
         concat!(
             "name: is required; ",
             "organization: \"acme\" is not a UUID such as 0192d3a8-7c1e-7b2a-9f34-5b1c2d3e4f50; ",
-            "role: \"owner\" is not a role; admin, operator and read-only are; ",
+            "role: \"owner\" is not a role; admin, operator, read-only and runtime are; ",
             "expires-in-seconds: must be a whole number from 1 to 3155760000, not 0"
         ),
     );
@@ -589,6 +593,10 @@ fn the_table_asks_for_the_access_that_the_commands_need() {
     for endpoint in &ENDPOINTS {
         let path = endpoint.path.replace("{id}", NETWORK).replace("{field}", "labels").replace("{key}", KEY);
         let path = path.replace("{name}", "n");
+        let mut body = body.clone();
+        if endpoint.id == "create-key" {
+            body["host"] = INSTANCE.into();
+        }
         let request = ask(endpoint.method.as_str(), &path, body.to_string().as_bytes()).expect(endpoint.id);
         if let Request::Change(command) = request {
             assert_eq!(endpoint.access, Some(command.access()), "{}", endpoint.id);

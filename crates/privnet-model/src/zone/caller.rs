@@ -1,5 +1,5 @@
 use super::{Command, Refusal};
-use crate::{KeyId, OrganizationId, Role, Scope};
+use crate::{HostId, KeyId, OrganizationId, Role, Scope};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub enum Access {
     Read,
     /// An admin: it changes what the caller's organization has, or is about its keys.
     Admin,
+    /// An admin, or for the containers of its host a container runtime: it is about an instance.
+    Attach,
+    /// An operator, or for the containers of its host a container runtime: it is about what is on a host.
+    Place,
     /// An operator: it is about what organizations share.
     Operator,
     /// The server itself.
@@ -52,6 +56,14 @@ impl Caller {
         }
     }
 
+    /// The host that it is the container runtime of.
+    pub const fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Client { scope: Scope::Organization(_, role), .. } => role.host(),
+            Self::Client { scope: Scope::Operator, .. } | Self::Server => None,
+        }
+    }
+
     /// Whether it manages what organizations share, the server among them.
     pub const fn is_operator(&self) -> bool {
         matches!(self, Self::Server | Self::Client { scope: Scope::Operator, .. })
@@ -60,16 +72,19 @@ impl Caller {
     /// Whether it may do what needs this access.
     ///
     /// # Errors
-    /// [`Refusal::ReadOnly`], [`Refusal::NotOperator`].
+    /// [`Refusal::ReadOnly`], [`Refusal::NotForRuntimes`], [`Refusal::NotOperator`].
     pub fn check(&self, access: Access) -> Result<(), Refusal> {
         match (self, access) {
             (Self::Server, _) | (_, Access::Read) => Ok(()),
-            (Self::Client { scope: Scope::Operator, .. }, Access::Admin | Access::Operator) => Ok(()),
-            (Self::Client { scope: Scope::Organization(_, Role::Admin), .. }, Access::Admin) => Ok(()),
-            (Self::Client { scope: Scope::Organization(_, Role::ReadOnly), .. }, Access::Admin) => {
-                Err(Refusal::ReadOnly)
-            }
-            (Self::Client { .. }, Access::Operator | Access::Server) => Err(Refusal::NotOperator),
+            (Self::Client { scope: Scope::Operator, .. }, _) if access != Access::Server => Ok(()),
+            (Self::Client { scope: Scope::Organization(_, role), .. }, _) => match (role, access) {
+                (Role::Admin, Access::Admin | Access::Attach) => Ok(()),
+                (Role::Runtime(_), Access::Attach | Access::Place) => Ok(()),
+                (Role::Runtime(_), _) => Err(Refusal::NotForRuntimes),
+                (Role::ReadOnly, Access::Admin | Access::Attach) => Err(Refusal::ReadOnly),
+                (Role::Admin | Role::ReadOnly, _) => Err(Refusal::NotOperator),
+            },
+            (Self::Client { scope: Scope::Operator, .. }, _) => Err(Refusal::NotOperator),
         }
     }
 }
@@ -82,22 +97,21 @@ impl Command {
             | Self::UpdateNetwork(..)
             | Self::DeleteNetwork(_)
             | Self::ResetLabels(_)
-            | Self::Attach { .. }
-            | Self::Detach { .. }
-            | Self::UpdateIp { .. }
             | Self::LaunchInstance(_)
             | Self::UpdateInstance(..)
             | Self::ResetInstanceLabels(_)
             | Self::SetPower(..)
             | Self::RebootInstance(_)
             | Self::ProtectInstance(..)
-            | Self::DestroyInstance(_)
             | Self::CreateKey { .. }
             | Self::RevokeKey(_)
             | Self::RegisterSshKey { .. }
             | Self::DeleteSshKey(_) => Access::Admin,
-            Self::CreateInstance { .. }
-            | Self::MoveInstance { .. }
+            Self::Attach { .. } | Self::Detach { .. } | Self::UpdateIp { .. } | Self::DestroyInstance(_) => {
+                Access::Attach
+            }
+            Self::CreateInstance { .. } => Access::Place,
+            Self::MoveInstance { .. }
             | Self::DeleteInstance(_)
             | Self::RemoveHost { .. }
             | Self::InviteHost(_)

@@ -291,6 +291,9 @@ pub enum Grant {
     Operator,
     /// A role within an organization: that of the caller, unless it is named.
     Organization(Option<OrganizationId>, Role),
+    /// What the container runtime of this host needs, within an organization as above; only operators may
+    /// ask for it.
+    Runtime(Option<OrganizationId>, HostId),
 }
 
 /// The three address properties as a request gives them: each may be missing.

@@ -8,8 +8,8 @@ use super::{Caller, Change, Command, CreateNetwork, DeviceWish, RangeFields, Ref
 use crate::{
     AddressRange, Applied, Carriage, DeviceName, Driver, Generation, Host, HostCertificates, HostFacts, HostId,
     HostName, Instance, InstanceId, Invitation, Key, Labels, Lease, LeaseKind, MacAddr, Network, NetworkId, Operation,
-    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Quota, SignedRequest,
-    Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
+    OperationId, OperationKind, OperationState, Organization, OrganizationId, Placement, Port, Quota, Scope,
+    SignedRequest, Subject, Timestamp, Vni, Wait, WaitPort, next_fit,
 };
 
 /// How many final operations of one organization are kept for clients that ask late; its oldest goes when one more
@@ -367,6 +367,8 @@ impl Zone {
         changes.extend(carriages.map(|carriage| Change::Carriage(Row::remove(Arc::clone(carriage)))));
         changes.extend(instances.into_iter().map(|instance| Change::Instance(Row::remove(Arc::clone(instance)))));
         changes.extend(self.invitations_to_forget(&host.name));
+        let is_of_host = |key: &&Arc<Key>| matches!(key.scope, Scope::Organization(_, role) if role.host() == Some(id));
+        changes.extend(self.keys().filter(is_of_host).map(|key| Change::Key(Row::remove(Arc::clone(key)))));
         changes.push(Change::Host(Row::remove(Arc::clone(host))));
         Ok(done(changes))
     }
@@ -537,7 +539,9 @@ impl Zone {
 
     /// An instance of the caller's organization.
     pub(super) fn own_instance(&self, id: InstanceId, caller: Caller) -> Result<&Arc<Instance>, Refusal> {
-        self.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))
+        let instance = self.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))?;
+        let is_container = |host| instance.host == host && instance.driver == Driver::External;
+        if caller.host().is_none_or(is_container) { Ok(instance) } else { Err(Refusal::NotOnKeysHost(id)) }
     }
 
     fn attached(

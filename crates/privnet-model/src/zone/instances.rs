@@ -21,8 +21,17 @@ impl Zone {
         labels: &Labels,
         world: &mut Circumstances<'_>,
     ) -> Result<Decision, Refusal> {
-        let organization = self.known_organization(organization.unwrap_or(world.caller.organization()))?;
+        let organization = organization.unwrap_or(world.caller.organization());
+        let known = self.known_organization(organization)?;
         let host = self.named_host(host)?.id;
+        match world.caller.host() {
+            Some(_) if organization != world.caller.organization() => {
+                return Err(Refusal::OrganizationNotFound(organization));
+            }
+            Some(own) if host != own => return Err(Refusal::NotForRuntimes),
+            _ => {}
+        }
+        let organization = known;
         self.refuse_excess_instances(organization)?;
         let instance = Arc::new(Instance {
             id: InstanceId::new(world.now.unix_ms, random_octets(world)),

@@ -19,6 +19,14 @@ pub enum Refusal {
     /// The caller is of an organization, and has asked about what organizations share.
     #[error("hosts, placements and organizations are managed with an operator's key, and this is an organization's")]
     NotOperator,
+    /// A container runtime asked for what concerns more than containers.
+    #[error(
+        "this key is for a container runtime: it registers, attaches and deletes containers of its host, and nothing else"
+    )]
+    NotForRuntimes,
+    /// A container runtime asked for something about an instance of another host, or one that a host makes.
+    #[error("instance {0} is no container of the host that this key is for")]
+    NotOnKeysHost(InstanceId),
     /// The caller's key has been revoked, or has expired, since the request was admitted. In the words for a key
     /// that never was.
     #[error("Invalid request signature")]
@@ -374,6 +382,8 @@ impl Refusal {
             Self::ReadOnly
             | Self::NotOperator
             | Self::HostChosen
+            | Self::NotForRuntimes
+            | Self::NotOnKeysHost(_)
             | Self::KeyGone
             | Self::TokenUnknown
             | Self::TokenExpired(_)

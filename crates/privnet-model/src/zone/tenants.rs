@@ -7,7 +7,7 @@ use super::decide::{done, random_octets};
 use super::{
     Caller, Change, Circumstances, CreateKey, Decision, Grant, Outcome, Refusal, Row, UpdateOrganization, Usage, Zone,
 };
-use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quotas, Scope, SealedSecret, Timestamp};
+use crate::{Key, KeyId, Organization, OrganizationId, OrganizationName, Quotas, Role, Scope, SealedSecret, Timestamp};
 
 /// How many keys an organization has at most.
 pub const KEYS_PER_ORGANIZATION_MAX: usize = 256;
@@ -116,8 +116,14 @@ impl Zone {
         let (organization, role) = match grant {
             Grant::Operator if caller.is_operator() => return Ok(Scope::Operator),
             Grant::Operator => return Err(Refusal::NotOperator),
-            Grant::Organization(organization, role) => (organization.unwrap_or(caller.organization()), role),
+            Grant::Organization(organization, role) => (organization, role),
+            Grant::Runtime(organization, host) if caller.is_operator() => {
+                self.host(host).ok_or_else(|| Refusal::HostNotFound(host.to_string()))?;
+                (organization, Role::Runtime(host))
+            }
+            Grant::Runtime(..) => return Err(Refusal::NotOperator),
         };
+        let organization = organization.unwrap_or(caller.organization());
         let is_seen = caller.is_operator() || organization == caller.organization();
         if !is_seen || self.organization(organization).is_none() {
             return Err(Refusal::OrganizationNotFound(organization));

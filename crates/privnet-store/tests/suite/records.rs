@@ -60,7 +60,10 @@ pub fn each_kind_of_record_comes_back_with_all_that_it_can_have<D: Database>() {
     let admin = Scope::Organization(organization(1).id, Role::Admin);
     let mut snapshot = Snapshot {
         organizations: vec![organization(1)],
-        keys: vec![Key { expires_at: Some(Timestamp::from_unix_ms(1_790_000_060_000)), scope: admin, ..key(1) }],
+        keys: vec![
+            Key { expires_at: Some(Timestamp::from_unix_ms(1_790_000_060_000)), scope: admin, ..key(1) },
+            Key { scope: Scope::Organization(organization(1).id, Role::Runtime(host.id)), ..key(2) },
+        ],
         networks: vec![full.clone()],
         instances: vec![instance],
         ports,

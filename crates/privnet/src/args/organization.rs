@@ -90,13 +90,18 @@ pub(crate) enum KeyCommand {
   privnet key create terraform --role admin
   privnet key create dashboard --role read-only --expires-in 90d
   privnet key create acme-terraform --role admin --organization acme
-  privnet key create second-operator --role operator")]
+  privnet key create second-operator --role operator
+  privnet key create h1-containers --role runtime --host h1 --organization acme")]
     Create {
         /// What it is for, to tell it from others
         name: String,
-        /// What it is good for: admin, read-only, or operator (hosts, placements, organizations and keys)
-        #[arg(long, value_parser = ["admin", "read-only", "operator"], hide_possible_values = true)]
+        /// What it is good for: admin, read-only, operator (hosts, placements, organizations and keys), or runtime
+        /// (the containers of one host)
+        #[arg(long, value_parser = ["admin", "read-only", "operator", "runtime"], hide_possible_values = true)]
         role: String,
+        /// The host whose container runtime it is for, by name or id; with --role runtime
+        #[arg(long, required_if_eq("role", "runtime"))]
+        host: Option<String>,
         /// The organization that it is for, by name or id [default: one's own]
         #[arg(long, value_name = "ORGANIZATION")]
         organization: Option<String>,

@@ -143,7 +143,7 @@ fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfi
 }
 
 /// This host's name in the zone: the `name` setting, or the machine's own.
-pub(super) fn host_name(settings: &Settings) -> Result<HostName, Failure> {
+pub(crate) fn host_name(settings: &Settings) -> Result<HostName, Failure> {
     const KERNEL_HOST_NAME: &str = "/proc/sys/kernel/hostname";
     if let Some(name) = settings.parse::<String>("name")? {
         return HostName::try_from(name.as_str()).map_err(|error| settings.refuse("name", error));

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::Context;
-use super::resolve::ORGANIZATION;
+use super::resolve::{HOST, ORGANIZATION};
 use super::span::lifetime_seconds;
 use crate::args::KeyCommand;
 use crate::client::{escaped, list, text};
@@ -18,10 +18,13 @@ pub(super) fn run(command: KeyCommand, context: &Context) -> Result<(), Failure>
             let answer = client.get(PATH)?;
             output.print(&answer, || describe_all(list(&answer, "keys")))
         }
-        KeyCommand::Create { name, role, organization, expires_in } => {
+        KeyCommand::Create { name, role, host, organization, expires_in } => {
             let mut body = json!({"name": name, "role": role});
             if let Some(organization) = organization {
                 body["organization"] = ORGANIZATION.id(client, &organization)?.into();
+            }
+            if let Some(host) = host {
+                body["host"] = HOST.id(client, &host)?.into();
             }
             if let Some(text) = expires_in {
                 body["expires-in-seconds"] = lifetime_seconds(&text)?.into();

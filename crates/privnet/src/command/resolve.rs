@@ -6,7 +6,7 @@ use crate::client::{Client, list, text};
 use crate::exit::{Exit, Failure};
 
 /// A kind of thing that has names and ids.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// What messages call it.
     noun: &'static str,
     /// Where all of them are listed.
@@ -15,24 +15,24 @@ pub(super) struct Kind {
     key: &'static str,
 }
 
-pub(super) const NETWORK: Kind = Kind { noun: "private network", path: "/v2/private-network", key: "private-networks" };
+pub(crate) const NETWORK: Kind = Kind { noun: "private network", path: "/v2/private-network", key: "private-networks" };
 /// Those of one's organization.
-pub(super) const INSTANCE: Kind = Kind { noun: "instance", path: "/v2/instance", key: "instances" };
+pub(crate) const INSTANCE: Kind = Kind { noun: "instance", path: "/v2/instance", key: "instances" };
 /// Those of all organizations, with where they run: for operators.
-pub(super) const PLACED_INSTANCE: Kind = Kind { path: "/privnet/v1/instances", ..INSTANCE };
-pub(super) const HOST: Kind = Kind { noun: "host", path: "/privnet/v1/hosts", key: "hosts" };
+pub(crate) const PLACED_INSTANCE: Kind = Kind { path: "/privnet/v1/instances", ..INSTANCE };
+pub(crate) const HOST: Kind = Kind { noun: "host", path: "/privnet/v1/hosts", key: "hosts" };
 
-pub(super) const ORGANIZATION: Kind =
+pub(crate) const ORGANIZATION: Kind =
     Kind { noun: "organization", path: "/privnet/v1/organizations", key: "organizations" };
 
 impl Kind {
     /// The answer with all things of this kind.
-    pub(super) fn answer(&self, client: &Client) -> Result<Value, Failure> {
+    pub(crate) fn answer(&self, client: &Client) -> Result<Value, Failure> {
         client.get(self.path)
     }
 
     /// The things in such an answer.
-    pub(super) fn things<'a>(&self, answer: &'a Value) -> &'a [Value] {
+    pub(crate) fn things<'a>(&self, answer: &'a Value) -> &'a [Value] {
         list(answer, self.key)
     }
 
@@ -40,7 +40,7 @@ impl Kind {
     ///
     /// # Errors
     /// Nothing has it, or several things have this name: the message lists their ids.
-    pub(super) fn id(&self, client: &Client, name_or_id: &str) -> Result<String, Failure> {
+    pub(crate) fn id(&self, client: &Client, name_or_id: &str) -> Result<String, Failure> {
         if is_uuid(name_or_id) {
             return Ok(name_or_id.to_owned());
         }

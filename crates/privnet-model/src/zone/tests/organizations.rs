@@ -371,3 +371,83 @@ fn an_operators_key_that_never_expires_stays() {
     world.run(&Command::RevokeKey(first));
     assert_eq!(world.refused(&Command::RevokeKey(second)), Refusal::LastOperatorKey(second));
 }
+
+/// The container runtime of a host, for the organization `default`.
+fn runtime(host: HostId) -> Caller {
+    Caller::Client { key: None, scope: Scope::Organization(OrganizationId::DEFAULT, Role::Runtime(host)) }
+}
+
+#[test]
+fn a_container_runtime_registers_attaches_and_deletes_containers_of_its_host() {
+    let mut world = World::default();
+    let (network, host) = (world.managed(50, 99), world.host(1));
+    world.caller = runtime(host);
+    let Outcome::Instance(instance) = world.run(&create_instance(1)) else { panic!("no instance") };
+    let id = instance.id;
+    world.run(&attach(network, id));
+    world.run(&Command::UpdateIp { network, instance: id, address: Some(ip(7)) });
+    world.run(&Command::Detach { network, instance: id });
+    world.run(&attach(network, id));
+    world.run(&Command::DestroyInstance(id));
+    assert!(world.zone.instance(id).is_none());
+}
+
+#[test]
+fn a_container_runtime_changes_nothing_that_is_not_on_its_host() {
+    let mut world = World::default();
+    let (network, host, elsewhere) = (world.managed(50, 99), world.host(1), world.instance_on(2));
+    let launch = Command::LaunchInstance(LaunchInstance {
+        name: None,
+        host: Some(host_name(1)),
+        driver: Driver::Netns,
+        power: Power::Running,
+        properties: InstanceProperties::unknown(),
+    });
+    let crate::Subject::Instance(launched) = world.operation(&launch).subject else { panic!("no instance") };
+    let organization = organization(&mut world, &create("acme"));
+    world.caller = runtime(host);
+    for instance in [elsewhere, launched] {
+        let message = format!("instance {instance} is no container of the host that this key is for");
+        for command in [
+            attach(network, instance),
+            Command::Detach { network, instance },
+            Command::UpdateIp { network, instance, address: None },
+            Command::DestroyInstance(instance),
+        ] {
+            check(&mut world, &command, RefusalKind::Forbidden, &message);
+        }
+    }
+    let message = "this key is for a container runtime: it registers, attaches and deletes containers of its host, and nothing else";
+    for command in [
+        create_instance(2),
+        create_network(RangeFields::default()),
+        Command::DeleteNetwork(network),
+        Command::SetPower(elsewhere, Power::Stopped),
+        Command::MoveInstance { instance: elsewhere, host: host_name(1), placement: None },
+        Command::RemoveHost { host, with_instances: true },
+        create_key(1, Grant::Organization(None, Role::ReadOnly), None),
+    ] {
+        check(&mut world, &command, RefusalKind::Forbidden, message);
+    }
+    let Command::CreateInstance { name, host, placement, labels, .. } = create_instance(1) else { panic!("another") };
+    let of_others = Command::CreateInstance { name, host, placement, labels, organization: Some(organization.id) };
+    let message = format!("organization {} not found", organization.id);
+    check(&mut world, &of_others, RefusalKind::NotFound, &message);
+}
+
+#[test]
+fn operators_alone_make_keys_for_container_runtimes_which_go_with_their_hosts() {
+    let mut world = World::default();
+    let host = world.host(1);
+    let grant = Grant::Runtime(None, host);
+    let made = key(&mut world, &create_key(1, grant, None));
+    assert_eq!(made.scope, Scope::Organization(OrganizationId::DEFAULT, Role::Runtime(host)));
+    let unknown = create_key(2, Grant::Runtime(None, HostId::MAX), None);
+    check(&mut world, &unknown, RefusalKind::NotFound, &format!("host {} not found", HostId::MAX));
+    world.caller = Caller::Client { key: None, scope: Scope::Organization(OrganizationId::DEFAULT, Role::Admin) };
+    let refusal = world.refused(&create_key(2, grant, None));
+    assert_eq!(refusal.kind(), RefusalKind::Forbidden, "{refusal}");
+    world.caller = Caller::Server;
+    world.run(&Command::RemoveHost { host, with_instances: false });
+    assert!(world.zone.key(made.id).is_none());
+}
