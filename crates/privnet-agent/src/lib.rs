@@ -30,6 +30,9 @@ pub use copies::StateDirError;
 pub use dial::DialError;
 pub use identity::IdentityError;
 pub use join::{JoinConfig, JoinError, join};
-pub use privnet_datapath::{CountedPort, CountersError, HostCounters, PortCounters, default_vtep, read_counters};
+pub use privnet_datapath::{
+    ApplyError, CountedPort, CountersError, DeviceState, HostCounters, PortCounters, default_vtep, inspect_device,
+    inspect_port, read_counters,
+};
 pub use privnet_tls::Fingerprint;
 pub use run::{AgentError, purge, run};

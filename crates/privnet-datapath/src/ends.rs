@@ -99,7 +99,8 @@ pub(crate) fn instance_end(link: &Link, alias: &Alias) -> Result<Option<(Socket,
 }
 
 fn read(netlink: &mut Socket, end: &Link) -> Result<Configuration, NetlinkError> {
-    let addresses = netlink.our_addresses(end.index)?;
+    let addresses = netlink.addresses(end.index)?;
+    let addresses = addresses.into_iter().filter(|(_, is_ours)| *is_ours).map(|(address, _)| address).collect();
     Ok(Configuration { is_up: end.is_up, addresses, routes: netlink.our_routes(end.index)? })
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod cni;
 mod command;
 mod exit;
 mod identity;
@@ -15,10 +16,16 @@ mod tls;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if cni::is_called(std::env::args_os().next().as_deref()) {
+        return cni::main();
+    }
     let (cli, settings) = match args::parse() {
         Ok(parsed) => parsed,
         Err(failure) => return failure.report(),
     };
+    if matches!(cli.command, args::Command::Cni) {
+        return cni::main();
+    }
     match command::run(cli.command, &settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

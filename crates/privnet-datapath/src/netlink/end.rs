@@ -1,6 +1,6 @@
 //! Addresses and routes of one device, as far as they are ours: the kernel keeps who has set each of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use nix::Error as Errno;
@@ -19,17 +19,17 @@ const ROUTE_HEADER_OCTETS: usize = 12;
 const AF_INET: u8 = libc::AF_INET as u8;
 
 impl Socket {
-    /// The IPv4 addresses of the device with this index that are ours.
-    pub(crate) fn our_addresses(&mut self, index: u32) -> Result<BTreeSet<InterfaceAddress>, NetlinkError> {
+    /// The IPv4 addresses of the device with this index, and whether each is ours.
+    pub(crate) fn addresses(&mut self, index: u32) -> Result<BTreeMap<InterfaceAddress, bool>, NetlinkError> {
         let request = || {
             let header = address_header(0, index);
             Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[&header])
         };
         let found = self.dump(request, |body| {
             let attributes = Attributes::new(body.get(ADDRESS_HEADER_OCTETS..)?);
-            let is_ours = u32_at(body, 4)? == index && attributes.get(IFA_PROTO) == Some(&[OURS]);
-            let address = ipv4(attributes.get(libc::IFA_LOCAL)?)?;
-            (body.first() == Some(&AF_INET) && is_ours).then_some(InterfaceAddress { address, prefix_len: body[1] })
+            let is_asked = body.first() == Some(&AF_INET) && u32_at(body, 4)? == index;
+            let address = InterfaceAddress { address: ipv4(attributes.get(libc::IFA_LOCAL)?)?, prefix_len: body[1] };
+            is_asked.then(|| (address, attributes.get(IFA_PROTO) == Some(&[OURS])))
         })?;
         Ok(found.into_iter().collect())
     }
@@ -58,14 +58,19 @@ impl Socket {
 
     /// The IPv4 routes by the device with this index that are ours.
     pub(crate) fn our_routes(&mut self, index: u32) -> Result<BTreeSet<Route>, NetlinkError> {
+        Ok(self.routes(index)?.into_iter().filter(|(_, is_ours)| *is_ours).map(|(route, _)| route).collect())
+    }
+
+    /// The IPv4 routes by the device with this index, and whether each is ours.
+    pub(crate) fn routes(&mut self, index: u32) -> Result<BTreeSet<(Route, bool)>, NetlinkError> {
         let request = || Message::new(libc::RTM_GETROUTE, libc::NLM_F_DUMP, &[&route_header(0, 0, 0)]);
         let found = self.dump(request, |body| {
             let attributes = Attributes::new(body.get(ROUTE_HEADER_OCTETS..)?);
             let device = u32_at(attributes.get(libc::RTA_OIF)?, 0)?;
             let destination = attributes.get(libc::RTA_DST).map_or(Some(Ipv4Addr::UNSPECIFIED), ipv4)?;
             let gateway = attributes.get(libc::RTA_GATEWAY).and_then(ipv4);
-            let is_ours = body[0] == AF_INET && body[5] == OURS && device == index;
-            is_ours.then(|| Route::new(destination, body[1], gateway))
+            let is_asked = body[0] == AF_INET && device == index;
+            is_asked.then(|| (Route::new(destination, body[1], gateway), body[5] == OURS))
         })?;
         Ok(found.into_iter().collect())
     }

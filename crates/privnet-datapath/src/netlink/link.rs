@@ -41,6 +41,8 @@ pub(crate) struct Link {
     /// It is found by these as well.
     pub(crate) other_names: Vec<String>,
     pub(crate) alias: String,
+    /// `None` unless it has one of Ethernet.
+    pub(crate) mac: Option<MacAddr>,
     pub(crate) kind: String,
     pub(crate) mtu_bytes: u32,
     pub(crate) is_ethernet: bool,
@@ -278,6 +280,10 @@ impl Link {
             name: string(attributes, libc::IFLA_IFNAME),
             other_names: attributes.within(IFLA_PROP_LIST).all(IFLA_ALT_IFNAME).map(text).collect(),
             alias: string(attributes, libc::IFLA_IFALIAS),
+            mac: attributes
+                .get(libc::IFLA_ADDRESS)
+                .and_then(|octets| <[u8; 6]>::try_from(octets).ok())
+                .map(MacAddr::from),
             kind,
             mtu_bytes: number(libc::IFLA_MTU).unwrap_or_default(),
             is_ethernet: u16_at(body, 2)? == ARPHRD_ETHER,

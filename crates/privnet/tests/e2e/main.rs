@@ -6,6 +6,7 @@
 mod audit;
 mod chaos;
 mod cli;
+mod cni;
 mod concurrency;
 mod configured;
 mod crashes;
