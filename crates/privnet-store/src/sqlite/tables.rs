@@ -61,11 +61,11 @@ impl Table for Key {
         Column::new("id", Role::Key),
         Column::new("name", Role::Plain),
         Column::new("organization", Role::Plain),
+        Column::new("host", Role::Plain),
         Column::new("role", Role::Plain),
         Column::new("sealed_secret", Role::Plain),
         Column::new("created_at_ms", Role::Plain),
         Column::new("expires_at_ms", Role::Plain),
-        Column::new("host", Role::Plain),
     ];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -80,28 +80,23 @@ impl Table for Key {
             octets(self.id.as_bytes()),
             text(self.name.as_str()),
             organization,
+            host,
             text(role),
             octets(self.sealed_secret.as_bytes()),
             number(self.created_at.unix_ms),
             self.expires_at.map_or(NULL, |end| number(end.unix_ms)),
-            host,
         ]
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, StoreError> {
-        let id = KeyId::from_bytes(fields.get()?);
-        let name = fields.text(Name::try_from)?;
-        let organization = fields.get::<Option<[u8; 16]>>()?.map(OrganizationId::from_bytes);
-        let role = fields.get::<String>()?;
-        let sealed_secret = SealedSecret::new(fields.get::<Vec<u8>>()?);
-        let (created_at, expires_at) = (timestamp(fields)?, optional_timestamp(fields)?);
-        let host = fields.get::<Option<[u8; 16]>>()?.map(HostId::from_bytes);
-        let scope = match (organization, KeyRole::parse(&role, host)) {
-            (None, None) if role == OPERATOR && host.is_none() => Scope::Operator,
-            (Some(organization), Some(role)) => Scope::Organization(organization, role),
-            _ => return Err(fields.invalid(format!("\"{role}\" does not go with the organization and the host"))),
-        };
-        Ok(Self { id, name, scope, sealed_secret, created_at, expires_at })
+        Ok(Self {
+            id: KeyId::from_bytes(fields.get()?),
+            name: fields.text(Name::try_from)?,
+            scope: scope(fields)?,
+            sealed_secret: SealedSecret::new(fields.get::<Vec<u8>>()?),
+            created_at: timestamp(fields)?,
+            expires_at: optional_timestamp(fields)?,
+        })
     }
 }
 
@@ -549,6 +544,17 @@ fn quota(fields: &mut Fields<'_>) -> Result<Quota, StoreError> {
 
 fn organization(fields: &mut Fields<'_>) -> Result<OrganizationId, StoreError> {
     Ok(OrganizationId::from_bytes(fields.get()?))
+}
+
+fn scope(fields: &mut Fields<'_>) -> Result<Scope, StoreError> {
+    let organization = fields.get::<Option<[u8; 16]>>()?.map(OrganizationId::from_bytes);
+    let host = fields.get::<Option<[u8; 16]>>()?.map(HostId::from_bytes);
+    let role = fields.get::<String>()?;
+    match (organization, KeyRole::parse(&role, host)) {
+        (None, None) if role == OPERATOR && host.is_none() => Ok(Scope::Operator),
+        (Some(organization), Some(role)) => Ok(Scope::Organization(organization, role)),
+        _ => Err(fields.invalid(format!("\"{role}\" does not go with the organization and the host"))),
+    }
 }
 
 fn certificate(fields: &mut Fields<'_>) -> Result<Option<HostCertificate>, StoreError> {
