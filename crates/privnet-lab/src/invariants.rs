@@ -462,6 +462,8 @@ fn links_of(lab: &Lab, netns: &str) -> Result<Option<Vec<Value>>> {
         return Ok(None);
     }
     let host = lab.hosts().first().context("a lab has hosts")?;
-    let text = host.namespace.run("ip", &["-netns", netns, "-details", "-json", "link", "show"])?;
+    // An instance may have been registered by the path.
+    let name = netns.strip_prefix("/run/netns/").unwrap_or(netns);
+    let text = host.namespace.run("ip", &["-netns", name, "-details", "-json", "link", "show"])?;
     Ok(Some(serde_json::from_str(&text)?))
 }
