@@ -255,17 +255,17 @@ pub static ENDPOINTS: [Endpoint; 61] = [
     .refuses(&[400, 404]),
     get(Call::ListInstanceTypes, "list-instance-types", "/v2/instance-type")
         .says("List instance types")
-        .answers(SchemaGenerator::subschema_for::<InstanceTypes>),
+        .answers(SchemaGenerator::subschema_for::<InstanceTypes<'static>>),
     get(Call::GetInstanceType, "get-instance-type", "/v2/instance-type/{id}")
         .says("Show an instance type")
-        .answers(SchemaGenerator::subschema_for::<InstanceType>)
+        .answers(SchemaGenerator::subschema_for::<InstanceType<'static>>)
         .refuses(&[400, 404]),
     get(Call::ListTemplates, "list-templates", "/v2/template")
         .says("List templates")
-        .answers(SchemaGenerator::subschema_for::<Templates>),
+        .answers(SchemaGenerator::subschema_for::<Templates<'static>>),
     get(Call::GetTemplate, "get-template", "/v2/template/{id}")
         .says("Show a template")
-        .answers(SchemaGenerator::subschema_for::<Template>)
+        .answers(SchemaGenerator::subschema_for::<Template<'static>>)
         .refuses(&[400, 404]),
     get(Call::ListSshKeys, "list-ssh-keys", "/v2/ssh-key")
         .says("List SSH keys")

@@ -10,6 +10,7 @@ mod invitations;
 mod list;
 mod rate;
 
+use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
-use privnet_model::{Organization, RequestId, SignedRequest};
+use privnet_model::{Driver, InstanceId, InstanceProperties, Organization, RequestId, SignedRequest};
 use privnet_tls::Acceptor;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -35,6 +36,7 @@ pub(crate) use self::invitations::Invitations;
 use self::rate::{Buckets, Payer};
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
+use crate::catalogue::Catalogue;
 use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
 
@@ -53,6 +55,8 @@ pub(crate) struct HttpConfig {
     pub(crate) public_url: String,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub(crate) operation_hold: Duration,
+    /// What instances can be as large as and made of.
+    pub(crate) catalogue: Catalogue,
     /// Where the hosts go that are invited.
     pub(crate) invitations: Invitations,
 }
@@ -255,12 +259,24 @@ impl Api {
                 let instance = zone.seen_by(caller).instance(id).ok_or(Refusal::InstanceNotFound(id))?;
                 json(&reply::Instance::new(instance, zone.ports_of_instance(id).map(AsRef::as_ref)))
             }
-            Request::ListInstanceTypes => json(&reply::InstanceTypes::built_in()),
-            Request::GetInstanceType(id) => {
-                json(reply::InstanceType::with_id(id).ok_or_else(|| not_found("instance type", id))?)
+            Request::ListInstanceTypes => {
+                let zone = engine.view();
+                let used = properties_of(caller, &zone).map(|properties| properties.instance_type);
+                json(&self.config.catalogue.types(used))
             }
-            Request::ListTemplates => json(&reply::Templates::built_in()),
-            Request::GetTemplate(id) => json(reply::Template::with_id(id).ok_or_else(|| not_found("template", id))?),
+            Request::GetInstanceType(id) => {
+                let zone = engine.view();
+                let is_used = || properties_of(caller, &zone).any(|properties| properties.instance_type == id);
+                let found = self.config.catalogue.type_with_id(id, is_used);
+                json(&found.ok_or_else(|| not_found("instance type", id))?)
+            }
+            Request::ListTemplates => json(&self.config.catalogue.templates()),
+            Request::GetTemplate(id) => {
+                let zone = engine.view();
+                let is_used = || properties_of(caller, &zone).any(|properties| properties.template == id);
+                let found = self.config.catalogue.template_with_id(id, is_used);
+                json(&found.ok_or_else(|| not_found("template", id))?)
+            }
             Request::ListSshKeys => {
                 let zone = engine.view();
                 let ssh_keys = zone.seen_by(caller).ssh_keys().map(|key| reply::SshKey::from(&**key)).collect();
@@ -323,9 +339,9 @@ impl Api {
                 return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, message));
             }
             Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
-            Request::Change(command) => {
-                if let Command::LaunchInstance(wish) = &command {
-                    expect_in_catalogue(wish)?;
+            Request::Change(mut command) => {
+                if let Command::LaunchInstance(wish) = &mut command {
+                    wish.driver = driver_of(wish, &self.config.catalogue)?;
                 }
                 self.change(origin, caller, command).await?
             }
@@ -387,12 +403,26 @@ impl Api {
     }
 }
 
-/// An instance that names what no list has would break clients that look it up.
-fn expect_in_catalogue(wish: &LaunchInstance) -> Result<(), Refused> {
+/// Who makes an instance. One that named what no list has would break clients that look it up.
+fn driver_of(wish: &LaunchInstance, catalogue: &Catalogue) -> Result<Driver, Refused> {
     let (instance_type, template) = (wish.properties.instance_type, wish.properties.template);
-    reply::InstanceType::with_id(instance_type).ok_or_else(|| not_found("instance type", instance_type))?;
-    reply::Template::with_id(template).ok_or_else(|| not_found("template", template))?;
-    Ok(())
+    let is_type_offered =
+        catalogue.offers_type(instance_type).ok_or_else(|| not_found("instance type", instance_type))?;
+    let (driver, is_template_offered) = catalogue.driver_of(template).ok_or_else(|| not_found("template", template))?;
+    let withdrawn = |what: &str, id: &dyn Display| {
+        let message = format_args!("{what} {id} is not offered any more; choose another one");
+        Err(Refused::new(StatusCode::CONFLICT, message))
+    };
+    match (is_type_offered, is_template_offered) {
+        (true, true) => Ok(driver),
+        (false, _) => withdrawn("instance type", &instance_type),
+        (true, false) => withdrawn("template", &template),
+    }
+}
+
+/// What the caller's instances are said to be.
+fn properties_of(caller: Caller, zone: &Zone) -> impl Iterator<Item = &InstanceProperties> {
+    zone.seen_by(caller).instances_from(InstanceId::MIN).map(|instance| &instance.properties)
 }
 
 /// An organization with what it has.
@@ -406,7 +436,7 @@ fn without_quotes(message: &str) -> &str {
     message.split_once('"').map_or(message, |(before, _)| before).trim_end()
 }
 
-/// What the built-in lists have not.
+/// What the lists have not.
 fn not_found(what: &str, which: impl std::fmt::Display) -> Refused {
     Refused::new(StatusCode::NOT_FOUND, format_args!("{what} {which} not found"))
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod catalogue;
 mod certificate;
 mod engine;
 mod http;
@@ -14,6 +15,7 @@ mod sync;
 
 pub use audit::AuditConfig;
 pub use auth::{AuthorityError, KeyFileError};
+pub use catalogue::{Catalogue, CatalogueError};
 pub use certificate::{Encryption, SELF_SIGNED_FILE, ServedCertificate, ServedCertificateError};
 pub use engine::EngineConfig;
 pub use limits::Limits;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::audit::AuditConfig;
 use crate::auth::{self, AuthorityError, Gate, HostAuthority, KeyFileError, KeyRing};
+use crate::catalogue::Catalogue;
 use crate::certificate::{Encryption, ServedCertificate, ServedCertificateError};
 use crate::engine::{Engine, EngineConfig, Records, now};
 use crate::http::{self, HttpConfig, Invitations};
@@ -32,6 +33,8 @@ pub struct ServerConfig {
     pub zone: String,
     /// The URL under which clients reach the API, without `/v2`; `None` makes it from the address.
     pub public_url: Option<String>,
+    /// What instances can be as large as and made of.
+    pub catalogue: Catalogue,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub operation_hold: Duration,
     /// Whether requests must be signed.
@@ -201,6 +204,7 @@ impl Server {
             Authentication::Signatures { leeway } => Gate::Guarded { keys, leeway },
             Authentication::None => Gate::Open { own_host: config.public_url.as_deref().and_then(auth::host_of) },
         };
+        config.catalogue.warn_of_gone(records.zone());
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
         Ok(Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tls, invitations, config })
     }
@@ -249,8 +253,13 @@ impl Server {
             // The sender is dropped, never used: this resolves when `wait` ends.
             async move { drop(stopping.changed().await) }
         };
-        let http_config =
-            HttpConfig { zone: config.zone, public_url, operation_hold: config.operation_hold, invitations };
+        let http_config = HttpConfig {
+            zone: config.zone,
+            public_url,
+            operation_hold: config.operation_hold,
+            catalogue: config.catalogue,
+            invitations,
+        };
         let tls = certificate.map(|certificate| certificate.acceptor().clone());
         let serve_clients = async {
             http::serve(http_listener, tls, engine.clone(), gate, http_config, config.limits, stopped()).await;

@@ -162,6 +162,11 @@ pub(crate) enum Command {
     /// Several hosts on this machine, in network namespaces, to try things on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(LabCommand),
+    /// Print the built-in instance types and templates, as a file to make one's own of
+    ///
+    /// The server reads it where its setting `catalogue` says, when it starts.
+    #[command(after_help = "Example: privnet catalogue > /var/lib/privnet/catalogue.toml")]
+    Catalogue,
     /// Show the settings in force
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),

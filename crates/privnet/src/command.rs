@@ -18,6 +18,7 @@ mod show_config;
 mod span;
 
 use clap_complete::generate;
+use privnet_server::Catalogue;
 
 use crate::args::{self, AgentArgs, AgentCommand, Command, ConfigCommand};
 use crate::client::Client;
@@ -54,6 +55,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Cni => unreachable!("main has done it: it prints and exits as runtimes expect"),
         Command::Env => env::run(settings),
         Command::Lab(command) => lab::run(command, settings),
+        Command::Catalogue => print_line(Catalogue::BUILT_IN),
         Command::Config(ConfigCommand::Show) => show_config::run(settings),
         Command::Completion { shell } => {
             // Printed from memory: written to standard output itself, a closed one would be a panic.

@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 const DATA_DIR: &str = "/var/lib/privnet";
 
 /// All settings, in the order in which `privnet config show` lists them.
-pub(crate) const SETTINGS: [Setting; 42] = [
+pub(crate) const SETTINGS: [Setting; 43] = [
     Setting { name: "api-url", default: Fallback::Value("http://127.0.0.1:8080") },
     Setting { name: "ca-file", default: Fallback::Derived("the authorities that the system trusts") },
     Setting { name: "output", default: Fallback::Value("table") },
@@ -49,6 +49,7 @@ pub(crate) const SETTINGS: [Setting; 42] = [
     Setting { name: "tls-cert", default: Fallback::Derived("none, plain HTTP is served") },
     Setting { name: "tls-key", default: Fallback::Derived("none") },
     Setting { name: "data", default: Fallback::Value(DATA_DIR) },
+    Setting { name: "catalogue", default: Fallback::InData { file: "catalogue.toml", prefix: "" } },
     Setting { name: "zone", default: Fallback::Value("ch-dk-2") },
     Setting { name: "public-url", default: Fallback::Derived("the listen address, as http:// or https://") },
     Setting { name: "operation-hold", default: Fallback::Value("250ms") },

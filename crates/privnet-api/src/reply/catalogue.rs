@@ -4,75 +4,72 @@ use serde::Serialize;
 
 use super::network::as_text;
 
-const GIB: u64 = 1 << 30;
-
-/// What an instance can be as large as. Clients ask for it on their way to private networks.
-static INSTANCE_TYPES: [InstanceType; 7] = [
-    InstanceType::standard(1, "micro", 1, GIB / 2),
-    InstanceType::standard(2, "tiny", 1, GIB),
-    InstanceType::standard(3, "small", 2, 2 * GIB),
-    InstanceType::standard(4, "medium", 2, 4 * GIB),
-    InstanceType::standard(5, "large", 4, 8 * GIB),
-    InstanceType::standard(6, "extra-large", 4, 16 * GIB),
-    InstanceType::standard(7, "huge", 8, 32 * GIB),
-];
-
-/// What an instance can be made of.
-static TEMPLATES: [Template; 1] = [Template {
-    id: TemplateId::WORKLOAD,
-    name: "workload",
-    description: "A workload that exists on its host, which privnet has not made",
-    visibility: "public",
-}];
-
 /// All instance types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "instance-types")]
-pub struct InstanceTypes {
-    /// From the smallest to the largest.
-    #[schemars(with = "Vec<InstanceType>")]
-    pub instance_types: &'static [InstanceType],
+pub struct InstanceTypes<'a> {
+    /// In the order of the catalogue.
+    pub instance_types: Vec<InstanceType<'a>>,
 }
 
 /// How large an instance is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "instance-type")]
-pub struct InstanceType {
+pub struct InstanceType<'a> {
+    /// Given in the catalogue.
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "String", extend("format" = "uuid"))]
-    id: InstanceTypeId,
+    pub id: InstanceTypeId,
     /// With the family it makes the name, such as `standard.medium`.
-    size: &'static str,
-    family: &'static str,
-    cpus: u32,
+    pub size: &'a str,
+    /// See there.
+    pub family: &'a str,
+    /// How many.
+    pub cpus: u32,
     /// In octets.
-    memory: u64,
-    /// Always true.
-    authorized: bool,
+    pub memory: u64,
+    /// Whether instances can be created with it.
+    pub authorized: bool,
 }
 
-/// All templates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+/// The templates that instances can be created with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "templates")]
-pub struct Templates {
-    /// One.
-    #[schemars(with = "Vec<Template>")]
-    pub templates: &'static [Template],
+pub struct Templates<'a> {
+    /// In the order of the catalogue.
+    pub templates: Vec<Template<'a>>,
 }
 
 /// What an instance is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[schemars(rename = "template")]
-pub struct Template {
+pub struct Template<'a> {
+    /// Given in the catalogue.
     #[serde(serialize_with = "as_text")]
     #[schemars(with = "String", extend("format" = "uuid"))]
-    id: TemplateId,
-    name: &'static str,
-    description: &'static str,
+    pub id: TemplateId,
+    /// For people.
+    pub name: &'a str,
+    /// For people.
+    pub description: &'a str,
+    /// Every organization's.
     #[schemars(extend("enum" = ["public"]))]
-    visibility: &'static str,
+    pub visibility: &'static str,
+    /// Who logs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub default_user: Option<&'a str>,
+    /// How large its disk is, in octets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), extend("format" = "int64"))]
+    pub size: Option<u64>,
+    /// How it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["legacy", "uefi"]))]
+    pub boot_mode: Option<&'static str>,
 }
 
 /// An instance's type. Clients look it up by its id, and cannot do without one.
@@ -93,49 +90,40 @@ pub struct TemplateRef {
     pub(super) id: TemplateId,
 }
 
-impl InstanceTypes {
-    /// The built-in ones.
-    pub fn built_in() -> Self {
-        Self { instance_types: &INSTANCE_TYPES }
+impl InstanceType<'_> {
+    /// One that instances have and the catalogue has no more: what clients cannot do without, in words that all of
+    /// them know.
+    pub const fn gone(id: InstanceTypeId) -> Self {
+        Self { id, size: "micro", family: "standard", cpus: 1, memory: 1 << 29, authorized: false }
     }
 }
 
-impl InstanceType {
-    const fn standard(number: u8, size: &'static str, cpus: u32, memory: u64) -> Self {
-        let id = InstanceTypeId::built_in(number);
-        Self { id, size, family: "standard", cpus, memory, authorized: true }
-    }
-
-    /// The built-in one with this id.
-    pub fn with_id(id: InstanceTypeId) -> Option<&'static Self> {
-        INSTANCE_TYPES.iter().find(|one| one.id == id)
-    }
-}
-
-impl Templates {
-    /// The built-in ones.
-    pub fn built_in() -> Self {
-        Self { templates: &TEMPLATES }
-    }
-}
-
-impl Template {
-    /// The built-in one with this id.
-    pub fn with_id(id: TemplateId) -> Option<&'static Self> {
-        TEMPLATES.iter().find(|one| one.id == id)
+impl Template<'_> {
+    /// One that instances have and the catalogue has no more.
+    pub const fn gone(id: TemplateId) -> Self {
+        Self {
+            id,
+            name: "unknown",
+            description: "A template that the catalogue has no more",
+            visibility: "public",
+            default_user: None,
+            size: None,
+            boot_mode: None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
     fn an_instance_type_shows_what_clients_make_its_name_and_size_of() {
+        let id = InstanceTypeId::built_in(4);
+        let medium =
+            InstanceType { id, size: "medium", family: "standard", cpus: 2, memory: 4 << 30, authorized: true };
         assert_eq!(
-            serde_json::to_string(&INSTANCE_TYPES[3]).expect("serializes"),
+            serde_json::to_string(&medium).expect("serializes"),
             concat!(
                 r#"{"id":"70726976-6e65-4000-8000-000000000004","size":"medium","family":"standard","#,
                 r#""cpus":2,"memory":4294967296,"authorized":true}"#
@@ -144,16 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_catalogue_is_found_by_its_id() {
-        assert_eq!(INSTANCE_TYPES.iter().map(|one| one.id).collect::<BTreeSet<_>>().len(), INSTANCE_TYPES.len());
-        assert!(INSTANCE_TYPES.iter().all(|one| InstanceType::with_id(one.id) == Some(one)));
-        assert!(TEMPLATES.iter().all(|one| Template::with_id(one.id) == Some(one)));
-        assert_eq!((InstanceType::with_id(InstanceTypeId::MIN), Template::with_id(TemplateId::MIN)), (None, None));
-    }
-
-    #[test]
-    fn what_a_registered_workload_refers_to_is_in_the_catalogue() {
-        assert!(InstanceType::with_id(InstanceTypeId::UNKNOWN).is_some());
-        assert!(Template::with_id(TemplateId::WORKLOAD).is_some());
+    fn a_template_shows_what_the_catalogue_says_and_nothing_else() {
+        let id = TemplateId::WORKLOAD;
+        let plain = Template { name: "workload", description: "d", ..Template::gone(id) };
+        let json = r#"{"id":"70726976-6e65-4000-8000-000000000065","name":"workload","description":"d","visibility":"public"}"#;
+        assert_eq!(serde_json::to_string(&plain).expect("serializes"), json);
+        let whole = Template { default_user: Some("debian"), size: Some(10), boot_mode: Some("uefi"), ..plain };
+        let more = r#","default-user":"debian","size":10,"boot-mode":"uefi"}"#;
+        assert!(serde_json::to_string(&whole).expect("serializes").ends_with(more));
     }
 }

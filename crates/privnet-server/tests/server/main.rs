@@ -3,6 +3,7 @@
 mod audit;
 mod authentication;
 mod bad_input;
+mod catalogue;
 mod clients;
 mod conformance;
 mod contract;

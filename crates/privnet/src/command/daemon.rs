@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use privnet_agent::{AgentConfig, AgentError, RemoteAddress, ServerAddress};
-use privnet_model::HostName;
-use privnet_server::{Authentication, Encryption, Server, ServerConfig, ServerError};
+use privnet_model::{HostName, with_causes};
+use privnet_server::{Authentication, Catalogue, Encryption, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -89,6 +89,7 @@ fn server_config(settings: &Settings, args: &ServerArgs) -> Result<ServerConfig,
         listen,
         encryption: encryption(settings, args)?,
         data_dir: settings.require("data")?,
+        catalogue: catalogue(settings)?,
         zone: settings.require("zone")?,
         public_url: settings.parse("public-url")?.map(|BaseUrl(url)| url),
         operation_hold,
@@ -127,6 +128,15 @@ fn certificate_lifetime(settings: &Settings) -> Result<Duration, Failure> {
     let seconds = lifetime.as_secs();
     let is_good = (1..=DAYS_MAX * 86_400).contains(&seconds);
     is_good.then(|| Duration::from_secs(seconds.unsigned_abs())).ok_or_else(refuse)
+}
+
+/// What the file says; where nobody has named one and there is none, what is built in.
+fn catalogue(settings: &Settings) -> Result<Catalogue, Failure> {
+    let path: PathBuf = settings.require("catalogue")?;
+    if settings.get("catalogue").source == Source::Default && !path.exists() {
+        return Ok(Catalogue::built_in());
+    }
+    Catalogue::read(&path).map_err(|cause| settings.refuse("catalogue", with_causes(&cause)))
 }
 
 fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfig, Failure> {

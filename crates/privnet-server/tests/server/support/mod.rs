@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use privnet_api::{FirstCredentials, Signer};
 use privnet_model::zone::Snapshot;
 use privnet_server::{
-    AuditConfig, Authentication, Encryption, EngineConfig, Limits, Server, ServerConfig, ServerError,
+    AuditConfig, Authentication, Catalogue, Encryption, EngineConfig, Limits, Server, ServerConfig, ServerError,
 };
 use privnet_store::{SqliteStore, Store};
 use privnet_tls::Certificate;
@@ -120,6 +120,11 @@ impl TestServer {
         self.resume();
     }
 
+    /// Gives the server another catalogue, from its next start on.
+    pub(crate) fn write_catalogue(&self, text: &str) {
+        std::fs::write(self.dir.path().join("catalogue.toml"), text).expect("a file");
+    }
+
     /// What a stopped server has left behind.
     pub(crate) fn records(&self) -> Snapshot {
         assert!(self.running.is_none(), "the server runs");
@@ -195,6 +200,7 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         data_dir: dir.path().to_owned(),
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),
+        catalogue: catalogue(dir),
         operation_hold: setup.operation_hold,
         authentication: setup.authentication,
         limits: setup.limits,
@@ -204,6 +210,12 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         sync_url: None,
         certificate_lifetime: setup.certificate_lifetime,
     }
+}
+
+/// What the test has put into the folder, or what is built in.
+fn catalogue(dir: &TempDir) -> Catalogue {
+    let file = dir.path().join("catalogue.toml");
+    if file.exists() { Catalogue::read(&file).expect("a catalogue") } else { Catalogue::built_in() }
 }
 
 /// A folder in memory where there is one: what else keeps the disk busy shall not slow the tests down.
