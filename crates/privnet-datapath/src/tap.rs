@@ -38,6 +38,11 @@ impl Datapath {
         let name = port_device(mac);
         make(&name, openers, tap.is_multi_queue).step(format_args!("make tap {name}"))?;
         let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
+        // Before it had an owner, anybody could open it; the one queue of others was open here meanwhile.
+        if made.tun.is_some_and(|tun| tun.open_queues > 0) {
+            self.unplug(mac)?;
+            return Err(ApplyError::TapOpened(mac));
+        }
         silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
         let set = self.netlink.set_mtu(made.index, spec.mtu_bytes);
         set.step(format_args!("set the MTU of device {name}"))?;
@@ -60,8 +65,10 @@ impl Datapath {
 /// more is: it goes when it is closed, and is made anew then.
 pub(crate) fn is_as_made(link: &Link, device: &DeviceName, tap: &Tap, openers: Openers) -> bool {
     let is_named = link.name == device.as_str() || link.other_names.iter().any(|name| name == device.as_str());
-    let made = Tun { is_tap: true, is_multi_queue: tap.is_multi_queue, openers };
-    is_named && link.tun == Some(made)
+    let is_as_made = |found: Tun| {
+        found == Tun { is_tap: true, is_multi_queue: tap.is_multi_queue, openers, open_queues: found.open_queues }
+    };
+    is_named && link.tun.is_some_and(is_as_made)
 }
 
 /// Whom that is on this host. With neither a user nor a group the kernel would let anybody open the device.

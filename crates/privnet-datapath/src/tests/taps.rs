@@ -8,6 +8,7 @@ use super::lab::{Host, Instance, MTU_BYTES, UNDERLAY_MTU_BYTES, network};
 use super::monitor::{Monitor, unfinished};
 use crate::KernelDump;
 use crate::names::port_device;
+use crate::netlink::Socket;
 use crate::programs::Hook;
 
 /// A virtual machine and instance b on one host, c on another, all in one network.
@@ -164,6 +165,9 @@ fn a_tap_of_several_queues_is_opened_several_times() {
     let scene = Scene::with(Tap { is_multi_queue: true, ..Tap::default() });
     let queue = || Monitor::open_with(&scene.one.namespace, &scene.device(), libc::IFF_MULTI_QUEUE).expect("opened");
     let queues = [queue(), queue()];
+    let mut netlink = scene.one.namespace.within(|| Socket::open().expect("a netlink socket"));
+    let link = netlink.link(&scene.device()).expect("read").expect("a device");
+    assert_eq!(link.tun.map(|tun| tun.open_queues), Some(2), "as whoever makes one must see");
     let device = frames::Tap::on(&scene.b.namespace, "net0");
     for monitor in &queues {
         let frame = saying(scene.b.mac, scene.vm.mac, "there?");

@@ -366,3 +366,27 @@ fn an_attach_says_what_is_wrong_with_a_tap_and_touches_nothing_of_others() {
 fn has_words(text: &str, words: &str) -> bool {
     text.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").contains(words))
 }
+
+/// A guest that has set a larger MTU than its network's is told by ICMP, also of what it left to be segmented, and
+/// the answers are whole.
+#[test]
+fn a_guest_with_a_larger_mtu_learns_its_networks() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let vm = Vm::join(lab, &network, "vm", 1)?;
+        let near = Vm::join(lab, &network, "near", 1)?;
+        let far = Vm::join(lab, &network, "far", 2)?;
+        for vm in [&vm, &near, &far] {
+            vm.instance.namespace.ip("link set dev net0 mtu 9000")?;
+        }
+        for other in [&near, &far] {
+            let answers = lab.capture(&vm.instance.namespace, "net0", "icmp")?;
+            stream(&vm.instance, &other.instance, other.address)?;
+            let answer = answers.wait_for_frame(&format!("unreachable - need to frag (mtu {OVERLAY_MTU_BYTES})"))?;
+            ensure!(!answer.contains("bad cksum") && !answer.contains("wrong icmp cksum"), "{answer}");
+        }
+        let counted = counters(lab, 1)?.of(&vm.mac)?.clone();
+        ensure!(counted["icmp-replies"].as_u64() >= Some(2), "{counted}");
+        invariants::hold(lab)
+    });
+}
