@@ -32,7 +32,7 @@ pub use identity::IdentityError;
 pub use join::{JoinConfig, JoinError, join};
 pub use privnet_datapath::{
     ApplyError, CountedPort, CountersError, DeviceState, HostCounters, PortCounters, default_vtep, inspect_device,
-    inspect_port, read_counters,
+    inspect_port, read_counters, start_of_process,
 };
 pub use privnet_tls::Fingerprint;
 pub use run::{AgentError, purge, run};

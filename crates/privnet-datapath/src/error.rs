@@ -49,6 +49,9 @@ pub enum ApplyError {
     /// The instance's network namespace is not there.
     #[error("network namespace {0} does not exist on this host")]
     NetnsNotFound(Netns),
+    /// The process whose network namespace it is has ended.
+    #[error("the process of {0} is gone; if there is one with its number, it is another")]
+    ProcessGone(Netns),
     /// The instance's network namespace is this agent's.
     #[error("network namespace {0} is the host's own, where no instance is")]
     OwnNetns(Netns),
@@ -100,7 +103,7 @@ pub enum ApplyError {
 impl ApplyError {
     /// Whether something that the operation names does not exist on this host.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NetnsNotFound(_) | Self::UserNotFound(_) | Self::GroupNotFound(_))
+        matches!(self, Self::NetnsNotFound(_) | Self::ProcessGone(_) | Self::UserNotFound(_) | Self::GroupNotFound(_))
     }
 
     /// The same in the API's word.

@@ -44,6 +44,7 @@ pub use error::{ApplyError, DumpError, KernelError, OpenError};
 pub use events::LinkEvents;
 pub use inspect::{DeviceState, inspect_device, inspect_port};
 pub use kernel::{Kernel, KernelDump};
+pub use netns::start_of as start_of_process;
 pub use purge::purge;
 pub use sender::FrameSender;
 pub use simulated::Simulated;

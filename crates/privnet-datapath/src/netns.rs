@@ -34,10 +34,21 @@ pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
     if kind != libc::CLONE_NEWNET {
         return Err(ApplyError::NetnsNotFound(netns.clone()));
     }
+    if netns.process().is_some_and(|(number, started_ticks)| start_of(number) != Some(started_ticks)) {
+        // Looked at after the file was opened: the process that had the number then has it still.
+        return Err(ApplyError::ProcessGone(netns.clone()));
+    }
     if is_own(&file).step(format_args!("compare {} with the own network namespace", path.display()))? {
         return Err(ApplyError::OwnNetns(netns.clone()));
     }
     Ok(file)
+}
+
+/// When a process has started, in clock ticks since its host has: the 22nd field of its line (proc_pid_stat(5)), of
+/// which the second, in parentheses, may have spaces.
+pub fn start_of(process: u32) -> Option<u64> {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    line.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// What tells it from all other namespaces for as long as it exists.

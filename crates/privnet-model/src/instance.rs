@@ -240,6 +240,18 @@ impl Netns {
         Self(format!("privnet-{host}-{instance}").into())
     }
 
+    /// That of the process with this number that has started so many clock ticks after its host: another process that
+    /// gets the number later is not meant. Written `pid:NUMBER@TICKS`.
+    pub fn of_process(number: u32, started_ticks: u64) -> Self {
+        Self(format!("pid:{number}@{started_ticks}").into())
+    }
+
+    /// The process whose namespace it is, and when that has started, if it is given so.
+    pub fn process(&self) -> Option<(u32, u64)> {
+        let (number, started_ticks) = self.0.strip_prefix("pid:")?.split_once('@')?;
+        Some((number.parse().ok()?, started_ticks.parse().ok()?))
+    }
+
     /// As given: a name or an absolute path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -247,6 +259,9 @@ impl Netns {
 
     /// The file to open: a name stands for a file under /run/netns, as for `ip netns` (ip-netns(8)).
     pub fn path(&self) -> PathBuf {
+        if let Some((number, _)) = self.process() {
+            return PathBuf::from(format!("/proc/{number}/ns/net"));
+        }
         Self::path_of_names().join(&*self.0)
     }
 
@@ -301,6 +316,9 @@ mod tests {
         let path = |text: &str| Netns::try_from(text).map(|n| n.path());
         assert_eq!(path("web1"), Ok(PathBuf::from("/run/netns/web1")));
         assert_eq!(path("/proc/123/ns/net"), Ok(PathBuf::from("/proc/123/ns/net")));
+        let process = Netns::of_process(123, 45_678);
+        assert_eq!((process.path(), process.process()), (PathBuf::from("/proc/123/ns/net"), Some((123, 45_678))));
+        assert_eq!(Netns::try_from(process.as_str()), Ok(process));
         let host = HostName::try_from("x".repeat(64).as_str()).expect("valid");
         let made = Netns::of_instance(&host, InstanceId::MAX);
         assert_eq!(Netns::try_from(made.as_str()), Ok(made));

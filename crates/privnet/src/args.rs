@@ -224,6 +224,9 @@ pub(crate) enum InstanceCommand {
         /// Its network namespace on that host, as `ip netns` names it or by absolute path [default: NAME]
         #[arg(long, value_name = "NETNS", conflicts_with = "make")]
         netns: Option<String>,
+        /// Its network namespace is that of this process, for as long as that lives; given on the host itself
+        #[arg(long, value_name = "PID", conflicts_with_all = ["make", "netns", "tap"])]
+        pid: Option<u32>,
         /// It is a virtual machine: its ports are taps of that host, which its monitor opens
         #[arg(long, conflicts_with_all = ["make", "netns"])]
         tap: bool,

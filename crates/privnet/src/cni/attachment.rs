@@ -87,7 +87,7 @@ fn refuse_taken(netns: &Netns, device: &str) -> Result<(), CniError> {
 
 pub(super) fn of_namespace(error: &ApplyError) -> CniError {
     match error {
-        ApplyError::NetnsNotFound(_) => {
+        ApplyError::NetnsNotFound(_) | ApplyError::ProcessGone(_) => {
             CniError::new(Code::UnknownContainer, "the container's network namespace does not exist", error)
         }
         ApplyError::OwnNetns(_) => CniError::new(Code::Environment, "CNI_NETNS is the host's own", error),

@@ -1,3 +1,4 @@
+use privnet_model::Netns;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -13,8 +14,9 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
     let Context { client, output } = context;
     match command {
         InstanceCommand::Create { name, host, make: true, wait, .. } => make(&name, host.as_deref(), wait, context),
-        InstanceCommand::Create { name, host, netns, tap, owner, group, multi_queue, organization, .. } => {
+        InstanceCommand::Create { name, host, netns, pid, tap, owner, group, multi_queue, organization, .. } => {
             let host = host.map_or_else(|| only_host(client), Ok)?;
+            let netns = pid.map(namespace_of).transpose()?.or(netns);
             let mut body = json!({"name": name, "host": host});
             if tap {
                 body["kind"] = "tap".into();
@@ -74,6 +76,13 @@ pub(super) fn run(command: InstanceCommand, context: &Context) -> Result<(), Fai
             output.print(&answer, || format!("{instance} is deleted"))
         }
     }
+}
+
+/// The network namespace of a process of this machine, told from one that has its number later.
+fn namespace_of(pid: u32) -> Result<String, Failure> {
+    let missing = || Failure::say(Exit::NotFound, format_args!("there is no process {pid} on this machine"));
+    let started_ticks = privnet_agent::start_of_process(pid).ok_or_else(missing)?;
+    Ok(Netns::of_process(pid, started_ticks).as_str().to_owned())
 }
 
 /// Has a host make an instance, of the first type and template there are.

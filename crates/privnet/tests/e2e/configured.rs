@@ -1,13 +1,14 @@
 //! Devices in instances that their hosts configure: no DHCP client is needed.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context, Result, ensure};
 use privnet_lab::{Instance, Lab, invariants};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::support::{OVERLAY_MTU_BYTES, eventually, hosts, in_lab, managed};
+use crate::support::{OVERLAY_MTU_BYTES, eventually, hosts, in_lab, log_lines, managed};
 
 /// A managed network with this router.
 fn routed(name: &str, router: &str) -> Value {
@@ -111,6 +112,39 @@ fn the_command_attaches_by_a_device_that_the_host_configures() {
         ensure!(one.namespace.addresses("eth7")? == [address]);
         let refusal = lab.privnet(&["attach", "one", "red", "--device", "eth8"]).expect_err("another device");
         ensure!(format!("{refusal:#}").contains("already attached by its device eth7"), "{refusal:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_by_a_process_is_that_process_and_none_that_has_its_number_later() {
+    in_lab(hosts(1), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let namespace = lab.add_namespace()?;
+        let mut process = namespace.command("sleep").arg("600").spawn()?;
+        let pid = process.id().to_string();
+        // `ip netns exec` becomes the process once it is in the namespace.
+        eventually("the process is in its namespace", || {
+            let of = |path: &str| Ok::<_, anyhow::Error>(std::fs::metadata(path)?.ino());
+            Ok(of(&format!("/proc/{pid}/ns/net"))? == of(&format!("/run/netns/{}", namespace.name()))?)
+        })?;
+        lab.privnet(&["instance", "create", "one", "--pid", &pid])?;
+        lab.privnet(&["attach", "one", "red", "--device", "eth0", "--configure"])?;
+        ensure!(namespace.has_device("eth0")?);
+        lab.privnet(&["instance", "stop", "one"])?;
+        // As if another process had the number: that one has started at another time.
+        let other = format!("pid:{pid}@1");
+        let body = json!({"name": "two", "host": lab.host(1).name, "kind": "netns", "netns": other});
+        let two = lab.api().request(Method::POST, "/privnet/v1/instances", Some(&body))?.ok()?;
+        let path = format!("/v2/private-network/{network}:attach");
+        lab.api().request(Method::PUT, &path, Some(&json!({"instance": {"id": two["id"]}})))?.ok()?;
+        let is_said = || Ok(!log_lines(lab, "h1.log", &["is gone; if there is one with its number"])?.is_empty());
+        eventually("the host says so", is_said)?;
+        ensure!(!namespace.has_device("net0")?);
+        process.kill()?;
+        process.wait()?;
+        let refusal = lab.privnet(&["instance", "create", "three", "--pid", &pid]).expect_err("it is gone");
+        ensure!(format!("{refusal:#}").contains("there is no process"), "{refusal:#}");
         Ok(())
     });
 }
