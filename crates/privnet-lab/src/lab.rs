@@ -1,7 +1,7 @@
 //! The lab: its parts, how they start and how all of them go.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -26,6 +26,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The underlay's device in a host's namespace.
 const UNDERLAY_DEVICE: &str = "under0";
+
+/// The device of a host's namespace by which it reaches the server.
+const MANAGEMENT_DEVICE: &str = "mgmt0";
+
+/// Where the server serves the hosts, by TLS.
+const SYNC_PORT: u16 = 4443;
 
 /// The underlay's subnet is 192.0.2.0/24 (TEST-NET-1, RFC 5737) or 2001:db8::/64 (RFC 3849), so there is room
 /// for so many hosts.
@@ -56,7 +62,7 @@ impl LabBuilder {
         self
     }
 
-    /// Gives the hosts VTEPs of IPv6, and no other addresses. IPv4 unless said so.
+    /// Gives the hosts VTEPs of IPv6, and none of IPv4. IPv4 unless said so.
     pub fn ipv6_underlay(mut self) -> Self {
         self.has_ipv6_underlay = true;
         self
@@ -86,7 +92,7 @@ impl LabBuilder {
         self
     }
 
-    /// Makes the namespaces, starts the server and an agent per host, and returns when the server is
+    /// Makes the namespaces, starts the server, has each host join, and returns when the server is
     /// ready and all agents are connected.
     ///
     /// # Errors
@@ -161,8 +167,8 @@ pub struct Host {
     pub pin_dir: PathBuf,
     /// Where its agent keeps its copy of what is wanted.
     pub state_dir: PathBuf,
-    /// Where its agent finds the server.
-    server_socket: PathBuf,
+    /// Where its agent finds the server, if not where hosts join.
+    server_socket: Option<PathBuf>,
     agent: Option<Daemon>,
 }
 
@@ -227,7 +233,7 @@ impl Lab {
 
     /// From its next start the agent of host `host`, from 1, finds the server at this Unix socket.
     pub(crate) fn connect_by(&mut self, host: usize, socket: &Path) {
-        self.hosts[host - 1].server_socket = socket.to_owned();
+        self.hosts[host - 1].server_socket = Some(socket.to_owned());
     }
 
     /// Where the server keeps what must survive.
@@ -310,6 +316,7 @@ impl Lab {
         let mut command = self.privnet_command(&self.builder.log);
         command.args(["server", "--listen", &listen_address(self.id())]);
         command.arg("--data").arg(self.server_dir()).arg("--sync-socket").arg(self.sync_socket());
+        command.args(["--sync-listen", &sync_address(self.id()).to_string()]);
         command.args(&self.builder.server_args);
         self.server = Some(Daemon::start("the server", &mut command, &self.dir().join("server.log"))?);
         Ok(())
@@ -328,13 +335,13 @@ impl Lab {
         self.server = None;
     }
 
-    /// Starts the agent of host `host`, from 1, and does not wait.
+    /// Starts the agent of host `host`, from 1, and does not wait. A host that the server does not know joins first.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// It cannot be started, or the server is not there to invite it.
     pub fn start_agent(&mut self, host: usize) -> Result<()> {
         let log = self.dir().join(format!("h{host}.log"));
-        let mut command = self.agent_command(host);
+        let mut command = if self.has_to_join(host) { self.join_command(host)? } else { self.agent_command(host) };
         command.args(&self.builder.agent_args);
         self.hosts[host - 1].agent = Some(Daemon::start(format!("the agent of h{host}"), &mut command, &log)?);
         Ok(())
@@ -553,12 +560,51 @@ impl Lab {
     }
 
     fn agent_command(&self, host: usize) -> std::process::Command {
-        let Host { name, vtep, namespace, pin_dir, state_dir, server_socket, .. } = self.host(host);
+        let server = match &self.host(host).server_socket {
+            Some(socket) => format!("unix://{}", socket.display()),
+            None => format!("https://{}", sync_address(self.id())),
+        };
+        self.host_command(host, "/dev/null", &["agent"], &server)
+    }
+
+    /// What has a host join, and then runs its agent.
+    fn join_command(&self, host: usize) -> Result<std::process::Command> {
+        let body = json!({"host": self.host(host).name, "rejoin": self.is_known(host)});
+        let invitation = self.api.request(Method::POST, "/privnet/v1/host-invitations", Some(&body))?.ok()?;
+        let config = self.dir().join(format!("h{host}.toml"));
+        // Of an earlier time; the settings are given by flags.
+        let _ = fs::remove_file(&config);
+        let words = ["agent", "join"];
+        let mut command = self.host_command(host, &config.display().to_string(), &words, &text(&invitation, "server")?);
+        command.args(["--fingerprint", &text(&invitation, "fingerprint")?, "--token", &text(&invitation, "token")?]);
+        Ok(command)
+    }
+
+    fn host_command(&self, host: usize, config: &str, words: &[&str], server: &str) -> std::process::Command {
+        let Host { name, vtep, namespace, pin_dir, state_dir, .. } = self.host(host);
         let mut command = namespace.command(&self.binary.display().to_string());
-        command.args(["--config", "/dev/null", "--log", &self.builder.log, "agent", "--name", name]);
-        command.args(["--vtep", &vtep.to_string(), "--server"]).arg(format!("unix://{}", server_socket.display()));
+        command.args(["--config", config, "--log", &self.builder.log]).args(words);
+        command.args(["--name", name, "--vtep", &vtep.to_string(), "--server", server]);
+        command.arg("--identity").arg(self.identity(host));
         command.arg("--state").arg(state_dir).arg("--bpf-dir").arg(pin_dir);
         command
+    }
+
+    fn identity(&self, host: usize) -> PathBuf {
+        self.dir().join(format!("h{host}.pem"))
+    }
+
+    /// Whether the agent of a host cannot start as it is: it has not joined, or was removed since.
+    fn has_to_join(&self, host: usize) -> bool {
+        let is_server_there = || self.api.request(Method::GET, "/readyz", None).is_ok();
+        self.host(host).server_socket.is_none()
+            && (!self.identity(host).exists() || (is_server_there() && !self.is_known(host)))
+    }
+
+    /// Whether the server has a record of a host.
+    fn is_known(&self, host: usize) -> bool {
+        let hosts = self.api.get("/privnet/v1/hosts").unwrap_or_default();
+        hosts["hosts"].as_array().into_iter().flatten().any(|one| one["name"] == *self.host(host).name)
     }
 
     fn start_guard(&mut self) -> Result<()> {
@@ -575,6 +621,7 @@ impl Lab {
         let underlay = Namespace::create(self.id(), "net")?;
         underlay.ip(&format!("link add br0 mtu {mtu} type bridge"))?;
         underlay.ip("link set br0 up")?;
+        self.make_management(&underlay)?;
         for number in 1..=self.builder.hosts {
             let host = self.make_host(number)?;
             let (name, netns) = (&host.name, host.namespace.name());
@@ -586,10 +633,36 @@ impl Lab {
             let prefix = if host.vtep.is_ipv4() { "24" } else { "64 nodad" };
             host.namespace.ip(&format!("address add {}/{prefix} dev {UNDERLAY_DEVICE}", host.vtep))?;
             host.namespace.ip(&format!("link set {UNDERLAY_DEVICE} up"))?;
+            self.join_management(&underlay, &host, number)?;
             self.hosts.push(host);
         }
         self.underlay = Some(underlay);
         Ok(())
+    }
+
+    /// A network of its own on which the hosts reach the server, which is on this machine: what is on the underlay is
+    /// the hosts' frames alone.
+    fn make_management(&self, net: &Namespace) -> Result<()> {
+        let device = leftovers::device(self.id());
+        net.ip("link add br1 type bridge mcast_snooping 0")?;
+        net.ip("link set br1 up")?;
+        let peer = ["type", "veth", "peer", "name", "server", "netns", net.name()];
+        run(command(self.id(), "ip").args(["link", "add", &device]).args(peer))?;
+        net.ip("link set server master br1 up")?;
+        // Where new devices have no IPv6, this one has.
+        fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "0")?;
+        let address = sync_address(self.id()).ip();
+        run(command(self.id(), "ip").args(["address", "add", &format!("{address}/64"), "dev", &device, "nodad"]))?;
+        run(command(self.id(), "ip").args(["link", "set", &device, "up"])).map(drop)
+    }
+
+    fn join_management(&self, net: &Namespace, host: &Host, number: u8) -> Result<()> {
+        let (port, netns) = (format!("m{number}"), host.namespace.name());
+        net.ip(&format!("link add {port} type veth peer name {MANAGEMENT_DEVICE} netns {netns}"))?;
+        net.ip(&format!("link set {port} master br1 up"))?;
+        let address = management_address(self.id(), 0x100 + u16::from(number));
+        host.namespace.ip(&format!("address add {address}/64 dev {MANAGEMENT_DEVICE} nodad"))?;
+        host.namespace.ip(&format!("link set {MANAGEMENT_DEVICE} up")).map(drop)
     }
 
     fn make_host(&self, number: u8) -> Result<Host> {
@@ -606,7 +679,7 @@ impl Lab {
             underlay_device: UNDERLAY_DEVICE,
             pin_dir: leftovers::pin_dir(self.id(), &name),
             state_dir,
-            server_socket: self.sync_socket(),
+            server_socket: None,
             agent: None,
             name,
         })
@@ -645,6 +718,18 @@ fn listen_address(id: &str) -> String {
     let number = u32::from_str_radix(id, 16).unwrap_or(1);
     let [_, b, c, d] = number.to_be_bytes();
     format!("127.{b}.{c}.{d}:8080")
+}
+
+/// An address of a lab's management network: each lab has a subnet of its own (RFC 4193), made of its id.
+fn management_address(id: &str, number: u16) -> Ipv6Addr {
+    let subnet = u32::from_str_radix(id, 16).unwrap_or(1);
+    let [high, low] = [(subnet >> 16) as u16, subnet as u16];
+    Ipv6Addr::new(0xfd70, 0x6e6c, high, low, 0, 0, 0, number)
+}
+
+/// Where a lab's server serves its hosts.
+fn sync_address(id: &str) -> SocketAddr {
+    SocketAddr::new(management_address(id, 1).into(), SYNC_PORT)
 }
 
 /// `privnet` is built into the folder of this process's binary, or of its tests' parent.

@@ -21,12 +21,23 @@ const BPF_DIR: &str = "/sys/fs/bpf";
 /// What the folder of a lab host's pins is called before the lab's id.
 const PINS_PREFIX: &str = "privnet-lab-";
 
+/// What a lab's device of this machine is called before its id.
+const DEVICE_PREFIX: &str = "pnlab-";
+
+/// Where the devices of this machine are listed.
+const DEVICES: &str = "/sys/class/net";
+
 /// A killed process is gone within this.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The folder for the eBPF pins of one host of a lab.
 pub(crate) fn pin_dir(lab: &str, host: &str) -> PathBuf {
     Path::new(BPF_DIR).join(format!("{PINS_PREFIX}{lab}-{host}"))
+}
+
+/// The device of this machine by which a lab's hosts reach its server.
+pub(crate) fn device(lab: &str) -> String {
+    format!("{DEVICE_PREFIX}{lab}")
 }
 
 /// Removes what labs have left whose process is gone, and returns their ids.
@@ -60,7 +71,8 @@ pub fn guard(lab: &str) -> Result<()> {
 /// when all the rest has been tried.
 pub(crate) fn remove(lab: &str) -> Result<()> {
     let run_dir = Path::new(REGISTRY).join(lab);
-    let results = [kill_processes(lab), remove_namespaces(lab), remove_pins(lab), remove_data(lab, &run_dir)];
+    let results =
+        [kill_processes(lab), remove_device(lab), remove_namespaces(lab), remove_pins(lab), remove_data(lab, &run_dir)];
     results.into_iter().collect::<Result<()>>()?;
     remove_dir(&run_dir)
 }
@@ -74,6 +86,7 @@ fn known_labs() -> Result<BTreeSet<String>> {
     let mut labs: BTreeSet<_> = names(Path::new(REGISTRY))?.into_iter().filter(|name| is_id(name)).collect();
     let of = |name: &str, prefix: &str| name.strip_prefix(prefix)?.split('-').next().map(str::to_owned);
     labs.extend(names(Path::new(NETNS_DIR))?.iter().filter_map(|name| of(name, "pnlab-")).filter(|id| is_id(id)));
+    labs.extend(names(Path::new(DEVICES))?.iter().filter_map(|name| of(name, DEVICE_PREFIX)).filter(|id| is_id(id)));
     labs.extend(names(Path::new(BPF_DIR))?.iter().filter_map(|name| of(name, PINS_PREFIX)).filter(|id| is_id(id)));
     Ok(labs)
 }
@@ -95,6 +108,19 @@ fn kill_processes(lab: &str) -> Result<()> {
     }
     let gone = || Ok(processes(lab)?.is_empty().then_some(()));
     wait_uninterrupted(gone).with_context(|| format!("processes of lab {lab} do not die"))
+}
+
+/// Its other end goes with it, and it goes with that one.
+fn remove_device(lab: &str) -> Result<()> {
+    let device = device(lab);
+    let is_there = || Path::new(DEVICES).join(&device).exists();
+    if !is_there() {
+        return Ok(());
+    }
+    // Not through the lab's own commands, which an interrupt ends.
+    let status = process::command("", "ip").args(["link", "delete", &device]).status().context("cannot run ip")?;
+    anyhow::ensure!(status.success() || !is_there(), "cannot delete device {device}");
+    Ok(())
 }
 
 /// The processes that carry the lab's mark; those that have ended but were not waited for carry nothing.

@@ -588,6 +588,7 @@ impl Conversation {
                 self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
             }
             FromAgent::Present { .. } => self.link.is_present(),
+            FromAgent::AddressDeclined { port, .. } if !self.is_own(port) => {}
             FromAgent::AddressDeclined { network, port, address, times } => {
                 warn!(%network, mac = %port, %address, times,
                     "an instance finds its address in use by another machine of its network");

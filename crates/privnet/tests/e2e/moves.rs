@@ -272,11 +272,14 @@ fn a_host_that_is_gone_for_good_takes_its_entries_with_it() {
 }
 
 #[test]
-fn a_host_that_is_removed_while_its_agent_runs_lets_go() {
+fn a_host_that_is_removed_while_its_agent_runs_lets_go_when_it_joins_again() {
     in_lab(hosts(2), |lab| {
         let network = lab.api().create_network(&managed("red"))?;
         let guests = join_each(lab, &network, &[1, 2])?;
         lab.privnet(&["host", "remove", "h2", "--with-instances"])?;
+        eventually("its agent is cut off", || Ok(!log_lines(lab, "h2.log", &["host h2 was removed"])?.is_empty()))?;
+        lab.stop_agent(2)?;
+        lab.start_agent(2)?;
         let left = &guests[1].instance.namespace;
         eventually("it has let go", || Ok(!left.has_device(&guests[1].device)?))?;
         lab.wait_for_agents()?;

@@ -164,10 +164,10 @@ fn purge_removes_everything_of_ours_and_nothing_else() {
 
         let devices: Vec<_> =
             namespace.links()?.iter().map(|link| link["ifname"].as_str().unwrap_or("").to_owned()).collect();
-        for device in ["lo", "under0", "other0", "pnic0", "vx0"] {
+        for device in ["lo", "under0", "mgmt0", "other0", "pnic0", "vx0"] {
             ensure!(devices.iter().any(|one| one == device), "{device} is gone: {devices:?}");
         }
-        ensure!(devices.len() == 5, "more than what is not ours is left: {devices:?}");
+        ensure!(devices.len() == 6, "more than what is not ours is left: {devices:?}");
         ensure!(!guests[0].instance.namespace.has_device("net0")?, "the instance's device is still there");
         ensure!(!pin_dir.exists(), "pins are left");
         ensure!(foreign_pins.0.exists(), "a folder that is not ours is gone");
