@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decide::{done, new_host, random_octets};
+use super::decide::{done, random_octets};
+use super::hosts::new_host;
 use super::{Change, Circumstances, Decision, InviteHost, JoinHost, Outcome, Refusal, Row, Zone};
 use crate::{
     Fingerprint, Host, HostCertificate, HostCertificates, HostFacts, HostName, Invitation, InvitationId, Timestamp,
