@@ -10,7 +10,7 @@ mod peer;
 mod services;
 mod tls;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use privnet_model::zone::{Caller, Command, Outcome, RefusalKind};
-use privnet_model::{Generation, HostFacts, HostId, HostName, InstanceId, Location, MacAddr, Member, NetworkId};
+use privnet_model::{Generation, HostFacts, HostId, HostName, InstanceId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::membership_server::MembershipServer;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
@@ -222,7 +222,6 @@ impl Sync for Follower {
         let conversation = Conversation {
             engine: self.engine.clone(),
             link,
-            own_ports: Mutex::new(self.own_ports(host)),
             shown,
             sent: Mutex::new(self.held(&hello)),
             sent_instances: Mutex::new(hello.instances.iter().map(|id| (*id, SentInstance::HELD)).collect()),
@@ -266,13 +265,6 @@ impl Follower {
             warn!(host = %hello.host, %peer, reason = status.message(), "refused an agent");
             self.note_refusal(peer, status)
         })
-    }
-
-    /// The addresses of the ports that the host has.
-    fn own_ports(&self, host: HostId) -> HashSet<MacAddr> {
-        let zone = self.engine.view();
-        let ports = zone.instances_on(host).flat_map(|instance| zone.ports_of_instance(instance.id));
-        ports.map(|port| port.mac).collect()
     }
 
     /// What the agent need not be told. A generation ahead of its network's is that of records which these have
@@ -328,8 +320,6 @@ struct Conversation {
     link: Link,
     /// What the agent has shown; `None` where it need not show anything.
     shown: Option<ShownCertificate>,
-    /// The addresses of the ports that the host has or had: it reports on no others.
-    own_ports: Mutex<HashSet<MacAddr>>,
     sent: Mutex<HashMap<NetworkId, Sent>>,
     sent_instances: Mutex<HashMap<InstanceId, SentInstance>>,
     /// Whether the agent knows what an instance is.
@@ -557,8 +547,10 @@ impl Conversation {
         let host = self.link.host();
         match message {
             FromAgent::Hello(_) => warn!("the agent said Hello twice"),
-            FromAgent::Applied { network, generation, mut failures } => {
-                failures.retain(|failure| self.is_own(failure.mac));
+            FromAgent::Applied { network, .. } if !self.was_told_of(network) => {
+                warn!(%network, "the host reports on a network that it was not told of; that is ignored");
+            }
+            FromAgent::Applied { network, generation, failures } => {
                 for failure in &failures {
                     warn!(%network, mac = %failure.mac, reason = failure.reason.as_str(), message = %failure.message, "port failed");
                 }
@@ -600,13 +592,10 @@ impl Conversation {
         Ok(())
     }
 
-    /// Whether a port is, or was, this host's.
-    fn is_own(&self, mac: MacAddr) -> bool {
-        let is_own = self.own_ports().contains(&mac);
-        if !is_own {
-            warn!(%mac, "the host reports on a port that it has never had; that is ignored");
-        }
-        is_own
+    /// Whether the host shall carry the network, as far as it knows. It may have trouble with any port in there: with
+    /// its own, and with the way to another host's.
+    fn was_told_of(&self, network: NetworkId) -> bool {
+        matches!(self.sent().get(&network), Some(Sent::State(_)))
     }
 
     /// What answers an earlier message about the instance says nothing of the last.
@@ -656,21 +645,7 @@ impl Conversation {
     }
 
     async fn send(&self, message: FromServer) -> Result<(), Gone> {
-        let is_here = |member: &&Member| matches!(member.location, Location::Local(_));
-        match &message {
-            FromServer::Full(state) => {
-                self.own_ports().extend(state.members.values().filter(is_here).map(|member| member.mac));
-            }
-            FromServer::Delta(delta) => {
-                self.own_ports().extend(delta.set.iter().filter(is_here).map(|member| member.mac));
-            }
-            _ => {}
-        }
         self.outgoing.send(Ok(message.into())).await.map_err(|_| Gone)
-    }
-
-    fn own_ports(&self) -> std::sync::MutexGuard<'_, HashSet<MacAddr>> {
-        self.own_ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent_instances(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, SentInstance>> {

@@ -219,31 +219,28 @@ fn a_certificate_that_has_expired_is_not_taken() {
 
 /// What a host says of another one's port counts for nothing.
 #[test]
-fn a_host_reports_on_its_own_ports_alone() {
+fn a_host_reports_on_the_networks_that_it_was_told_of_alone() {
     let server = TestServer::start(Setup { operation_hold: Duration::ZERO, ..BY_TLS });
     let (one, other) = (Machine::joined(&server, "h1"), Machine::joined(&server, "h2"));
     let own = one.connect(&server, "h1", silent).expect("accepted");
     let liar = other.connect(&server, "h2", silent).expect("accepted");
     assert_eq!((own.hear_what_it_lacked(), liar.hear_what_it_lacked()), (vec![], vec![]));
     let network = server.network(managed(9));
-    server.attach(&network, &server.instance("other", "h2"));
     let operation = server.attach(&network, &server.instance("web", "h1"));
-    let mac = match own.hear() {
-        FromServer::Full(state) => state
-            .members
-            .values()
-            .find(|member| member.address.is_some_and(|ip| ip.octets()[3] == 11))
-            .map(|member| member.mac),
-        other => panic!("{other:?}"),
-    };
-    let failure = PortFailure { mac: mac.expect("the port"), reason: Reason::Fault, message: "so I say".to_owned() };
-    let generation = privnet_model::Generation(3);
-    liar.say(FromAgent::Applied { network: id_of(&network), generation, failures: vec![failure] });
+    let FromServer::Full(state) = own.hear() else { panic!("it is not told") };
+    let mac = *state.members.keys().next().expect("the port");
+    let failure = PortFailure { mac, reason: Reason::Fault, message: "so I say".to_owned() };
+    liar.say(FromAgent::Applied { network: state.id, generation: state.generation, failures: vec![failure] });
     // What is asked for afterwards is sent after that has been heard.
-    liar.say(FromAgent::NeedFull { network: id_of(&network) });
-    while !matches!(liar.hear(), FromServer::Full(state) if state.generation == generation) {}
-    assert_eq!(server.operation(&operation)["state"], "pending");
-    own.say(FromAgent::Applied { network: id_of(&network), generation, failures: vec![] });
+    liar.say(FromAgent::NeedFull { network: state.id });
+    assert!(matches!(liar.hear(), FromServer::Remove { network, .. } if network == state.id));
+    // From here on it would be believed.
+    server.attach(&network, &server.instance("other", "h2"));
+    let FromServer::Full(told) = liar.hear() else { panic!("it is not told") };
+    for host in [&own, &liar] {
+        assert_eq!(server.operation(&operation)["state"], "pending");
+        host.say(FromAgent::Applied { network: told.id, generation: told.generation, failures: vec![] });
+    }
     assert_eq!(server.ended(&operation)["state"], "success");
 }
 
