@@ -547,7 +547,9 @@ impl Conversation {
         let host = self.link.host();
         match message {
             FromAgent::Hello(_) => warn!("the agent said Hello twice"),
-            FromAgent::Applied { network, .. } if !self.was_told_of(network) => {
+            FromAgent::Applied { network, .. } | FromAgent::AddressDeclined { network, .. }
+                if !self.was_told_of(network) =>
+            {
                 warn!(%network, "the host reports on a network that it was not told of; that is ignored");
             }
             FromAgent::Applied { network, generation, failures } => {
@@ -580,7 +582,6 @@ impl Conversation {
                 self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
             }
             FromAgent::Present { .. } => self.link.is_present(),
-            FromAgent::AddressDeclined { port, .. } if !self.is_own(port) => {}
             FromAgent::AddressDeclined { network, port, address, times } => {
                 warn!(%network, mac = %port, %address, times,
                     "an instance finds its address in use by another machine of its network");

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::support::agent::{Agent, acknowledge, silent};
 use crate::support::machine::{Machine, invite, invite_again};
-use crate::support::{Setup, TestServer, config, id_of, managed, wait_until};
+use crate::support::{Setup, TestServer, config, managed, wait_until};
 
 const BY_TLS: Setup = Setup { sync_by_tls: true, ..Setup::WAITING };
 
