@@ -154,7 +154,9 @@ pub(crate) enum Command {
     /// Runtimes start it by the name privnet-cni from /opt/cni/bin, where that is a symbolic link to privnet. What is
     /// to be done stands in the environment (CNI_COMMAND and others) and on standard input, by version 1.1.0 of the
     /// CNI specification.
-    #[command(after_help = "Example: ln -s \"$(command -v privnet)\" /opt/cni/bin/privnet-cni")]
+    #[command(after_help = "Examples:
+  ln -s \"$(command -v privnet)\" /opt/cni/bin/privnet-cni
+  echo '{\"cniVersion\": \"1.1.0\"}' | CNI_COMMAND=VERSION privnet cni     which versions it speaks")]
     Cni,
     /// Print what clients of Exoscale need to use this API, for a shell to evaluate
     #[command(after_help = "Example: eval \"$(privnet env)\" && exo compute private-network list")]

@@ -289,6 +289,7 @@ fn no_host_is_looked_for_where_the_quota_is_used_up_or_an_organization_names_one
     let mut world = World::default();
     let quotas = Quotas { instances: Quota::AtMost(0), ..Quotas::default() };
     let acme = organization(&mut world, &Command::CreateOrganization { name: organization_name("acme"), quotas }).id;
+    let known = world.host(1);
     world.caller = member(acme, Role::Admin);
     let mut launch = LaunchInstance {
         name: None,
@@ -301,7 +302,6 @@ fn no_host_is_looked_for_where_the_quota_is_used_up_or_an_organization_names_one
         "quota exceeded: the organization may have 0 instances, and has 0; make room, or ask an operator for more";
     check(&mut world, &Command::LaunchInstance(launch.clone()), RefusalKind::Conflict, message);
     let message = "only an operator's key may choose the host of an instance; leave out the label privnet/host";
-    let known = world.host(1);
     for name in [world.zone.host(known).expect("a host").name.clone(), HostName::try_from("h9").expect("valid")] {
         launch.host = Some(name);
         check(&mut world, &Command::LaunchInstance(launch.clone()), RefusalKind::Forbidden, message);
