@@ -119,9 +119,16 @@ impl<S: Read + Write> Read for BlockingStream<S> {
 
 impl<S: Read + Write> Write for BlockingStream<S> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.ask(|session| session.write(data))?;
-        self.send()?;
-        Ok(written)
+        loop {
+            match self.ask(|session| session.write(data))? {
+                session::Write::Octets(octets) => {
+                    self.send()?;
+                    return Ok(octets);
+                }
+                session::Write::NeedsInput => self.input()?,
+                session::Write::NeedsOutput => self.send()?,
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

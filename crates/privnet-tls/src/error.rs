@@ -66,6 +66,9 @@ pub enum TlsError {
     /// The connection ended before the handshake did.
     #[error("the {0} ended the connection before the TLS handshake was over")]
     EndedEarly(Role),
+    /// The connection ended by a close_notify in the middle of a message, such as a key update.
+    #[error("the {0} ended the connection in the middle of a TLS message")]
+    EndedInMessage(Role),
     /// Something is to be sent on a connection that we have closed.
     #[error("cannot send: this end of the TLS connection is closed")]
     Closed,

@@ -29,6 +29,6 @@ pub use blocking::BlockingStream;
 pub use certificate::{AltName, Certificate, FINGERPRINT_OCTETS, Fingerprint, NoFingerprint, Validity};
 pub use error::{CertificateError, CertificateFault, Role, TlsError};
 pub use key::{Identity, PrivateKey};
-pub use session::{Handshake, OUTGOING_OCTETS_MAX, Peer, Read, Session};
+pub use session::{Handshake, OUTGOING_OCTETS_MAX, Peer, Read, Session, Write};
 pub use settings::{Acceptor, ClientCertificates, Connector, DnsName, NoServerName, ServerName, SettingsError, Trust};
 pub use stream::{HandshakeError, TlsStream, tls_error};

@@ -65,6 +65,7 @@ const SSL_ERROR_SSL: c_int = 1;
 const SSL_ERROR_WANT_READ: c_int = 2;
 const SSL_ERROR_SYSCALL: c_int = 5;
 const SSL_ERROR_ZERO_RETURN: c_int = 6;
+const SSL_RECEIVED_SHUTDOWN: c_int = 2;
 const SSL_TLSEXT_ERR_OK: c_int = 0;
 const SSL_TLSEXT_ERR_ALERT_FATAL: c_int = 2;
 const OPENSSL_NPN_NEGOTIATED: c_int = 1;
@@ -118,6 +119,7 @@ unsafe extern "C" {
     fn SSL_read(ssl: *mut Ssl, out: *mut c_void, space: c_int) -> c_int;
     fn SSL_write(ssl: *mut Ssl, data: *const c_void, octets: c_int) -> c_int;
     fn SSL_shutdown(ssl: *mut Ssl) -> c_int;
+    fn SSL_get_shutdown(ssl: *const Ssl) -> c_int;
     fn SSL_get_error(ssl: *const Ssl, result: c_int) -> c_int;
     fn SSL_get_verify_result(ssl: *const Ssl) -> c_long;
     fn SSL_get1_peer_certificate(ssl: *const Ssl) -> *mut RawX509;
@@ -574,7 +576,12 @@ impl Connection {
             return Ok(Progress::Done(octets));
         }
         // SAFETY: the connection is valid, and nothing was asked of the library since.
-        match unsafe { SSL_get_error(self.ssl.as_ptr(), result) } {
+        let (error, shutdown) =
+            unsafe { (SSL_get_error(self.ssl.as_ptr(), result), SSL_get_shutdown(self.ssl.as_ptr())) };
+        match error {
+            // The library may go on to wait for the rest of a message after the peer's close_notify, and drops
+            // whatever comes.
+            SSL_ERROR_WANT_READ if shutdown & SSL_RECEIVED_SHUTDOWN != 0 => Ok(Progress::Closed),
             SSL_ERROR_WANT_READ => Ok(Progress::NeedsInput),
             SSL_ERROR_ZERO_RETURN => Ok(Progress::Closed),
             SSL_ERROR_SSL | SSL_ERROR_SYSCALL => Err(self.failure(doing)),

@@ -29,6 +29,18 @@ pub enum Read {
     End,
 }
 
+/// What writing has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// So many octets of plaintext were taken: none only where none were given.
+    Octets(usize),
+    /// More ciphertext has to come first ([`Session::receive`]): the handshake is not over, or the peer has begun a
+    /// message of the handshake's kind, such as a key update (RFC 8446 §4.6.3), and not ended it.
+    NeedsInput,
+    /// Ciphertext has to be sent first ([`Session::outgoing`]).
+    NeedsOutput,
+}
+
 /// Where the handshake is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
@@ -153,24 +165,31 @@ impl Session {
         })
     }
 
-    /// Takes plaintext to be sent, and says how much of it: nothing as long as the handshake is not over or
-    /// [`OUTGOING_OCTETS_MAX`] octets of ciphertext wait, and never more than a record (16 KiB).
+    /// Takes plaintext to be sent: nothing as long as the handshake is not over or [`OUTGOING_OCTETS_MAX`] octets of
+    /// ciphertext wait, and never more than a record (16 KiB).
     ///
     /// # Errors
     /// [`TlsError::Closed`] after [`close`](Self::close); [`TlsError`], for this and every later call.
-    pub fn write(&mut self, plaintext: &[u8]) -> Result<usize, TlsError> {
+    pub fn write(&mut self, plaintext: &[u8]) -> Result<Write, TlsError> {
         if self.closed {
             return Err(TlsError::Closed);
         }
-        let full = self.handshake()? == Handshake::NeedsInput || self.outgoing() >= OUTGOING_OCTETS_MAX;
-        if full || plaintext.is_empty() {
-            return Ok(0);
+        if self.handshake()? == Handshake::NeedsInput {
+            return Ok(Write::NeedsInput);
         }
-        let written = self.connection.write(plaintext);
-        Ok(match self.noted(written)? {
-            Progress::Done(octets) => octets,
-            Progress::NeedsInput | Progress::Closed => 0,
-        })
+        if self.outgoing() >= OUTGOING_OCTETS_MAX {
+            return Ok(Write::NeedsOutput);
+        }
+        if plaintext.is_empty() {
+            return Ok(Write::Octets(0));
+        }
+        let written = self.connection.write(plaintext).and_then(|progress| match progress {
+            Progress::Done(octets) => Ok(Write::Octets(octets)),
+            Progress::NeedsInput => Ok(Write::NeedsInput),
+            // Nothing can be sent before the message is whole, and it never will be.
+            Progress::Closed => Err(TlsError::EndedInMessage(self.role().peer())),
+        });
+        self.noted(written)
     }
 
     /// Ends our direction: what was written goes first, then a close_notify. What the peer sends can still be

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::TlsError;
-use crate::session::{Handshake, Peer, Read, Session};
+use crate::session::{Handshake, Peer, Read, Session, Write};
 
 /// How much is read from the connection, or given to it, at a time, in octets: a little more than a record.
 const CHUNK_OCTETS: usize = 17 << 10;
@@ -27,6 +27,8 @@ pub struct TlsStream<S> {
     /// Ciphertext on its way out of the session, from `sent` on.
     outgoing: Vec<u8>,
     sent: usize,
+    /// Whether a write waits for what the peer sends.
+    writer_needs_input: bool,
     wakers: Arc<Wakers>,
     both: Waker,
 }
@@ -58,7 +60,7 @@ impl<S> TlsStream<S> {
     pub(crate) fn new(session: Session, stream: S) -> Self {
         let wakers = Arc::new(Wakers::default());
         let both = Waker::from(Arc::clone(&wakers));
-        Self { session, stream, outgoing: Vec::new(), sent: 0, wakers, both }
+        Self { session, stream, outgoing: Vec::new(), sent: 0, writer_needs_input: false, wakers, both }
     }
 
     /// Who the other end is, once the handshake is over.
@@ -165,7 +167,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
                     break;
                 }
                 Read::End => break,
-                Read::NeedsInput => ready!(this.poll_input(cx))?,
+                Read::NeedsInput => {
+                    let brought = ready!(this.poll_input(cx));
+                    if std::mem::take(&mut this.writer_needs_input) {
+                        this.wakers.writer.wake();
+                    }
+                    brought?;
+                }
                 Read::NeedsOutput => ready!(this.poll_send(cx))?,
             }
         }
@@ -186,18 +194,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         let waker = this.both.clone();
         let cx = &mut Context::from_waker(&waker);
         loop {
-            let written = this.poll_session(cx, |session| session.write(data))?;
-            if written > 0 {
-                // What does not go now goes when the stream is flushed.
-                if let Poll::Ready(Err(error)) = this.poll_send(cx) {
-                    return Poll::Ready(Err(error));
+            match this.poll_session(cx, |session| session.write(data))? {
+                Write::Octets(octets) => {
+                    // What does not go now goes when the stream is flushed.
+                    if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                    return Poll::Ready(Ok(octets));
                 }
-                return Poll::Ready(Ok(written));
-            }
-            if this.session.peer().is_none() {
-                ready!(this.poll_input(cx))?;
-            } else {
-                ready!(this.poll_send(cx))?;
+                Write::NeedsInput => {
+                    this.writer_needs_input = true;
+                    let brought = ready!(this.poll_input(cx));
+                    this.writer_needs_input = false;
+                    // What came may be for the reader as well.
+                    this.wakers.reader.wake();
+                    brought?;
+                }
+                Write::NeedsOutput => ready!(this.poll_send(cx))?,
             }
         }
     }
@@ -270,7 +283,7 @@ impl Wake for Wakers {
 /// The error of a stream for an error of TLS.
 pub(crate) fn to_io(error: TlsError) -> io::Error {
     let kind = match error {
-        TlsError::Truncated(_) | TlsError::EndedEarly(_) => io::ErrorKind::UnexpectedEof,
+        TlsError::Truncated(_) | TlsError::EndedEarly(_) | TlsError::EndedInMessage(_) => io::ErrorKind::UnexpectedEof,
         TlsError::Closed => io::ErrorKind::BrokenPipe,
         TlsError::Alert { .. } => io::ErrorKind::ConnectionAborted,
         TlsError::PlainHttpRequest

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod common;
+mod key_updates;
 mod other_programs;
 mod refusals;
 mod round_trips;

@@ -1,5 +1,8 @@
 //! The door with TLS, on the same clock.
 
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
 use privnet_tls::{
     AltName, ClientCertificates, Connector, Identity, PrivateKey, Subject, TlsError, TlsStream, Trust, Use, Validity,
     self_signed,
@@ -103,6 +106,65 @@ async fn a_client_that_does_not_take_the_end_of_its_answer_loses_its_connection(
     let mut next = encrypted(Connection::open(&door, 1), &connector).await.expect("its place is free");
     assert_eq!(ask(&mut next).await, "HTTP/1.1 200 OK");
     assert_eq!(start.elapsed(), Limits::DEFAULT.send_timeout + Duration::from_secs(1));
+}
+
+/// A program that speaks TLS, and in the end all of these records: see there.
+struct ClientByHand(Child);
+
+impl ClientByHand {
+    fn new(records: &str) -> Self {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../privnet-tls/tests/tls/client_by_hand.py");
+        let mut command = Command::new("python3");
+        command.args([program, records]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self(command.spawn().expect("python3"))
+    }
+
+    fn turn(&mut self) -> Vec<u8> {
+        let from = self.0.stdout.as_mut().expect("a pipe");
+        let mut length = [0; 4];
+        from.read_exact(&mut length).expect("it speaks");
+        let mut said = vec![0; u32::from_be_bytes(length) as usize];
+        from.read_exact(&mut said).expect("it speaks");
+        said
+    }
+
+    /// Makes the handshake and says its records.
+    async fn speak(&mut self, connection: &mut Connection) {
+        connection.send(&self.turn()).await;
+        loop {
+            let mut heard = vec![0; PIPE_BYTES];
+            let octets = connection.0.read(&mut heard).await.expect("the server answers");
+            let said = [&u32::try_from(octets).expect("few octets").to_be_bytes(), &heard[..octets]].concat();
+            self.0.stdin.as_mut().expect("a pipe").write_all(&said).expect("it listens");
+            let turn = self.turn();
+            if !turn.is_empty() {
+                connection.send(&turn).await;
+                return connection.send(&self.turn()).await;
+            }
+        }
+    }
+}
+
+impl Drop for ClientByHand {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_keeps_the_end_of_a_key_update_loses_its_connection() {
+    let (door, connector) = encrypted_door(|limits| limits.connections_max = 1);
+    let mut connection = Connection::open(&door, 1);
+    let request: String = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n".iter().map(|octet| format!("{octet:02x}")).collect();
+    // Nothing can be sent to it while four octets of a KeyUpdate's five have come (RFC 8446 §4.6.3).
+    let mut client = ClientByHand::new(&format!("23:{request}+22:18000001"));
+    client.speak(&mut connection).await;
+    let start = Instant::now();
+    assert_eq!(connection.rest().await, b"");
+    assert_eq!(start.elapsed(), LONG_ANSWER + Limits::DEFAULT.send_timeout);
+    let mut next = encrypted(Connection::open(&door, 1), &connector).await.expect("its place is free");
+    assert_eq!(ask(&mut next).await, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test(start_paused = true)]
