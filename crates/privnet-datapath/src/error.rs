@@ -49,6 +49,15 @@ pub enum ApplyError {
     /// The instance's network namespace is not there.
     #[error("network namespace {0} does not exist on this host")]
     NetnsNotFound(Netns),
+    /// Something else has that name or path.
+    #[error("{0} is no network namespace but a file of another kind, which is left alone")]
+    NotNetns(Netns),
+    /// It is by the number of a process, which another one may have by now.
+    #[error(
+        "network namespace {0} is whichever process has that number now; register the instance anew by the process, as \
+         `privnet instance create --pid` does"
+    )]
+    NetnsByNumber(Netns),
     /// The process whose network namespace it is has ended.
     #[error("the process of {0} is gone; if there is one with its number, it is another")]
     ProcessGone(Netns),

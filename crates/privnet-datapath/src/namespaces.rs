@@ -51,7 +51,9 @@ impl Namespaces {
         let made = format_args!("make network namespace {}", state.netns);
         match netns::open(&state.netns) {
             Ok(found) if self.owner_of(&found)? == Some(state.id) => return Ok(()),
-            Ok(_) | Err(ApplyError::OwnNetns(_)) => return Err(ApplyError::NetnsTaken(state.netns.clone())),
+            Ok(_) | Err(ApplyError::OwnNetns(_) | ApplyError::NotNetns(_)) => {
+                return Err(ApplyError::NetnsTaken(state.netns.clone()));
+            }
             Err(ApplyError::NetnsNotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -76,7 +78,7 @@ impl Namespaces {
     pub(crate) fn remove(&mut self, state: &InstanceState) -> Result<(), ApplyError> {
         match netns::open(&state.netns) {
             Ok(found) if self.owner_of(&found)? == Some(state.id) => Ok(unmount(&state.netns)?),
-            Ok(_) | Err(ApplyError::OwnNetns(_) | ApplyError::NetnsNotFound(_)) => Ok(()),
+            Ok(_) | Err(ApplyError::OwnNetns(_) | ApplyError::NotNetns(_) | ApplyError::NetnsNotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

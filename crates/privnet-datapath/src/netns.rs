@@ -1,12 +1,14 @@
 //! Network namespaces of instances.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use privnet_model::Netns;
 
 use crate::error::Step;
@@ -19,29 +21,40 @@ const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 /// The namespace of this thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// Opens the file of a network namespace.
+/// Those of the host: this thread's and, where the agent is in another one, that of the first process.
+pub(crate) const HOSTS: [&str; 2] = [OWN, "/proc/1/ns/net"];
+
+/// Opens the file of a network namespace, and no file that is anything else.
 pub(crate) fn open(netns: &Netns) -> Result<File, ApplyError> {
     let path = netns.path();
-    let file = match File::open(&path) {
+    let file = match open_on_nsfs(&path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(ApplyError::NetnsNotFound(netns.clone()));
         }
         other => other.step(format_args!("open {}", path.display()))?,
     };
-    // The name of a namespace that is gone may stay as an empty file.
     // SAFETY: the request takes no argument.
-    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-    if kind != libc::CLONE_NEWNET {
-        return Err(ApplyError::NetnsNotFound(netns.clone()));
-    }
+    let is_netns = |file: &File| unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) } == libc::CLONE_NEWNET;
+    let file = file.filter(is_netns).ok_or_else(|| ApplyError::NotNetns(netns.clone()))?;
     if netns.process().is_some_and(|(number, started_ticks)| start_of(number) != Some(started_ticks)) {
         // Looked at after the file was opened: the process that had the number then has it still.
         return Err(ApplyError::ProcessGone(netns.clone()));
     }
-    if is_own(&file).step(format_args!("compare {} with the own network namespace", path.display()))? {
+    if is_any_of(&file, &HOSTS).step(format_args!("compare {} with the host's network namespace", path.display()))? {
         return Err(ApplyError::OwnNetns(netns.clone()));
     }
     Ok(file)
+}
+
+/// `None`: it is a file of another kind. To open a FIFO may take for ever, and a device may do anything when it is
+/// opened, so the path is looked at before (O_PATH, open(2)), and what was looked at is opened.
+fn open_on_nsfs(path: &Path) -> io::Result<Option<File>> {
+    let found = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if fstatfs(&found)?.filesystem_type() == NSFS_MAGIC {
+        return File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).map(Some);
+    }
+    // The name of a namespace that is gone may stay as an empty file.
+    if found.metadata()?.is_file() { Err(ErrorKind::NotFound.into()) } else { Ok(None) }
 }
 
 /// When a process has started, in clock ticks since its host has: the 22nd field of its line (proc_pid_stat(5)), of
@@ -67,10 +80,20 @@ pub(crate) fn is_replaced(netns: &Netns, inode: u64) -> bool {
     named.ino() != inode && fs::metadata(OWN).is_ok_and(|own| own.dev() == named.dev())
 }
 
-/// Whether it is the namespace of this thread.
-fn is_own(netns: &File) -> io::Result<bool> {
-    let (one, other) = (netns.metadata()?, fs::metadata(OWN)?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+/// Whether it is one of those. One that this process may not look at, such as that of a protected first process, cannot
+/// be told.
+pub(crate) fn is_any_of(netns: &File, paths: &[&str]) -> io::Result<bool> {
+    let found = netns.metadata()?;
+    for path in paths {
+        match fs::metadata(path) {
+            Ok(other) if (found.dev(), found.ino()) == (other.dev(), other.ino()) => return Ok(true),
+            Err(error) if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => {
+                return Err(error);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// Opens a netlink socket in a network namespace.

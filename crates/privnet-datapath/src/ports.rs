@@ -31,6 +31,9 @@ impl Datapath {
     }
 
     fn plug_veth(&mut self, vni: Vni, mac: MacAddr, spec: &PortSpec, netns: &Netns) -> Result<(), ApplyError> {
+        if netns.is_by_process_number() {
+            return Err(ApplyError::NetnsByNumber(netns.clone()));
+        }
         let peer_netns = netns::open(netns)?;
         let netns_inode = netns::inode(&peer_netns).step(format_args!("plug in port {mac}"))?;
         let alias = Alias { vni, spec: spec.clone(), anchor: Anchor::Netns(netns_inode) };

@@ -228,6 +228,12 @@ impl Placement {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Netns(Box<str>);
 
+/// What the names of namespaces begin with that agents make.
+const MADE_PREFIX: &str = "privnet-";
+
+/// Where runtimes keep the namespaces of containers: containerd, CRI-O and podman as `ip netns` does, and docker.
+const RUNTIMES_FOLDERS: [&str; 4] = ["/run/netns", "/var/run/netns", "/run/docker/netns", "/var/run/docker/netns"];
+
 /// The text names no network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is neither a network namespace's name (1 to 255 octets without \"/\") nor an absolute path to one")]
@@ -237,7 +243,7 @@ impl Netns {
     /// The one that the agent of a host makes for an instance. It has the host in its name so that, where two
     /// hosts are namespaces of one machine, an instance can be moved from one to the other.
     pub fn of_instance(host: &HostName, instance: InstanceId) -> Self {
-        Self(format!("privnet-{host}-{instance}").into())
+        Self(format!("{MADE_PREFIX}{host}-{instance}").into())
     }
 
     /// That of the process with this number that has started so many clock ticks after its host: another process that
@@ -263,6 +269,23 @@ impl Netns {
             return PathBuf::from(format!("/proc/{number}/ns/net"));
         }
         Self::path_of_names().join(&*self.0)
+    }
+
+    /// Whether it is a path to the namespace of whichever process has a number, such as `/proc/4711/ns/net`.
+    pub fn is_by_process_number(&self) -> bool {
+        let path = Path::new(&*self.0).strip_prefix("/proc").ok().and_then(|rest| rest.components().next());
+        path.and_then(|first| first.as_os_str().to_str()).is_some_and(|first| first.parse::<u32>().is_ok())
+    }
+
+    /// Whether container runtimes may have made it: it is a process's, or in one of their folders, and not by the name
+    /// of one that an agent makes.
+    pub fn is_of_runtimes(&self) -> bool {
+        let path = self.path();
+        let is_in_folder =
+            path.parent().is_some_and(|folder| RUNTIMES_FOLDERS.iter().any(|one| Path::new(one) == folder));
+        let is_made =
+            || path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(MADE_PREFIX.as_bytes()));
+        self.process().is_some() || is_in_folder && !is_made()
     }
 
     /// The folder in which names stand.
@@ -322,6 +345,12 @@ mod tests {
         let host = HostName::try_from("x".repeat(64).as_str()).expect("valid");
         let made = Netns::of_instance(&host, InstanceId::MAX);
         assert_eq!(Netns::try_from(made.as_str()), Ok(made));
+        for by_number in ["/proc/123/ns/net", "//proc/./123/task/123/ns/net", "/proc/1/root/run/netns/web1"] {
+            assert!(Netns::try_from(by_number).expect("a path").is_by_process_number(), "{by_number}");
+        }
+        for other in ["/proc/self/ns/net", "pid:123@45678", "123", "/run/netns/123", "/procs/123"] {
+            assert!(!Netns::try_from(other).expect("a namespace").is_by_process_number(), "{other}");
+        }
         for bad in ["", ".", "..", "a/b", "/run/netns/../x", "a\nb", "./x"] {
             assert_eq!(path(bad), Err(NetnsError(bad.to_owned())));
         }

@@ -149,7 +149,7 @@ fn an_agent_that_starts_anew_knows_what_is_its_own() {
 fn an_end_that_the_instance_has_taken_elsewhere_is_left_alone() {
     let mut scene = Scene::new();
     let elsewhere = Instance::new(2);
-    scene.ip(&format!("link set net0 netns {}", elsewhere.namespace.netns()));
+    scene.ip(&format!("link set net0 netns {}", elsewhere.namespace.path()));
     assert!(scene.is_as_wanted(), "there is nothing to repair");
     scene.reach(instance_configuration(5, []));
     assert_eq!(elsewhere.namespace.ip("-4 address show dev net0"), "");

@@ -41,9 +41,14 @@ impl Namespace {
         namespace
     }
 
+    /// As a program in another process names it.
+    pub(super) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
+    }
+
     /// As an instance's placement names it.
     pub(super) fn netns(&self) -> Netns {
-        let path = format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
         Netns::try_from(&*path).expect("an absolute path")
     }
 
@@ -190,7 +195,7 @@ impl Host {
         let (one, two) = (Namespace::new(), Namespace::new());
         one.ip(&format!(
             "link add under0 mtu {UNDERLAY_MTU_BYTES} type veth peer name under0 mtu {UNDERLAY_MTU_BYTES} netns {}",
-            two.netns()
+            two.path()
         ));
         (Self::open(one, vteps[0], hook), Self::open(two, vteps[1], hook))
     }
@@ -199,7 +204,7 @@ impl Host {
     /// its wire, which has the addresses 192.0.2.2 to 192.0.2.9.
     pub(super) fn alone(hook: Hook) -> (Self, Namespace) {
         let (host, wire) = (Namespace::new(), Namespace::new());
-        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.netns()));
+        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.path()));
         host.ip("address add 192.0.2.99/24 dev under0");
         for number in 2..10 {
             wire.ip(&format!("address add 192.0.2.{number}/24 dev under0"));
@@ -212,7 +217,7 @@ impl Host {
     /// wire, which has the addresses 2001:db8::2 to 2001:db8::9 and 192.0.2.2.
     pub(super) fn alone_by_ipv6() -> (Self, Namespace) {
         let (host, wire) = (Namespace::new(), Namespace::new());
-        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.netns()));
+        host.ip(&format!("link add under0 type veth peer name under0 netns {}", wire.path()));
         host.ip("address add 192.0.2.1/24 dev under0");
         host.ip("address add 2001:db8::3:1/64 dev under0 nodad");
         wire.ip("address add 192.0.2.2/24 dev under0");

@@ -14,7 +14,7 @@ use super::lab::{Host, Instance, Namespace, PinDir, UNDERLAY_MTU_BYTES, config, 
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, ROUTE_DEVICE, port_device};
 use crate::programs::Hook;
-use crate::{CountersError, Datapath, KernelDump, purge, read_counters, sys};
+use crate::{CountersError, Datapath, KernelDump, netns, purge, read_counters, sys};
 
 /// Instances a and b on one host, c on another, all in one network and with their addresses.
 pub(super) struct Scene {
@@ -417,6 +417,56 @@ mod refusals {
         }
     }
 
+    /// To open one may take for ever, start a watchdog or rewind a tape.
+    #[test]
+    fn a_file_of_another_kind_which_is_not_opened() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let folder = std::env::temp_dir().join(format!("privnet-test-kinds-{}", std::process::id()));
+        std::fs::create_dir(&folder).expect("made");
+        let fifo = folder.join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("made");
+        let fifo = fifo.to_str().expect("text");
+        let own_mounts = format!("/proc/self/task/{}/ns/mnt", std::process::id());
+        for path in [fifo, "/dev/tty", "/run", &own_mounts] {
+            let mut spec = a.port().spec;
+            spec.placement = Placement::Netns(Netns::try_from(path).expect("valid"));
+            let op = NetOp::Plug { vni: vni(), mac: a.mac, spec };
+            let why = format!("{path} is no network namespace but a file of another kind, which is left alone");
+            refused(&mut host, &op, &why);
+        }
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    /// An agent in a namespace of its own plugs nothing into the host's.
+    #[test]
+    fn the_first_processs_namespace_as_well_as_the_agents() {
+        assert_eq!(netns::HOSTS, ["/proc/thread-self/ns/net", "/proc/1/ns/net"]);
+        let [own, first, other] = [(); 3].map(|()| Namespace::new());
+        let paths = [own.path(), "/proc/0/ns/net".to_owned(), first.path()];
+        let hosts = paths.each_ref().map(String::as_str);
+        for (namespace, is_hosts) in [(&own, true), (&first, true), (&other, false)] {
+            let file = netns::open(&namespace.netns()).expect("opened");
+            assert_eq!(netns::is_any_of(&file, &hosts).expect("compared"), is_hosts);
+        }
+    }
+
+    /// As an earlier version let it be registered: the process of that number may be another tenant's by now.
+    #[test]
+    fn a_namespace_by_the_number_of_a_process() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let path = a.namespace.path();
+        let mut spec = a.port().spec;
+        spec.placement = Placement::Netns(Netns::try_from(&*path).expect("valid"));
+        let op = NetOp::Plug { vni: vni(), mac: a.mac, spec };
+        let why = format!(
+            "network namespace {path} is whichever process has that number now; register the instance anew by the \
+             process, as `privnet instance create --pid` does"
+        );
+        refused(&mut host, &op, &why);
+    }
+
     /// Frames are handed over from one namespace to another (bpf_redirect_peer).
     #[test]
     fn the_hosts_own_namespace() {
@@ -620,7 +670,7 @@ fn changes_of_devices_are_told() {
     let namespace = Namespace::new();
     // Those of opening come first.
     while host.with(|opened, _| opened.link_events.next().now_or_never()).is_some() {}
-    host.namespace.ip(&format!("link add other0 type veth peer name other0 netns {}", namespace.netns()));
+    host.namespace.ip(&format!("link add other0 type veth peer name other0 netns {}", namespace.path()));
     host.with(|opened, runtime| runtime.block_on(opened.link_events.next())).expect("told");
 }
 

@@ -226,7 +226,7 @@ fn a_port_s_mtu_is_set_on_no_other_device() {
     let shown = a.namespace.ip("-o link show dev net0");
     let (index, _) = shown.split_once(':').expect("an index");
     let elsewhere = Namespace::new();
-    a.namespace.ip(&format!("link set net0 netns {}", elsewhere.netns()));
+    a.namespace.ip(&format!("link set net0 netns {}", elsewhere.path()));
     a.namespace.ip(&format!("link add other0 index {index} mtu 9000 type veth peer name other1"));
     wanted.settings.as_mut().expect("some").mtu_bytes = 1350;
     wanted.ports.get_mut(&a.mac).expect("a's").spec.mtu_bytes = 1350;

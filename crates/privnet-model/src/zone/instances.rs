@@ -29,8 +29,10 @@ impl Zone {
                 return Err(Refusal::OrganizationNotFound(organization));
             }
             Some(own) if host != own => return Err(Refusal::NotForRuntimes),
-            _ => {}
+            Some(_) => refuse_no_container(placement)?,
+            None => {}
         }
+        refuse_by_number(placement)?;
         let organization = known;
         self.refuse_excess_instances(organization)?;
         let instance = Arc::new(Instance {
@@ -229,6 +231,7 @@ impl Zone {
             (Driver::Netns, None) => Placement::Netns(Netns::of_instance(&host.name, id)),
             (Driver::External, placement) => placement.unwrap_or(&before.placement).clone(),
         };
+        refuse_by_number(&placement)?;
         let (kind, ports) = (before.placement.kind(), self.ports_of_instance(id).count());
         if placement.kind() != kind && ports > 0 {
             return Err(Refusal::OtherPortKind { instance: id, kind, count: ports });
@@ -283,6 +286,22 @@ impl Zone {
 
 fn deletable(instance: &Arc<Instance>) -> Result<&Arc<Instance>, Refusal> {
     if instance.is_protected { Err(Refusal::InstanceProtected(instance.id)) } else { Ok(instance) }
+}
+
+/// What a container runtime may register.
+fn refuse_no_container(placement: &Placement) -> Result<(), Refusal> {
+    match placement {
+        Placement::Netns(netns) if netns.is_of_runtimes() => Ok(()),
+        Placement::Netns(netns) => Err(Refusal::NotOfRuntimes(netns.clone())),
+        Placement::Tap(_) => Err(Refusal::NotForRuntimes),
+    }
+}
+
+fn refuse_by_number(placement: &Placement) -> Result<(), Refusal> {
+    match placement {
+        Placement::Netns(netns) if netns.is_by_process_number() => Err(Refusal::NetnsByNumber(netns.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// The change from one record to the other, unless they are alike.

@@ -5,7 +5,7 @@ use super::joining::INVITATIONS_MAX;
 use super::ssh_keys::SSH_KEYS_PER_ORGANIZATION_MAX;
 use super::tenants::KEYS_PER_ORGANIZATION_MAX;
 use crate::{
-    DeviceName, HostName, InstanceId, InvitationId, KeyId, Name, NetworkId, OperationId, OrganizationId,
+    DeviceName, HostName, InstanceId, InvitationId, KeyId, Name, Netns, NetworkId, OperationId, OrganizationId,
     OrganizationName, RangeError, StaticAddressError, Subnet,
 };
 
@@ -27,6 +27,13 @@ pub enum Refusal {
     /// A container runtime asked for something about an instance of another host, or one that a host makes.
     #[error("instance {0} is no container of the host that this key is for")]
     NotOnKeysHost(InstanceId),
+    /// A container runtime asked for a namespace where no runtime has one, or for one that a host makes.
+    #[error(
+        "network namespace {0} is no container's: with the key of a container runtime it is a process's \
+         (pid:NUMBER@TICKS), or in /run/netns, /var/run/netns, /run/docker/netns or /var/run/docker/netns by a name \
+         that does not begin with \"privnet-\""
+    )]
+    NotOfRuntimes(Netns),
     /// The caller's key has been revoked, or has expired, since the request was admitted. In the words for a key
     /// that never was.
     #[error("Invalid request signature")]
@@ -226,6 +233,12 @@ pub enum Refusal {
     /// The namespace of an instance that its host makes is the host's to name.
     #[error("instance {0} is a network namespace that its host makes; no other can be given")]
     NetnsIsMade(InstanceId),
+    /// Another process may have the number later, in another organization's namespace.
+    #[error(
+        "network namespace {0} is whichever process has that number; name the process by its start, too, as \
+         pid:NUMBER@TICKS, which `privnet instance create --pid` does"
+    )]
+    NetnsByNumber(Netns),
     /// A host has no hand in a virtual machine.
     #[error("instance {0} is a virtual machine, whose devices it configures itself; leave `configure` out")]
     TapConfigured(InstanceId),
@@ -384,6 +397,7 @@ impl Refusal {
             | Self::HostChosen
             | Self::NotForRuntimes
             | Self::NotOnKeysHost(_)
+            | Self::NotOfRuntimes(_)
             | Self::KeyGone
             | Self::TokenUnknown
             | Self::TokenExpired(_)
@@ -405,6 +419,7 @@ impl Refusal {
             | Self::Range(_)
             | Self::AddressOnUnmanaged(_)
             | Self::Unmanaged
+            | Self::NetnsByNumber(_)
             | Self::StaticAddress(_) => RefusalKind::Invalid,
             Self::OrganizationNameTaken(_)
             | Self::OrganizationInUse { .. }

@@ -74,7 +74,7 @@ fn a_move_may_give_another_placement() {
     let server = TestServer::start(Setup::WAITING);
     let agent = Agent::connect(&server, "h1", acknowledge);
     let (_, instances) = spread(&server, &["h1"]);
-    let body = json!({"host": "h1", "kind": "netns", "netns": "/proc/1/ns/net"});
+    let body = json!({"host": "h1", "kind": "netns", "netns": "/run/netns/web2"});
     let operation = server.put(&format!("/privnet/v1/instances/{}:move", instances[0]), body);
     assert_eq!(operation["state"], "success");
     let placement = hear_until(&agent, |message| match message {
@@ -86,7 +86,7 @@ fn a_move_may_give_another_placement() {
     });
     let Location::Local(port) = placement else { panic!("not here: {placement:?}") };
     let privnet_model::Placement::Netns(netns) = port.placement else { panic!("{:?}", port.placement) };
-    assert_eq!(netns.as_str(), "/proc/1/ns/net");
+    assert_eq!(netns.as_str(), "/run/netns/web2");
 }
 
 #[test]

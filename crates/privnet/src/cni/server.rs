@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use privnet_agent::start_of_process;
 use privnet_api::Credentials;
+use privnet_model::Netns;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -90,7 +92,7 @@ impl Server {
 
     /// Registers an attachment, and returns the instance's id.
     pub(super) fn register(&self, config: &Config, parameters: &Parameters, host: &str) -> Result<String, CniError> {
-        let netns = parameters.netns.as_ref().map(|netns| netns.as_str());
+        let netns = parameters.netns.as_ref().map(by_process);
         let mut labels = json!({
             CONTAINER: parameters.container,
             DEVICE: parameters.device.as_str(),
@@ -100,8 +102,7 @@ impl Server {
         for (label, value) in &parameters.arguments.labels {
             labels[label] = value.as_str().into();
         }
-        let body =
-            json!({"name": parameters.container, "host": host, "kind": "netns", "netns": netns, "labels": labels});
+        let body = json!({"name": parameters.container, "host": host, "kind": "netns", "netns": netns.as_ref().map(Netns::as_str), "labels": labels});
         let made = self.client.request(Method::POST, "/privnet/v1/instances", Some(&body));
         let made = made.map_err(|failure| CniError::of(&failure, "register the container as an instance"))?;
         Ok(text(&made, "id").to_owned())
@@ -210,4 +211,11 @@ fn credentials(path: Option<&Path>) -> Result<Option<Credentials>, Failure> {
     let what = || format!("{} is not {{\"key\": ..., \"secret\": ...}}", file.display());
     let read = serde_json::from_slice(&json).with_context(what);
     Ok(Some(read.map_err(|error| Failure::new(Exit::Usage, error))?))
+}
+
+/// The path of a process's namespace, as nerdctl gives it, stands for that process and none that has its number later.
+fn by_process(netns: &Netns) -> Netns {
+    let number = netns.as_str().strip_prefix("/proc/").and_then(|rest| rest.strip_suffix("/ns/net")?.parse().ok());
+    let started = number.and_then(|number| Some((number, start_of_process(number)?)));
+    started.map_or_else(|| netns.clone(), |(number, started_ticks)| Netns::of_process(number, started_ticks))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -200,6 +200,36 @@ fn containers_of_two_hosts_are_added_checked_and_deleted() {
         ensure!(instances(lab)?.is_empty());
         one.check(&a, &added)?.refused(3)?;
         invariants::hold(lab)
+    });
+}
+
+/// As nerdctl gives it.
+#[test]
+fn the_namespace_of_a_process_is_that_processs_for_as_long_as_it_lives() {
+    in_lab(hosts(1), |lab| {
+        network(lab)?;
+        let runtime = Runtime::on(lab, 1, "backend")?;
+        let container = runtime.container(lab, 1)?;
+        let mut process = container.namespace.command("sleep").arg("600").spawn()?;
+        let path = format!("/proc/{}/ns/net", process.id());
+        // `ip netns exec` becomes the process once it is in the namespace.
+        eventually("the process is in its namespace", || {
+            Ok(std::fs::metadata(&path)?.ino() == std::fs::metadata(container.path())?.ino())
+        })?;
+        let mut variables = container.variables();
+        variables.retain(|(variable, _)| *variable != "CNI_NETNS");
+        variables.push(("CNI_NETNS", path.clone()));
+        let added = run("ADD", &variables, &runtime.config.to_string())?.ok()?;
+        ensure!(container.namespace.has_device("eth0")?);
+        ensure!(added["interfaces"].as_array().into_iter().flatten().any(|one| one["sandbox"] == *path), "{added}");
+        let placed = lab.api().get("/privnet/v1/instances")?;
+        let netns = text(&items(&placed, "instances")[0], "netns").to_owned();
+        ensure!(netns.starts_with(&format!("pid:{}@", process.id())), "{netns}");
+        process.kill()?;
+        process.wait()?;
+        runtime.del(&container)?;
+        ensure!(instances(lab)?.is_empty());
+        Ok(())
     });
 }
 

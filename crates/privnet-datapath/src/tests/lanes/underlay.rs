@@ -47,7 +47,7 @@ impl Pair {
 fn wired<const N: usize>(devices: [&str; N]) -> [Namespace; 2] {
     let [one, two] = [(); 2].map(|()| Namespace::new());
     for device in devices {
-        one.ip(&format!("link add {device} type veth peer name {device} netns {}", two.netns()));
+        one.ip(&format!("link add {device} type veth peer name {device} netns {}", two.path()));
         one.ip(&format!("link set {device} up"));
         two.ip(&format!("link set {device} up"));
     }
@@ -237,7 +237,7 @@ fn a_device_that_is_made_anew() {
         let mut pair = Pair::on(one, two);
         pair.one.namespace.ip("link delete under0");
         let [one, two] = [&pair.one.namespace, &pair.two.namespace];
-        one.ip(&format!("link add under0 type veth peer name under0 netns {}", two.netns()));
+        one.ip(&format!("link add under0 type veth peer name under0 netns {}", two.path()));
         for host in [&pair.one, &pair.two] {
             host.namespace.ip(&format!("address add {}/24 dev under0", host.vtep));
             host.namespace.ip("link set under0 up");

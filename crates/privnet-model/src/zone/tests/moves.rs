@@ -44,7 +44,7 @@ fn a_move_changes_the_place_and_nothing_else() {
     let (before, port) =
         (Arc::clone(world.zone.instance(instance).expect("it is there")), world.port(network, instance));
     let to = world.host(2);
-    let placement = netns("/proc/1/ns/net");
+    let placement = netns("/srv/netns/web2");
     world.run(&Command::MoveInstance { instance, host: host_name(2), placement: Some(placement.clone()) });
 
     let after = world.zone.instance(instance).expect("it is there");

@@ -435,6 +435,63 @@ fn a_container_runtime_changes_nothing_that_is_not_on_its_host() {
     check(&mut world, &of_others, RefusalKind::NotFound, &message);
 }
 
+/// On host 1, in the organization `default`.
+fn create_placed(placement: Placement) -> Command {
+    let Command::CreateInstance { name, host, labels, .. } = create_instance(1) else { panic!("another") };
+    Command::CreateInstance { name, host, placement, labels, organization: None }
+}
+
+fn in_netns(text: &str) -> Placement {
+    Placement::Netns(Netns::try_from(text).expect("a namespace"))
+}
+
+#[test]
+fn a_container_runtime_names_namespaces_where_runtimes_have_them_and_none_that_a_host_makes() {
+    let mut world = World::default();
+    let host = world.host(1);
+    world.caller = runtime(host);
+    for good in
+        ["/run/netns/netns-5c2f", "/var/run/netns/cni-0f1e", "/var/run/docker/netns/default", "web1", "pid:4711@815"]
+    {
+        world.run(&create_placed(in_netns(good)));
+    }
+    let made = Netns::of_instance(&host_name(1), InstanceId::MAX);
+    for bad in [
+        made.as_str(),
+        &format!("/run/netns/{made}"),
+        &format!("/var/run//netns/./{made}"),
+        "/run/netns/privnet-",
+        "/run/netns",
+        "/run/netns/deeper/cni-1",
+        "/dev/watchdog",
+        "/tmp/fifo",
+        "/proc/4711/ns/net",
+        "/proc/self/ns/net",
+    ] {
+        let refusal = world.refused(&create_placed(in_netns(bad)));
+        assert_eq!(refusal, Refusal::NotOfRuntimes(Netns::try_from(bad).expect("a namespace")));
+        assert_eq!(refusal.kind(), RefusalKind::Forbidden);
+    }
+    let tap = Placement::Tap(crate::Tap { owner: None, group: None, is_multi_queue: false });
+    assert_eq!(world.refused(&create_placed(tap.clone())), Refusal::NotForRuntimes);
+    world.caller = Caller::OPERATOR;
+    for placement in [in_netns(made.as_str()), in_netns("/srv/netns/one"), tap] {
+        world.run(&create_placed(placement));
+    }
+}
+
+#[test]
+fn a_namespace_is_by_no_process_number_that_another_process_may_have_later() {
+    let mut world = World::default();
+    let instance = world.instance();
+    let placement = in_netns("/proc/4711/ns/net");
+    let message = "network namespace /proc/4711/ns/net is whichever process has that number; name the process by its \
+                   start, too, as pid:NUMBER@TICKS, which `privnet instance create --pid` does";
+    check(&mut world, &create_placed(placement.clone()), RefusalKind::Invalid, message);
+    let to = Command::MoveInstance { instance, host: host_name(1), placement: Some(placement) };
+    check(&mut world, &to, RefusalKind::Invalid, message);
+}
+
 #[test]
 fn operators_alone_make_keys_for_container_runtimes_which_go_with_their_hosts() {
     let mut world = World::default();
