@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use privnet_sync::proto::sync_client::SyncClient;
-use privnet_sync::{FromAgent, FromServer, MESSAGE_BYTES_MAX, proto};
+use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, MESSAGE_BYTES_MAX, proto};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -141,7 +141,7 @@ async fn connect_and_follow(server: &Server, events: &mpsc::Sender<Event>, heard
     }
     let mut client = SyncClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
     let following = async {
         match client.follow(ReceiverStream::new(outgoing).map(proto::FromAgent::from)).await {
             Ok(incoming) => follow(incoming.into_inner(), &outbox, events, heard).await,

@@ -17,8 +17,8 @@ use privnet_store::{EventQuery, EventReader, Keep, LoggedEvent, StoreError};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use crate::admission::Client;
 use crate::engine::Moment;
-use crate::http::Client;
 
 /// For how long refusals that are alike are gathered into one event.
 const GATHERED_FOR: Duration = Duration::from_secs(60);

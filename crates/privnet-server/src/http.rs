@@ -31,9 +31,9 @@ use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError, Octets, Room};
-pub(crate) use self::door::Client;
 pub(crate) use self::invitations::Invitations;
 use self::rate::{Buckets, Payer};
+use crate::admission::Client;
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
 use crate::catalogue::Catalogue;

@@ -3,6 +3,7 @@
 //! The engine holds the zone: the API and the sync service read it and submit commands to it, and it
 //! alone knows the store. [`Server`] puts the three together on their sockets.
 
+mod admission;
 mod audit;
 mod auth;
 mod catalogue;

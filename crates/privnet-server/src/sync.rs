@@ -24,8 +24,8 @@ use privnet_sync::proto;
 use privnet_sync::proto::membership_server::MembershipServer;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
 use privnet_sync::{
-    FromAgent, FromServer, Hello, INSTANCES_SINCE, MEMBERSHIP_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION,
-    RIVALS_SINCE,
+    AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, Hello, INSTANCES_SINCE, MEMBERSHIP_BYTES_MAX, MESSAGE_BYTES_MAX,
+    PROTOCOL_VERSION, RIVALS_SINCE,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -52,6 +52,12 @@ const OUTGOING_MAX: usize = 64;
 /// How long agents may take to take leave when the server stops: one that is paused, or on a host that has
 /// vanished, takes none.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an agent may take to say Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many calls may be under way on a connection: an agent follows on one stream, and renews its certificate.
+const STREAMS_MAX: u32 = 8;
 
 /// An agent that has vanished without closing the connection is noticed after both of these, as the agent
 /// notices its server: until then its host's next agent is refused, and operations wait for it.
@@ -129,7 +135,7 @@ impl TlsDoor {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let Self { listener, acceptor, authority } = self;
-        let connections = tls::accept(listener, acceptor, Arc::clone(&authority));
+        let connections = tls::accept(listener, acceptor, Arc::clone(&authority), engine.clone());
         serve(ReceiverStream::new(connections), engine, Some(authority), shutdown).await
     }
 }
@@ -148,7 +154,7 @@ where
     let mut late = stopped.clone();
     let is_tls = authority.is_some();
     let sync = SyncServer::new(Follower { engine: engine.clone(), is_tls, stopped })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let membership = authority.map(|authority| {
         MembershipServer::new(MembershipService { engine, authority }).max_decoding_message_size(MEMBERSHIP_BYTES_MAX)
@@ -164,6 +170,7 @@ where
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     let server = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
     tokio::select! {
@@ -192,14 +199,14 @@ impl Sync for Follower {
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
         let peer = Peer::of(&request, self.is_tls)?;
-        if peer.is_stranger() {
-            // Before anything of what it says is read.
-            return Err(self.note_refusal(&peer, Status::unauthenticated(peer::NO_CERTIFICATE)));
-        }
+        // Before anything of what it says is read.
+        self.expect_certificate(&peer)?;
         let mut incoming = request.into_inner();
         let mut stopped = self.stopped.clone();
         let hello = tokio::select! {
-            hello = expect_hello(&mut incoming) => hello?,
+            hello = tokio::time::timeout(HELLO_TIMEOUT, expect_hello(&mut incoming)) => {
+                hello.unwrap_or_else(|_| Err(Status::deadline_exceeded("the agent has not said Hello in time")))?
+            }
             _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
         };
         // Before it is registered: who is refused must not change what is known of the host.
@@ -253,18 +260,32 @@ impl Follower {
         status
     }
 
-    /// The certificate with which an agent is the host that it says; `None` where it need not show one.
-    fn prove(&self, hello: &Hello, peer: &Peer) -> Result<Option<ShownCertificate>, Status> {
-        let prove = || -> Result<_, Status> {
-            let Some(shown) = peer.prove(&hello.host)? else { return Ok(None) };
+    /// Who must show a certificate has one that is a host's now.
+    fn expect_certificate(&self, peer: &Peer) -> Result<Option<ShownCertificate>, Status> {
+        let shown = peer.shown().and_then(|shown| {
+            let Some(shown) = shown else { return Ok(None) };
             let zone = self.engine.view();
             zone.host_that_shows(&shown.host, shown.fingerprint).map_err(|refusal| refused(refusal.into()))?;
-            Ok(Some(shown))
-        };
-        prove().map_err(|status| {
-            warn!(host = %hello.host, %peer, reason = status.message(), "refused an agent");
+            Ok(Some(shown.clone()))
+        });
+        shown.map_err(|status| {
+            warn!(%peer, reason = status.message(), "refused an agent");
             self.note_refusal(peer, status)
         })
+    }
+
+    /// The certificate with which an agent is the host that it says; `None` where it need not show one.
+    fn prove(&self, hello: &Hello, peer: &Peer) -> Result<Option<ShownCertificate>, Status> {
+        let Some(shown) = self.expect_certificate(peer)? else { return Ok(None) };
+        if shown.host != hello.host {
+            let status = Status::permission_denied(format!(
+                "the certificate is host {}'s, and the agent is named {}: a host speaks for itself alone",
+                shown.host, hello.host
+            ));
+            warn!(host = %hello.host, %peer, reason = status.message(), "refused an agent");
+            return Err(self.note_refusal(peer, status));
+        }
+        Ok(Some(shown))
     }
 
     /// What the agent need not be told. A generation ahead of its network's is that of records which these have

@@ -31,8 +31,12 @@ pub const INSTANCES_SINCE: u32 = 2;
 /// The first version in which an agent answers [`FromServer::Rival`].
 pub const RIVALS_SINCE: u32 = 3;
 
-/// The largest message that either side accepts, in octets: a full state of some 500,000 ports.
+/// The largest message of the server that an agent accepts, in octets: a full state of some 500,000 ports.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// The largest message of an agent that the server accepts, in octets: a Hello that holds some 100,000 networks, or
+/// the failures of as many ports with short messages.
+pub const AGENT_MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// The largest message of the membership service, in octets.
 pub const MEMBERSHIP_BYTES_MAX: usize = 16 << 10;

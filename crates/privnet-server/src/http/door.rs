@@ -1,6 +1,5 @@
 //! The door: which connections are served, how long each may take, and how they end.
 
-mod admission;
 mod encrypted;
 mod timed;
 
@@ -24,11 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
-pub(crate) use self::admission::Client;
-use self::admission::{Admissions, Full};
 use self::timed::{Answering, Phase, TAKEN_BYTES, Timed};
 use super::body::{self, Body};
 use super::{BUSY_RETRY_AFTER, Refused};
+use crate::admission::{Admissions, Client, Full};
 use crate::limits::Limits;
 
 /// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
@@ -81,7 +79,7 @@ struct Door<A> {
     connections: GracefulShutdown,
     /// Never sent to: dropped when the door closes.
     closing: watch::Sender<()>,
-    admissions: Admissions,
+    admissions: Admissions<Client>,
     turned_away: Arc<Semaphore>,
 }
 

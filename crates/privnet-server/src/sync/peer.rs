@@ -1,13 +1,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use privnet_model::HostName;
 use tonic::{Request, Status};
 
 use crate::auth::ShownCertificate;
 
 /// What somebody hears who must show a certificate and has not.
-pub(super) const NO_CERTIFICATE: &str =
+const NO_CERTIFICATE: &str =
     "a host shows its certificate here, and this agent has none: join first (privnet agent join)";
 
 /// Who is at the other end of a connection.
@@ -40,11 +39,6 @@ impl Peer {
         }
     }
 
-    /// Whether it has come by TLS without a certificate.
-    pub(super) fn is_stranger(&self) -> bool {
-        matches!(self, Self::Remote(Remote { certificate: None, .. }))
-    }
-
     pub(super) fn ip(&self) -> IpAddr {
         match self {
             Self::Socket => Ipv4Addr::LOCALHOST.into(),
@@ -52,20 +46,13 @@ impl Peer {
         }
     }
 
-    /// The certificate with which this is that host; `None` where nothing needs to be shown.
+    /// The certificate that it shows; `None` where nothing needs to be shown.
     ///
     /// # Errors
-    /// It has shown none, or another host's.
-    pub(super) fn prove(&self, host: &HostName) -> Result<Option<ShownCertificate>, Status> {
+    /// It has shown none.
+    pub(super) fn shown(&self) -> Result<Option<&ShownCertificate>, Status> {
         let Self::Remote(remote) = self else { return Ok(None) };
-        match &remote.certificate {
-            None => Err(Status::unauthenticated(NO_CERTIFICATE)),
-            Some(shown) if shown.host != *host => Err(Status::permission_denied(format!(
-                "the certificate is host {}'s, and the agent is named {host}: a host speaks for itself alone",
-                shown.host
-            ))),
-            Some(shown) => Ok(Some(shown.clone())),
-        }
+        remote.certificate.as_ref().map(Some).ok_or_else(|| Status::unauthenticated(NO_CERTIFICATE))
     }
 }
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use privnet_model::Fingerprint;
 use privnet_tls::{Acceptor, TlsStream, tls_error};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::peer::Remote;
+use crate::admission::{Admission, Admissions};
 use crate::auth::{HostAuthority, ShownCertificate};
-use crate::engine::now;
+use crate::engine::{Engine, now};
 
 /// How many connections may be in their handshake, or have shown no certificate, at a time.
 const STRANGERS_MAX: usize = 256;
@@ -25,8 +27,15 @@ const STRANGERS_MAX: usize = 256;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection without a certificate lasts.
+/// How long a connection lasts without a certificate that is a host's now.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many connections may be made with one certificate at a time: an agent has one, and may have lost some others
+/// without anybody knowing it yet.
+const CONNECTIONS_PER_CERTIFICATE_MAX: usize = 4;
+
+/// How often the certificate of a connection is held against the zone.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How many connections may wait to be served.
 const READY_MAX: usize = 64;
@@ -44,8 +53,14 @@ const RENEWED_AFTER: (u32, u32) = (2, 3);
 pub(super) struct HostStream {
     stream: TlsStream<TcpStream>,
     remote: Remote,
-    /// Of a connection without a certificate: when it ends, and its place among them.
-    limit: Option<(Pin<Box<Sleep>>, OwnedSemaphorePermit)>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Of a host. Its certificate may be replaced.
+    Host { look: Pin<Box<Sleep>>, shown: ShownCertificate, engine: Engine, _place: Admission<Fingerprint> },
+    /// Of somebody who may join, and hears why nothing else is possible: when it ends.
+    Stranger { end: Pin<Box<Sleep>>, _place: Option<OwnedSemaphorePermit> },
 }
 
 /// The connections that have made their handshake, for as long as somebody receives them. The acceptor shows a
@@ -54,11 +69,12 @@ pub(super) fn accept(
     listener: TcpListener,
     acceptor: Acceptor,
     authority: Arc<HostAuthority>,
+    engine: Engine,
 ) -> mpsc::Receiver<io::Result<HostStream>> {
     let (ready, connections) = mpsc::channel(READY_MAX);
     tokio::spawn(async move {
         tokio::select! {
-            () = accept_all(&listener, &acceptor, &ready) => {}
+            () = accept_all(&listener, &acceptor, &engine, &ready) => {}
             () = renew(&acceptor, &authority) => {}
             () = ready.closed() => {}
         }
@@ -86,7 +102,13 @@ async fn renew(acceptor: &Acceptor, authority: &HostAuthority) {
     }
 }
 
-async fn accept_all(listener: &TcpListener, acceptor: &Acceptor, ready: &mpsc::Sender<io::Result<HostStream>>) {
+async fn accept_all(
+    listener: &TcpListener,
+    acceptor: &Acceptor,
+    engine: &Engine,
+    ready: &mpsc::Sender<io::Result<HostStream>>,
+) {
+    let hosts = Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX);
     let places = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
@@ -98,9 +120,10 @@ async fn accept_all(listener: &TcpListener, acceptor: &Acceptor, ready: &mpsc::S
                 continue;
             }
         };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        let (acceptor, engine, hosts, ready) = (acceptor.clone(), engine.clone(), hosts.clone(), ready.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(&acceptor, stream, place)).await {
+            let handshake = shake_hands(&acceptor, stream, &engine, &hosts, place);
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
                 // Who receives them has gone when the server stops.
                 Ok(Ok(stream)) => drop(ready.send(Ok(stream)).await),
                 Ok(Err(error)) => {
@@ -113,7 +136,13 @@ async fn accept_all(listener: &TcpListener, acceptor: &Acceptor, ready: &mpsc::S
     }
 }
 
-async fn shake_hands(acceptor: &Acceptor, stream: TcpStream, place: OwnedSemaphorePermit) -> io::Result<HostStream> {
+async fn shake_hands(
+    acceptor: &Acceptor,
+    stream: TcpStream,
+    engine: &Engine,
+    hosts: &Admissions<Fingerprint>,
+    place: OwnedSemaphorePermit,
+) -> io::Result<HostStream> {
     let address = stream.peer_addr()?;
     stream.set_nodelay(true)?;
     let stream = acceptor.stream(stream).map_err(io::Error::other)?;
@@ -126,8 +155,48 @@ async fn shake_hands(acceptor: &Acceptor, stream: TcpStream, place: OwnedSemapho
             None => return Err(io::Error::other("its certificate is none of a host")),
         },
     };
-    let limit = certificate.is_none().then(|| (Box::pin(tokio::time::sleep(STRANGER_TIMEOUT)), place));
-    Ok(HostStream { stream, remote: Remote { address, certificate }, limit })
+    let kind = match certificate.clone().filter(|shown| is_registered(engine, shown)) {
+        Some(shown) => {
+            let place = hosts.admit(shown.fingerprint);
+            let place =
+                place.map_err(|_| io::Error::other("there are as many connections as one certificate may have"))?;
+            Kind::Host { look: Box::pin(tokio::time::sleep(LOOK_EVERY)), shown, engine: engine.clone(), _place: place }
+        }
+        None => Kind::Stranger { end: Box::pin(tokio::time::sleep(STRANGER_TIMEOUT)), _place: Some(place) },
+    };
+    Ok(HostStream { stream, remote: Remote { address, certificate }, kind })
+}
+
+fn is_registered(engine: &Engine, shown: &ShownCertificate) -> bool {
+    engine.view().host_that_shows(&shown.host, shown.fingerprint).is_ok()
+}
+
+impl HostStream {
+    /// Breaks the connection when its time is over. Called whatever is waited for, so that nothing keeps it.
+    fn expect_time_left(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            match &mut self.kind {
+                Kind::Host { look, shown, engine, .. } => {
+                    if look.as_mut().poll(cx).is_pending() {
+                        return Ok(());
+                    }
+                    if is_registered(engine, shown) {
+                        look.as_mut().reset(Instant::now() + LOOK_EVERY);
+                    } else {
+                        let end = Box::pin(tokio::time::sleep(STRANGER_TIMEOUT));
+                        self.kind = Kind::Stranger { end, _place: None };
+                    }
+                }
+                Kind::Stranger { end, .. } => {
+                    if end.as_mut().poll(cx).is_pending() {
+                        return Ok(());
+                    }
+                    let message = "a connection without a host's certificate lasts long enough to join, and no longer";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                }
+            }
+        }
+    }
 }
 
 impl Connected for HostStream {
@@ -140,26 +209,24 @@ impl Connected for HostStream {
 
 impl AsyncRead for HostStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some((end, _)) = &mut self.limit
-            && end.as_mut().poll(cx).is_ready()
-        {
-            let message = "a connection without a certificate lasts long enough to join, and no longer";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
-        }
+        self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for HostStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

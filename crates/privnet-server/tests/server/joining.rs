@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use privnet_model::Reason;
 use privnet_server::Server;
-use privnet_sync::{FromAgent, FromServer, PortFailure};
+use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, PortFailure};
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::agent::{Agent, acknowledge, silent};
+use crate::support::agent::{Agent, Held, acknowledge, hello, silent};
 use crate::support::machine::{Machine, invite, invite_again};
 use crate::support::{Setup, TestServer, config, managed, wait_until};
 
@@ -254,6 +254,36 @@ fn a_second_machine_with_the_key_of_a_host_is_refused_while_the_first_is_there()
     assert_eq!(first.hear_what_it_lacked(), []);
     let FromServer::Rival { who, .. } = first.hear() else { panic!("it is not told") };
     assert!(who.starts_with("at 127.0.0.1:"), "{who}");
+}
+
+#[test]
+fn a_host_that_is_removed_is_refused_before_it_says_anything() {
+    let server = TestServer::start(BY_TLS);
+    let machine = Machine::joined(&server, "h1");
+    remove(&server, "h1");
+    let refusal = machine.follow(&server, None).expect_err("refused");
+    assert_eq!((refusal.code(), refusal.message()), (Code::PermissionDenied, REMOVED));
+}
+
+#[test]
+fn a_message_that_is_larger_than_any_agent_has_is_refused() {
+    let server = TestServer::start(BY_TLS);
+    let mut hello = hello("h1", Held::new());
+    hello.facts.version = "x".repeat(AGENT_MESSAGE_BYTES_MAX);
+    let refusal = Machine::joined(&server, "h1").follow(&server, Some(FromAgent::Hello(hello))).expect_err("refused");
+    assert_eq!(refusal.code(), Code::OutOfRange, "{refusal}");
+}
+
+#[test]
+fn a_certificate_has_a_few_connections_and_no_more() {
+    let server = TestServer::start(BY_TLS);
+    let (one, other) = (Machine::joined(&server, "h1"), Machine::joined(&server, "h2"));
+    let open: Vec<_> = (0..4).map(|_| one.open(&server).expect("accepted")).collect();
+    let fifth = one.connect(&server, "h1", silent).err().expect("refused");
+    assert_ne!(fifth.code(), Code::Ok);
+    other.connect(&server, "h2", silent).expect("the others have theirs");
+    drop(open);
+    wait_until("a place", || one.connect(&server, "h1", silent).is_ok());
 }
 
 #[test]

@@ -3,10 +3,13 @@ use std::sync::Mutex;
 
 use hyper_util::rt::TokioIo;
 use privnet_sync::proto::membership_client::MembershipClient;
-use privnet_sync::{Hello, JoinRequest, PROTOCOL, SERVER_NAME, proto};
+use privnet_sync::proto::sync_client::SyncClient;
+use privnet_sync::{FromAgent, Hello, JoinRequest, PROTOCOL, SERVER_NAME, proto};
 use privnet_tls::{Certificate, Connector, Identity, PrivateKey, SigningRequest, TlsStream, Trust};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::{BoxFuture, Context, Poll, Service, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -78,6 +81,20 @@ impl Machine {
     pub(crate) fn connect(&self, server: &TestServer, host: &'static str, answers: Answers) -> Result<Agent, Status> {
         let channel = server.runtime().block_on(self.channel(server))?;
         Agent::try_connect_over(server, channel, hello(host, Held::new()), host, answers)
+    }
+
+    /// A connection without anything asked on it yet.
+    pub(crate) fn open(&self, server: &TestServer) -> Result<Channel, Status> {
+        server.runtime().block_on(self.channel(server))
+    }
+
+    /// Asks to be told what is wanted, and says `first` alone on the stream, which stays open.
+    pub(crate) fn follow(&self, server: &TestServer, first: Option<FromAgent>) -> Result<(), Status> {
+        let channel = self.open(server)?;
+        let (saying, said) = mpsc::channel(1);
+        first.into_iter().for_each(|message| saying.try_send(message.into()).expect("there is room"));
+        server.runtime().block_on(async { SyncClient::new(channel).follow(ReceiverStream::new(said)).await })?;
+        Ok(())
     }
 
     fn request(&self) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Who is served at a time: so many connections, and so many of them for one client.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,25 +26,29 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// The connections that are served.
-#[derive(Clone)]
-pub(super) struct Admissions(Arc<Shared>);
+/// The connections that are served, by whose they are: a [`Client`], where nobody knows more.
+pub(crate) struct Admissions<K>(Arc<Shared<K>>);
 
-struct Shared {
-    connections_max: usize,
-    per_client_max: usize,
-    served: Mutex<Served>,
+impl<K> Clone for Admissions<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
-#[derive(Default)]
-struct Served {
+struct Shared<K> {
+    connections_max: usize,
+    per_client_max: usize,
+    served: Mutex<Served<K>>,
+}
+
+struct Served<K> {
     connections: usize,
-    by_client: HashMap<Client, usize>,
+    by_client: HashMap<K, usize>,
 }
 
 /// Why a connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// By all clients together.
     Server,
     /// By this client.
@@ -52,26 +56,27 @@ pub(super) enum Full {
 }
 
 /// The place of a connection, given back when this is dropped.
-pub(super) struct Admission {
-    client: Client,
-    admissions: Admissions,
+pub(crate) struct Admission<K: Eq + Hash> {
+    client: K,
+    admissions: Admissions<K>,
 }
 
-impl Admissions {
-    pub(super) fn new(connections_max: usize, per_client_max: usize) -> Self {
-        Self(Arc::new(Shared { connections_max, per_client_max, served: Mutex::default() }))
+impl<K: Eq + Hash + Clone> Admissions<K> {
+    pub(crate) fn new(connections_max: usize, per_client_max: usize) -> Self {
+        let served = Served { connections: 0, by_client: HashMap::new() };
+        Self(Arc::new(Shared { connections_max, per_client_max, served: Mutex::new(served) }))
     }
 
     /// Takes a place for a client's connection.
     ///
     /// # Errors
     /// [`Full`]: there is none.
-    pub(super) fn admit(&self, client: Client) -> Result<Admission, Full> {
+    pub(crate) fn admit(&self, client: K) -> Result<Admission<K>, Full> {
         let mut served = self.served();
         if served.connections >= self.0.connections_max {
             return Err(Full::Server);
         }
-        let of_client = served.by_client.entry(client).or_default();
+        let of_client = served.by_client.entry(client.clone()).or_default();
         if *of_client >= self.0.per_client_max {
             return Err(Full::Client);
         }
@@ -79,20 +84,22 @@ impl Admissions {
         served.connections += 1;
         Ok(Admission { client, admissions: self.clone() })
     }
+}
 
-    fn served(&self) -> MutexGuard<'_, Served> {
+impl<K> Admissions<K> {
+    fn served(&self) -> MutexGuard<'_, Served<K>> {
         self.0.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Admission {
+impl<K: Eq + Hash> Drop for Admission<K> {
     fn drop(&mut self) {
         let mut served = self.admissions.served();
         served.connections -= 1;
-        if let Entry::Occupied(mut of_client) = served.by_client.entry(self.client) {
-            *of_client.get_mut() -= 1;
-            if *of_client.get() == 0 {
-                of_client.remove();
+        if let Some(of_client) = served.by_client.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                served.by_client.remove(&self.client);
             }
         }
     }
