@@ -26,6 +26,17 @@ struct arp_ipv4 {
 	__u8 target_address[4];
 } __attribute__((packed));
 
+/* Why a station may not say that; reads the packet. */
+static __always_inline enum drop_reason arp_refusal(struct __sk_buff *skb, __u32 packet_at, const __u8 *station,
+						    struct arp_ipv4 *arp)
+{
+	if (bpf_skb_load_bytes(skb, packet_at, arp, sizeof(*arp)))
+		return DROP_TOO_SHORT;
+	if (arp->header.ar_hln != ETH_ALEN || !same(arp->sender_mac, station, ETH_ALEN))
+		return DROP_SPOOFED_ARP;
+	return NOT_DROPPED;
+}
+
 /*
  * The MAC address that a request is answered with, if it is for an address that the network knows.
  * Probes, announcements and questions about one's own address are for the others to hear (RFC 5227).

@@ -6,6 +6,9 @@
 
 #include "maps.h"
 
+/* For judgements that return a reason. */
+#define NOT_DROPPED DROP_REASONS
+
 static __always_inline int drop(struct counters *row, enum drop_reason reason)
 {
 	if (row)

@@ -20,16 +20,21 @@ enum dhcp_side {
 	DHCP_FROM_SERVER,
 };
 
-static __always_inline enum dhcp_side dhcp_side(struct __sk_buff *skb)
+/* Of an IPv4 packet, by its UDP ports. It is looked at where it is, unless that is in several pieces. */
+static __always_inline enum dhcp_side dhcp_side(struct __sk_buff *skb, __u32 packet_at)
 {
+	const struct iphdr *ip = (void *)(long)skb->data + packet_at;
 	__be16 udp_ports[2];
-	struct iphdr ip;
+	struct iphdr copy;
 
-	if (!load(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end) {
+		if (bpf_skb_load_bytes(skb, packet_at, &copy, sizeof(copy)))
+			return NOT_DHCP;
+		ip = &copy;
+	}
+	if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
 		return NOT_DHCP;
-	if (ip.protocol != IPPROTO_UDP || ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
-		return NOT_DHCP;
-	if (!load(skb, ETH_HLEN + ip.ihl * 4, udp_ports, sizeof(udp_ports)))
+	if (!load(skb, packet_at + ip->ihl * 4, udp_ports, sizeof(udp_ports)))
 		return NOT_DHCP;
 	if (udp_ports[1] == bpf_htons(DHCP_SERVER_PORT))
 		return DHCP_TO_SERVER;

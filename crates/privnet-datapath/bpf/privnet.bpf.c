@@ -6,35 +6,16 @@
  * untouched.
  */
 #include "arp.h"
+#include "arrival.h"
 #include "deliver.h"
 #include "dhcp.h"
 #include "fast_lane.h"
 #include "icmp.h"
 #include "limits.h"
 
-#define VLAN_ID 0x0fff
 #define OVERLAY_ROW 0
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-/*
- * Whether the frame belongs to a segment that instances have made within the network. The outermost tag
- * is not in the frame any more, and ID 0 is none: the receiver takes the frame as untagged (802.1Q 9.6).
- */
-static __always_inline bool in_vlan(struct __sk_buff *skb)
-{
-	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
-}
-
-/* Whether what might be IP or ARP is behind an LLC and SNAP header (RFC 1042), which some hosts take. */
-static __always_inline bool is_encapsulated(struct __sk_buff *skb, __be16 protocol)
-{
-	const __u8 snap[6] = { 0xaa, 0xaa, 0x03, 0x00, 0x00, 0x00 };
-	__u8 header[6];
-
-	return bpf_ntohs(protocol) < ETH_P_802_3_MIN && !bpf_skb_load_bytes(skb, ETH_HLEN, header, sizeof(header)) &&
-	       same(header, snap, sizeof(snap));
-}
 
 SEC("classifier")
 int from_port(struct __sk_buff *skb)
@@ -65,12 +46,10 @@ int from_port(struct __sk_buff *skb)
 	__builtin_memcpy(key.mac, ethernet.h_dest, ETH_ALEN);
 
 	if (network->managed && !in_vlan(skb)) {
-		/* A second tag, below which nothing could be checked. */
-		if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD) ||
-		    is_encapsulated(skb, protocol))
+		if (is_hidden(skb, ETH_HLEN, protocol))
 			return drop(row, DROP_TAGGED);
 		if (protocol == bpf_htons(ETH_P_IP)) {
-			switch (dhcp_side(skb)) {
+			switch (dhcp_side(skb, ETH_HLEN)) {
 			case DHCP_TO_SERVER:
 				return ask_agent(skb, port, row);
 			case DHCP_FROM_SERVER:
@@ -84,11 +63,10 @@ int from_port(struct __sk_buff *skb)
 	if (protocol == bpf_htons(ETH_P_ARP)) {
 		struct arp_ipv4 arp;
 		struct neighbor *neighbor;
+		enum drop_reason reason = arp_refusal(skb, ETH_HLEN, port->mac, &arp);
 
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
-			return drop(row, DROP_TOO_SHORT);
-		if (arp.header.ar_hln != ETH_ALEN || !same(arp.sender_mac, port->mac, ETH_ALEN))
-			return drop(row, DROP_SPOOFED_ARP);
+		if (reason != NOT_DROPPED)
+			return drop(row, reason);
 		neighbor = in_vlan(skb) ? NULL : known_answer(&arp, port);
 		if (neighbor)
 			return answer_arp(skb, &arp, port, neighbor, row);
@@ -172,6 +150,7 @@ SEC("classifier")
 int from_overlay(struct __sk_buff *skb)
 {
 	struct vtep_key source = {};
+	enum drop_reason reason;
 	struct fdb_target *target;
 	struct network *network;
 	struct ethhdr ethernet;
@@ -184,6 +163,9 @@ int from_overlay(struct __sk_buff *skb)
 		return drop_from(OVERLAY_ROW, DROP_TOO_SHORT);
 	if (!is_behind(&source, ethernet.h_source))
 		return drop_from(OVERLAY_ROW, DROP_SPOOFED_MAC);
+	reason = arrival_refusal(skb, ETH_HLEN, &ethernet, source.vni);
+	if (reason != NOT_DROPPED)
+		return drop_from(OVERLAY_ROW, reason);
 
 	if (is_group(ethernet.h_dest)) {
 		struct flood flood = { .skb = skb, .vni = source.vni };
@@ -206,6 +188,7 @@ int from_underlay(struct __sk_buff *skb)
 {
 	const struct envelope *envelope = (void *)(long)skb->data + ETH_HLEN;
 	struct vtep_key source = {};
+	enum drop_reason reason;
 	struct fdb_target *target;
 	struct ethhdr ethernet;
 	__u32 flow;
@@ -228,6 +211,9 @@ int from_underlay(struct __sk_buff *skb)
 	ethernet = envelope->ethernet;
 	if (!is_behind(&source, ethernet.h_source))
 		return drop_from(OVERLAY_ROW, DROP_SPOOFED_MAC);
+	reason = arrival_refusal(skb, ETH_HLEN + ENVELOPE_OCTETS, &ethernet, source.vni);
+	if (reason != NOT_DROPPED)
+		return drop_from(OVERLAY_ROW, reason);
 	target = local_target(source.vni, ethernet.h_dest);
 	if (!target)
 		return TC_ACT_SHOT;

@@ -1,7 +1,8 @@
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
 
@@ -60,12 +61,47 @@ pub fn device_address(index: u32) -> LinkAddr {
 
 /// Sends Ethernet frames by a device of this thread's network namespace (packet(7)), as fast as they come.
 pub(crate) fn send(device: &str, frames: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<()> {
-    let address = device_address(if_nametoindex(device).with_context(|| format!("no device {device}"))?);
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    send_by(&socket, device, frames)
+}
+
+/// Sends one with a struct virtio_net_hdr in front of it.
+pub(crate) fn send_unfinished(device: &str, octets: &[u8]) -> Result<()> {
+    const PACKET_VNET_HDR: libc::c_int = 15;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and length are those of `on`.
+    let set = unsafe {
+        let octets = size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, (&raw const on).cast(), octets)
+    };
+    Errno::result(set).context("cannot ask for vnet headers")?;
+    send_by(&socket, device, [octets])
+}
+
+fn send_by(socket: &OwnedFd, device: &str, frames: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<()> {
+    let address = device_address(if_nametoindex(device).with_context(|| format!("no device {device}"))?);
     for frame in frames {
         let frame = frame.as_ref();
         let sent = sendto(socket.as_raw_fd(), frame, &address, MsgFlags::empty())?;
         ensure!(sent == frame.len(), "{sent} of {} octets were sent", frame.len());
     }
+    Ok(())
+}
+
+/// Switches off that a device of this thread's network namespace writes checksums (the kernel's ethtool.h).
+pub(crate) fn leave_checksums_to_kernel(device: &str) -> Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    let mut command = [ETHTOOL_STXCSUM, 0];
+    // SAFETY: a struct of numbers and pointers, all of which may be zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = command.as_mut_ptr().cast();
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: the kernel reads the name, which ends in a NUL, and the two numbers.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) })?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::frame;
 use crate::interrupt::wait_for;
+use crate::machine::VNET_HEADER_OCTETS;
 use crate::process::{self, command, run};
 
 /// Where `ip netns` keeps them.
@@ -126,6 +127,25 @@ impl Namespace {
     /// As [`send_frame`](Self::send_frame).
     pub fn send_frames<F: AsRef<[u8]>>(&self, device: &str, frames: impl IntoIterator<Item = F> + Send) -> Result<()> {
         self.within(|| frame::send(device, frames)).with_context(|| format!("cannot send a frame by {device}"))
+    }
+
+    /// Sends one Ethernet frame by a device in it, of which the kernel is told by a header in front of it what is left
+    /// to do (packet(7), PACKET_VNET_HDR).
+    ///
+    /// # Errors
+    /// As [`send_frame`](Self::send_frame).
+    pub fn send_unfinished_frame(&self, device: &str, header: [u8; VNET_HEADER_OCTETS], frame: &[u8]) -> Result<()> {
+        let sent = self.within(|| frame::send_unfinished(device, &[&header[..], frame].concat()));
+        sent.with_context(|| format!("cannot send a frame by {device}"))
+    }
+
+    /// Has a device leave checksums to the kernel, as one that cannot write any.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn without_tx_checksum(&self, device: &str) -> Result<()> {
+        self.within(|| frame::leave_checksums_to_kernel(device))
+            .with_context(|| format!("cannot have {device} leave checksums to the kernel"))
     }
 
     /// Its devices, as `ip -details -json link` describes them.

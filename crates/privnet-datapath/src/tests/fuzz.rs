@@ -154,9 +154,12 @@ fn assert_all_seen(underlay: Underlay, progress: &Progress) {
         ("underlay", Outcome::Dropped("unknown-vni")),
         ("underlay", Outcome::Dropped("unknown-unicast")),
         ("underlay", Outcome::Dropped("target-closed")),
+        ("underlay", Outcome::Dropped("rogue-dhcp")),
     ];
     let from_port = ways.into_iter().chain(to_all).map(|outcome| ("port", outcome));
-    let all = from_port.chain(from_overlay.map(|outcome| ("overlay", outcome))).chain([("underlay", Outcome::Left)]);
+    let refused = ["rogue-dhcp", "spoofed-arp", "tagged", "too-short"].map(Outcome::Dropped);
+    let from_overlay = from_overlay.into_iter().chain(refused).map(|outcome| ("overlay", outcome));
+    let all = from_port.chain(from_overlay).chain([("underlay", Outcome::Left)]);
     let all = all.chain(fast.into_iter().filter(|_| underlay == Underlay::Ipv4));
     let missing: Vec<_> = all.filter(|end| !outcomes.contains_key(end)).collect();
     assert_eq!((missing, drops.collect::<Vec<_>>()), (vec![], vec![]), "no frame has ended so");

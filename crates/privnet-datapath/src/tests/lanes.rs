@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use privnet_model::{MacAddr, Vni};
-use privnet_plan::NetOp;
+use privnet_plan::{NetOp, NetworkSettings};
 
 use super::frames::{
     ARP, Arp, EXPERIMENTAL, IPV4, PATIENCE, Tap, VLAN, checksum, ethernet, saying, udp, with_ip_checksum,

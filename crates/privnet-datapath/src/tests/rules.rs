@@ -466,7 +466,10 @@ mod from_overlay {
 
     impl Wire {
         fn new() -> Self {
-            let scene = Scene::unmanaged();
+            Self::of(Scene::unmanaged())
+        }
+
+        fn of(scene: Scene) -> Self {
             let other = Vtep::at(&scene.wire, OTHER_VTEP);
             Self { scene, other }
         }
@@ -572,6 +575,85 @@ mod from_overlay {
         third.send(wire.scene.host.vtep, wire.scene.vni, &own);
         assert_eq!(b.next(), own);
         assert_eq!(wire.scene.host.overlay_counters().drops, [("spoofed-mac", 2 * foreign.len() as u64)].into());
+    }
+
+    /// What of it its own host's program cannot see, since the kernel writes it later: a checksum, wherever the
+    /// sender says. Nothing of this has a way that is not a forger's.
+    #[test]
+    fn what_a_port_may_not_say_is_not_taken_from_another_host_either() {
+        for (is_managed, scene) in [(true, Scene::managed()), (false, Scene::unmanaged())] {
+            let wire = Wire::of(scene);
+            let Scene { a, b, c, vni, host, .. } = &wire.scene;
+            let tap = Tap::on(&b.namespace, "net0");
+            let arp = |sender, target| Arp::reply((sender, a.address), (target, b.address)).payload();
+            let with = |mut octets: Vec<u8>, at: usize, octet: u8| {
+                octets[at] = octet;
+                octets
+            };
+            let snap = [&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0][..], &udp(67, 68, 300)].concat();
+            let everywhere = [
+                ("spoofed-arp", ARP, arp(a.mac, b.mac)),
+                ("spoofed-arp", ARP, with(arp(c.mac, b.mac), 4, 8)),
+                ("too-short", ARP, arp(c.mac, b.mac)[..27].to_vec()),
+            ];
+            let if_managed = [
+                ("rogue-dhcp", IPV4, udp(67, 68, 300)),
+                ("rogue-dhcp", IPV4, udp(67, 67, 300)),
+                ("rogue-dhcp", IPV4, udp(68, 67, 300)),
+                ("rogue-dhcp", IPV4, with([&udp(0, 0, 0)[..20], &[1; 4], &udp(67, 68, 300)[20..]].concat(), 0, 0x46)),
+                ("tagged", snap.len() as u16, snap),
+            ];
+            let never = [
+                ("", IPV4, udp(1000, 68, 300)),
+                ("", IPV4, with(udp(67, 68, 300), 7, 1)),
+                ("", IPV4, with(udp(67, 68, 300), 9, 6)),
+                ("", IPV4, udp(67, 67, 300)[..22].to_vec()),
+                ("", ARP, arp(c.mac, b.mac)),
+            ];
+            let mut drops = std::collections::BTreeMap::new();
+            for to in [b.mac, BROADCAST] {
+                let all =
+                    everywhere.iter().map(|said| (true, said)).chain(if_managed.iter().map(|said| (is_managed, said)));
+                for (is_refused, (reason, ethertype, payload)) in all.chain(never.iter().map(|said| (false, said))) {
+                    let frame = ethernet(to, c.mac, *ethertype, payload);
+                    wire.other.send(host.vtep, *vni, &frame);
+                    if is_refused {
+                        *drops.entry(*reason).or_default() += 1;
+                    } else {
+                        assert_eq!(tap.next(), frame, "managed: {is_managed}");
+                    }
+                }
+            }
+            wire.settle(&tap);
+            let mut wire = wire;
+            assert_eq!(wire.scene.host.overlay_counters().drops, drops, "managed: {is_managed}");
+        }
+    }
+
+    /// As at the port: instances' own segments are their own.
+    #[test]
+    fn what_is_in_a_vlan_of_the_instances_may_be_a_server_of_it_but_no_other_station() {
+        let mut wire = Wire::of(Scene::managed());
+        let tagged = |tci: u8, ethertype: u16, payload: &[u8]| {
+            let payload = [&[0, tci][..], &ethertype.to_be_bytes(), payload].concat();
+            ethernet(wire.scene.b.mac, wire.scene.c.mac, VLAN, &payload)
+        };
+        let foreign = Arp::reply((wire.scene.a.mac, wire.scene.a.address), (wire.scene.b.mac, wire.scene.b.address));
+        let frames = [
+            tagged(0, IPV4, &udp(67, 68, 300)),
+            tagged(0, VLAN, &[&[0, 5][..], &IPV4.to_be_bytes(), &udp(67, 68, 300)].concat()),
+            tagged(5, ARP, &foreign.payload()),
+            tagged(5, IPV4, &udp(67, 68, 300)),
+        ];
+        let vni = wire.scene.vni;
+        frames.iter().for_each(|frame| wire.other.send(wire.scene.host.vtep, vni, frame));
+        let tap = Tap::on(&wire.scene.b.namespace, "net0");
+        wire.settle(&tap);
+        assert_eq!(
+            wire.scene.host.overlay_counters().drops,
+            [("rogue-dhcp", 1), ("spoofed-arp", 1), ("tagged", 1)].into()
+        );
+        assert_eq!(wire.scene.host.counters(wire.scene.b.mac).received_frames, 2);
     }
 
     /// An instance that has moved is heard from where it is, and not from where it was.

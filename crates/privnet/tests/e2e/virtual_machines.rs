@@ -6,16 +6,17 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use privnet_lab::{DhcpClientKind, Instance, Lab, Machine, VNET_HEADER_OCTETS, invariants};
+use privnet_lab::{DhcpClientKind, Instance, Lab, Machine, VNET_HEADER_OCTETS, internet_checksum, invariants};
 
 use serde_json::json;
 use ureq::http::Method;
 
 use crate::support::{
-    BROADCAST, Guest, OVERLAY_MTU_BYTES, counters, eventually, frame, hosts, in_lab, managed, port_mac, text,
+    BROADCAST, Guest, OVERLAY_MTU_BYTES, counters, eventually, frame, hosts, in_lab, managed, octets, port_mac, text,
     udp_packet,
 };
 
+const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 /// For experiments (IEEE 802 local experimental ethertype 1): nothing but these tests sends it.
 const EXPERIMENT: u16 = 0x88b5;
@@ -279,6 +280,68 @@ fn what_a_hostile_guest_sends_goes_nowhere_and_is_counted() {
         ensure!(evil.reaches(near.address)? && evil.reaches(far.address)?);
         invariants::hold(lab)
     });
+}
+
+/// A checksum is written where the header in front of a frame says, after the programs of the sender's host have judged
+/// the frame. The host that it comes to judges it again. Here the kernel of the sender's host writes it, as where a
+/// network card does not.
+#[test]
+fn what_a_checksum_makes_of_a_frame_reaches_nobody_on_another_host() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let far = Guest::join(lab, &network, "far", 2)?;
+        let machine = Vm::join(lab, &network, "machine", 1)?;
+        let namespace = Guest::join(lab, &network, "namespace", 1)?;
+        let host = lab.host(1);
+        host.namespace.without_tx_checksum(host.underlay_device)?;
+        let heard =
+            lab.capture(&far.instance.namespace, &far.device, "udp dst port 68 or arp or ether proto 0x88b5")?;
+
+        let mut sent = 0;
+        for (mac, address, by_machine) in
+            [(&machine.mac, machine.address, true), (&namespace.mac, namespace.address, false)]
+        {
+            let offer = udp_packet((address, 1000), (far.address, 68), &[0; 300]);
+            let mut claim = [&[0, 1, 8, 0, 6, 4, 0, 2][..], &octets(mac), &address.octets()].concat();
+            claim.extend([&octets(&far.mac)[..], &far.address.octets(), &[0; 18]].concat());
+            for to in [far.mac.as_str(), BROADCAST] {
+                // The source port, and the last octets of the sender's MAC address.
+                for (ethertype, payload, at, made) in [(IPV4, &offer, 34, 67), (ARP, &claim, 26, 0xbeef)] {
+                    let (header, frame) = becoming(frame(to, mac, ethertype, payload), at, made);
+                    if by_machine {
+                        machine.machine.send(header, &frame)?;
+                    } else {
+                        namespace.instance.namespace.send_unfinished_frame(&namespace.device, header, &frame)?;
+                    }
+                }
+                sent += 1;
+            }
+        }
+        namespace.send(&far.mac, EXPERIMENT, b"the last")?;
+        heard.wait_for_frame("(0x88b5)")?;
+        let heard = heard.stop()?;
+        ensure!(heard.len() == 1, "{heard:#?}");
+        let senders = counters(lab, 1)?;
+        for mac in [&machine.mac, &namespace.mac] {
+            ensure!(senders.drops(mac)?.as_object().is_none_or(serde_json::Map::is_empty), "{:?}", senders.drops(mac)?);
+        }
+        let drops = counters(lab, 2)?.overlay["drops"].clone();
+        ensure!(drops == json!({"rogue-dhcp": sent, "spoofed-arp": sent}), "{drops}");
+        ensure!(far.reaches(&namespace)? && machine.reaches(far.address)?);
+        invariants::hold(lab)
+    });
+}
+
+/// A frame in which the checksum over all from `at` on, which goes there, comes to this; and the header that says so.
+fn becoming(mut frame: Vec<u8>, at: usize, made: u16) -> ([u8; VNET_HEADER_OCTETS], Vec<u8>) {
+    const NEEDS_CSUM: u8 = 1;
+    let balance = u32::from(internet_checksum(&frame[at..])) + u32::from(!made);
+    let last = frame.len() - 2;
+    frame[last..].copy_from_slice(&((balance & 0xffff) + (balance >> 16)).to_be_bytes()[2..]);
+    let mut header = [0; VNET_HEADER_OCTETS];
+    header[0] = NEEDS_CSUM;
+    header[6..8].copy_from_slice(&(at as u16).to_ne_bytes());
+    (header, frame)
 }
 
 /// Headers that contradict their frames, and what is too short for a header or a frame.

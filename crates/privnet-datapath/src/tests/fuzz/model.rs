@@ -98,7 +98,7 @@ pub(super) fn judge(world: &World, input: &Input) -> Expected {
     match input.door {
         Door::Port(port) => from_port(world, input, port),
         Door::Overlay(None) => Expected::drop(Row::Overlay, "no-tunnel"),
-        Door::Overlay(Some(tunnel)) => from_overlay(world, tunnel, &input.frame),
+        Door::Overlay(Some(tunnel)) => from_overlay(world, tunnel, input.tag, &input.frame),
         Door::Underlay => from_underlay(world, input),
     }
 }
@@ -136,7 +136,7 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
         return drop("spoofed-mac");
     }
     if network.managed && !in_vlan(input.tag) {
-        if TAGS.contains(&frame.ethertype()) || frame.is_snap() {
+        if frame.is_hidden() {
             return drop("tagged");
         }
         match frame.dhcp_role() {
@@ -146,10 +146,10 @@ fn from_port(world: &World, input: &Input, number: u8) -> Expected {
         }
     }
     if frame.ethertype() == ARP {
-        let Some(arp) = frame.arp() else { return drop("too-short") };
-        if arp.mac_octets() != 6 || arp.sender_mac() != port_mac(number) {
-            return drop("spoofed-arp");
-        }
+        let arp = match frame.own_arp() {
+            Ok(arp) => arp,
+            Err(reason) => return drop(reason),
+        };
         if let Some(mac) = answer_for(world, *port, number, arp).filter(|_| !in_vlan(input.tag)) {
             return Expected { frame: Some(answer(&input.frame, arp, mac)), ..Expected::new(Outcome::ArpAnswered) }
                 .by(Way::ByPort(number))
@@ -196,7 +196,7 @@ fn from_underlay(world: &World, input: &Input) -> Expected {
     let Some(Taken { vni, source, frame }) = fast_lane::taken(world, input) else {
         return Expected::new(Outcome::Left);
     };
-    let expected = from_overlay(world, Tunnel { vni, source: source.into() }, frame);
+    let expected = from_overlay(world, Tunnel { vni, source: source.into() }, None, frame);
     match expected.outcome {
         Outcome::Dropped("unknown-vtep" | "unknown-vni" | "spoofed-mac" | "unknown-unicast") => expected,
         // The kernel takes outer headers off from none but whole ones.
@@ -205,8 +205,9 @@ fn from_underlay(world: &World, input: &Input) -> Expected {
     }
 }
 
-/// Design §7: from a VTEP of that VNI, of a port that is behind it, then local ports only.
-fn from_overlay(world: &World, tunnel: Tunnel, frame: &[u8]) -> Expected {
+/// Design §7: from a VTEP of that VNI, of a port that is behind it, nothing that the port may not say, then local
+/// ports only.
+fn from_overlay(world: &World, tunnel: Tunnel, tag: Option<Tag>, frame: &[u8]) -> Expected {
     let drop = |reason| Expected::drop(Row::Overlay, reason);
     if !world.vteps.contains(&(tunnel.vni, tunnel.source)) {
         let is_known = world.networks.contains_key(&tunnel.vni);
@@ -215,6 +216,9 @@ fn from_overlay(world: &World, tunnel: Tunnel, frame: &[u8]) -> Expected {
     let source = Frame(frame).source();
     if world.fdb.get(&(tunnel.vni, source)) != Some(&Target::Vtep(tunnel.source)) {
         return drop("spoofed-mac");
+    }
+    if let Some(reason) = refused_on_arrival(world, tunnel.vni, tag, Frame(frame)) {
+        return drop(reason);
     }
     let destination = Frame(frame).destination();
     if destination.is_group() {
@@ -227,6 +231,22 @@ fn from_overlay(world: &World, tunnel: Tunnel, frame: &[u8]) -> Expected {
     match world.fdb.get(&(tunnel.vni, destination)) {
         Some(Target::Port(port)) => to_port(world, *port, tunnel.vni, Row::Overlay),
         Some(Target::Vtep(_)) | None => drop("unknown-unicast"),
+    }
+}
+
+/// What no port may send to another host, but may have had written into a frame after it was judged.
+fn refused_on_arrival(world: &World, vni: u32, tag: Option<Tag>, frame: Frame<'_>) -> Option<&'static str> {
+    if frame.ethertype() == ARP {
+        return frame.own_arp().err();
+    }
+    let is_managed = world.networks.get(&vni).is_none_or(|network| network.managed);
+    if in_vlan(tag) || !is_managed {
+        None
+    } else if frame.is_hidden() {
+        Some("tagged")
+    } else {
+        // The agents of a managed network have all of its DHCP, so that none crosses.
+        frame.dhcp_role().map(|_| "rogue-dhcp")
     }
 }
 
@@ -465,8 +485,16 @@ impl<'a> Frame<'a> {
         self.ethertype() < 0x600 && self.0[ETHERNET_OCTETS..].starts_with(&[0xaa, 0xaa, 3, 0, 0, 0])
     }
 
-    fn arp(&self) -> Option<Arp<'a>> {
-        self.0.get(ETHERNET_OCTETS..ETHERNET_OCTETS + 28).map(Arp)
+    /// Behind a second tag or SNAP, where nobody looks.
+    fn is_hidden(&self) -> bool {
+        TAGS.contains(&self.ethertype()) || self.is_snap()
+    }
+
+    /// What an ARP frame says of its own sender, or why it is dropped.
+    fn own_arp(&self) -> Result<Arp<'a>, &'static str> {
+        let arp = self.0.get(ETHERNET_OCTETS..ETHERNET_OCTETS + 28).map(Arp).ok_or("too-short")?;
+        let is_own = arp.mac_octets() == 6 && arp.sender_mac() == self.source();
+        is_own.then_some(arp).ok_or("spoofed-arp")
     }
 
     /// By the UDP ports of an IPv4 packet, if these are in it: only the first fragment has them (RFC 791 3.2).

@@ -147,6 +147,53 @@ fn what_nobody_may_send_or_nobody_wants_is_dropped() {
     assert_eq!(scene.host.overlay_counters().drops.get("target-closed"), Some(&1));
 }
 
+/// As in the other lane, and where the outer headers still are.
+#[test]
+fn no_dhcp_comes_from_another_host_in_a_managed_network() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let dhcp = |from_port: u16, to_port: u16| with_ip_checksum(udp(from_port, to_port, 300));
+    let options = [&[0x46][..], &dhcp(67, 68)[1..20], &[1; 4], &dhcp(67, 68)[20..]].concat();
+    let mut fragment = dhcp(67, 68);
+    fragment[7] = 1;
+    let said = [
+        (true, IPV4, dhcp(67, 68)),
+        (true, IPV4, dhcp(67, 67)),
+        (true, IPV4, dhcp(68, 67)),
+        (true, IPV4, options),
+        (false, IPV4, fragment),
+        (false, IPV4, dhcp(1000, 68)),
+        (false, IPV4, dhcp(67, 68)[..22].to_vec()),
+        (false, IPV6, ipv6(0, 40)),
+    ];
+    let mut wanted = network(&[&scene.a, &scene.b], &[&scene.c], OTHER_VTEP);
+    let mut port = 50000;
+    for managed in [true, false] {
+        wanted.settings = Some(NetworkSettings { managed, mtu_bytes: MTU_BYTES });
+        scene.host.reach(vni(), &wanted);
+        for (is_dhcp, ethertype, packet) in &said {
+            port += 1;
+            let outer = scene.sent_by_c(port, &ethernet(scene.b.mac, scene.c.mac, *ethertype, packet));
+            let before = scene.host.overlay_counters().drops;
+            let verdict = scene.receives(&outer).0;
+            let mut after = scene.host.overlay_counters().drops;
+            if *is_dhcp && managed {
+                assert_eq!(verdict, SHOT, "{packet:?}");
+                *after.get_mut("rogue-dhcp").expect("counted") -= 1;
+                after.retain(|_, frames| *frames > 0);
+            } else {
+                // A kernel before 6.3 takes IPv6 itself.
+                assert!(
+                    verdict == REDIRECT || *ethertype == IPV6 && verdict == UNSPEC,
+                    "managed: {managed}, {packet:?}"
+                );
+            }
+            assert_eq!(after, before, "managed: {managed}, {packet:?}");
+        }
+        let drops = scene.host.overlay_counters().drops;
+        assert_eq!(drops, [("rogue-dhcp", 4)].into());
+    }
+}
+
 #[test]
 fn a_flow_is_not_torn() {
     let mut scene = Scene::new(Hook::Tcx);
