@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
+use nix::ifaddrs::getifaddrs;
 use privnet_api::exo2::Signable;
 use privnet_api::{Credentials, FirstCredentials, Signer};
 use ureq::http::{Method, Uri};
@@ -32,7 +33,7 @@ enum Source {
 
 impl Identity {
     /// What the environment says, else the operator of the server whose data folder this is, else nobody. That
-    /// server's API is on loopback, so that nobody else is sent what its operator's key has signed.
+    /// server's API is on this machine, so that nobody else is sent what its operator's key has signed.
     ///
     /// # Errors
     /// The file in the data folder cannot be read, or is none of the server's; or the API at `url` cannot be its.
@@ -42,9 +43,9 @@ impl Identity {
         }
         let path = file(settings)?;
         match read(&path)? {
-            Some(_) if !is_loopback(url) => {
+            Some(_) if !is_here(url) => {
                 let why = format_args!(
-                    "not a loopback address, and the key in {} is for this machine's server alone; set EXOSCALE_API_KEY and EXOSCALE_API_SECRET",
+                    "not an address of this machine, and the key in {} is for its own server alone; set EXOSCALE_API_KEY and EXOSCALE_API_SECRET",
                     path.display()
                 );
                 Err(settings.refuse("api-url", why))
@@ -97,12 +98,24 @@ pub(crate) fn for_official_clients(settings: &Settings) -> Result<Credentials, F
     Ok(read(&path)?.ok_or_else(missing)?.default)
 }
 
-/// Whether a URL is of this machine, as far as can be told from it.
-pub(crate) fn is_loopback(url: &str) -> bool {
+/// Whether a URL is of this machine: by `localhost`, a loopback address, or one that a device of this machine has.
+pub(crate) fn is_here(url: &str) -> bool {
+    names_one_of(url, || {
+        let devices = getifaddrs().into_iter().flatten();
+        let addresses = devices.filter_map(|device| device.address);
+        addresses.filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+    })
+}
+
+fn names_one_of<I: Iterator<Item = IpAddr>>(url: &str, addresses: impl FnOnce() -> I) -> bool {
     let url = url.parse::<Uri>();
     let host = url.as_ref().ok().and_then(Uri::host).unwrap_or_default();
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let is_own = |address: IpAddr| address.is_loopback() || addresses().any(|own| own == address);
+    host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_own)
 }
 
 fn file(settings: &Settings) -> Result<PathBuf, Failure> {
@@ -127,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_in_the_data_folder_is_for_loopback_alone() {
+    fn the_key_in_the_data_folder_is_for_this_machine_alone() {
         let data = tempfile::tempdir().expect("a folder");
         let credentials = Credentials { key: "EXOk".to_owned(), secret: "s".to_owned() };
         let first = FirstCredentials { operator: credentials.clone(), default: credentials };
@@ -154,6 +167,20 @@ mod tests {
             let refused = identity(url, &[]).expect_err(url);
             assert!(refused.ends_with("set EXOSCALE_API_KEY and EXOSCALE_API_SECRET"), "{refused}");
             assert_eq!(identity(url, &own), Ok("signed with EXOown, from EXOSCALE_API_KEY".to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_device_is_this_machines() {
+        let own = ["198.51.100.7", "2001:db8::7"].map(|address| address.parse::<IpAddr>().expect("valid"));
+        for (url, is_own) in [
+            ("https://198.51.100.7:8443", true),
+            ("https://[2001:db8::7]:8443", true),
+            ("https://198.51.100.8:8443", false),
+            ("https://198.51.100.7.example", false),
+            ("https://198.51.100.7@a.example", false),
+        ] {
+            assert_eq!(names_one_of(url, || own.into_iter()), is_own, "{url}");
         }
     }
 }

@@ -12,7 +12,7 @@ use ureq::unversioned::transport::{
 };
 
 use crate::exit::Failure;
-use crate::identity::is_loopback;
+use crate::identity::is_here;
 use crate::settings::Settings;
 
 /// The one application protocol (RFC 7301 §6).
@@ -29,7 +29,7 @@ pub(crate) fn ca_file(settings: &Settings, url: &str) -> Result<Option<PathBuf>,
     }
     let named: Option<PathBuf> = settings.parse("ca-file")?;
     let file = match named {
-        None if is_loopback(url) => Some(settings.require::<PathBuf>("data")?.join(SELF_SIGNED_FILE)),
+        None if is_here(url) => Some(settings.require::<PathBuf>("data")?.join(SELF_SIGNED_FILE)),
         named => return absolute(named),
     };
     // Whoever may not look into the folder has not started that server.
