@@ -37,6 +37,9 @@ impl Zone {
         if device.is_configured && matches!(instance.placement, Placement::Tap(_)) {
             return Err(Refusal::TapConfigured(instance.id));
         }
+        if device.name.is_some() && matches!(instance.placement, Placement::Tap(_)) && !world.caller.is_operator() {
+            return Err(Refusal::TapNamed(instance.id));
+        }
         let quotas = self.known_organization(world.caller.organization())?.quotas;
         refuse_excess(quotas.ports_per_network, segment.ports.len(), "the private network", "attached instance")?;
         self.refuse_other_family(segment, instance, instance.host, world.caller)?;

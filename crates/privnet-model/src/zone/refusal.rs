@@ -242,6 +242,12 @@ pub enum Refusal {
     /// A host has no hand in a virtual machine.
     #[error("instance {0} is a virtual machine, whose devices it configures itself; leave `configure` out")]
     TapConfigured(InstanceId),
+    /// A tap is among the devices of its host, which are no organization's to name or to look for.
+    #[error(
+        "instance {0} is a virtual machine, whose devices are its host's: only an operator's key may name one; leave the \
+         device's name out"
+    )]
+    TapNamed(InstanceId),
     /// What a port's device is called depends on its kind.
     #[error(
         "instance {instance} has {count} ports of kind {kind}; detach it from its networks before it becomes one of another kind"
@@ -398,6 +404,7 @@ impl Refusal {
             | Self::NotForRuntimes
             | Self::NotOnKeysHost(_)
             | Self::NotOfRuntimes(_)
+            | Self::TapNamed(_)
             | Self::KeyGone
             | Self::TokenUnknown
             | Self::TokenExpired(_)

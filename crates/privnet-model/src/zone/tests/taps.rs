@@ -1,8 +1,8 @@
 //! Instances whose ports are taps.
 
-use super::super::DeviceWish;
+use super::super::{DeviceWish, RefusalKind};
 use super::*;
-use crate::{Account, DeviceName, Location, Tap};
+use crate::{Account, DeviceName, Location, OrganizationId, Role, Scope, Tap};
 
 fn virtual_machine(world: &mut World) -> InstanceId {
     world.host(1);
@@ -25,6 +25,27 @@ fn a_taps_device_is_called_by_its_mac_address_or_as_asked() {
     let device = DeviceWish { name: Some(DeviceName::try_from("tap0").expect("valid")), is_configured: false };
     world.run(&Command::Attach { network: networks[1], instance, address: None, device });
     assert_eq!(world.port(networks[1], instance).device.as_str(), "tap0");
+}
+
+/// Or it would be an alternative name of a device of the host, and tell which names the host has.
+#[test]
+fn operators_alone_name_a_tap() {
+    let mut world = World::default();
+    let instance = virtual_machine(&mut world);
+    let host = world.host_of(instance);
+    let network = world.unmanaged();
+    let named = DeviceWish { name: Some(DeviceName::try_from("docker0").expect("valid")), is_configured: false };
+    let attach_named = Command::Attach { network, instance, address: None, device: named };
+    for role in [Role::Admin, Role::Runtime(host)] {
+        world.caller = Caller::Client { key: None, scope: Scope::Organization(OrganizationId::DEFAULT, role) };
+        let refusal = world.refused(&attach_named);
+        assert_eq!((&refusal, refusal.kind()), (&Refusal::TapNamed(instance), RefusalKind::Forbidden));
+        world.run(&attach(network, instance));
+        world.detach(network, instance);
+    }
+    world.caller = Caller::OPERATOR;
+    world.run(&attach_named);
+    assert_eq!(world.port(network, instance).device.as_str(), "docker0");
 }
 
 #[test]
