@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tracing::info;
 
 use super::span::span;
 use crate::args::ServerArgs;
@@ -179,14 +180,17 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Has the certificate of the API, if there is one, read again at each SIGHUP from here on.
+/// Has the certificate of the API, if there is one, read again at each SIGHUP from here on, which ends no server.
 fn reload_on_hangup(server: &Server) -> Result<(), Failure> {
-    let Some(certificate) = server.certificate().cloned() else { return Ok(()) };
+    let certificate = server.certificate().cloned();
     let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            // The log has its failure, and the old one goes on.
-            let _ = certificate.reload();
+            match &certificate {
+                // The log has its failure, and the old one goes on.
+                Some(certificate) => drop(certificate.reload()),
+                None => info!("SIGHUP has nothing read again: the API has no certificate"),
+            }
         }
     });
     Ok(())

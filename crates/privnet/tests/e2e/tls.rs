@@ -284,6 +284,20 @@ fn a_new_certificate_is_served_from_sighup_on_and_no_request_fails() -> Result<(
     Ok(())
 }
 
+#[test]
+fn sighup_does_not_end_a_server_without_tls() -> Result<()> {
+    let mut server = Server::start(&[])?;
+    server.port()?;
+    server.signal(Signal::SIGHUP)?;
+    eventually("the log says that nothing is read again", || {
+        server.port()?;
+        Ok(server.log()?.contains("SIGHUP has nothing read again"))
+    })?;
+    server.signal(Signal::SIGTERM)?;
+    ensure!(server.child.wait()?.success(), "{}", server.log()?);
+    Ok(())
+}
+
 /// How a server with these flags, and a data folder of its own, refuses to start.
 fn refusal(flags: &[&str]) -> Result<(Option<i32>, String)> {
     let dir = folder()?;
