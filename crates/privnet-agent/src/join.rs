@@ -208,22 +208,4 @@ fn failure(status: Status) -> JoinError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_token_has_its_key_again_and_another_one_has_another() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("identity.pem.joining");
-        let pem = |token: &str| {
-            pending_key(&file, &digest(token).expect("a digest")).expect("a key").to_pem().expect("encoded")
-        };
-        let first = pem("one");
-        assert_eq!(pem("one"), first);
-        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
-        assert_ne!(pem("two"), first);
-        assert!(!fs::read_to_string(&file).expect("readable").contains("two"));
-    }
-}
+mod tests;

@@ -147,6 +147,45 @@ fn nobody_is_served_without_the_certificate_of_the_host() {
     one.connect(&server, "h1", silent).expect("accepted");
 }
 
+/// Nothing that it says is read before.
+#[test]
+fn who_shows_no_certificate_is_refused_before_it_is_heard() {
+    let server = TestServer::start(BY_TLS);
+    let no_hello = || Some(FromAgent::Present { serial: 1 });
+    let told = |machine: &Machine| machine.follow(&server, no_hello()).expect_err("refused").code();
+    assert_eq!(told(&Machine::new()), Code::Unauthenticated);
+    assert_eq!(told(&Machine::joined(&server, "h1")), Code::InvalidArgument);
+}
+
+#[test]
+fn a_replaced_certificate_is_refused_before_the_host_s_agent_is_asked() {
+    let server = TestServer::start(BY_TLS);
+    let lost = Machine::joined(&server, "h1");
+    let mut found = Machine::new();
+    found.join(&server, &invite_again(&server, "h1"), "h1").expect("joined");
+    let agent = found.connect(&server, "h1", silent).expect("accepted");
+    assert_eq!(agent.hear_what_it_lacked(), []);
+    let refusal = lost.connect(&server, "h1", silent).err().expect("refused");
+    assert_eq!((refusal.code(), refusal.message()), (Code::PermissionDenied, REPLACED));
+    server.attach(&server.network(managed(9)), &server.instance("web", "h1"));
+    let heard = agent.hear();
+    assert!(matches!(heard, FromServer::Full(_)), "{heard:?}");
+}
+
+/// The key purposes of RFC 5280 §4.2.1.12, by the last octet of their identifiers.
+#[test]
+fn the_certificate_of_a_host_is_a_client_s_and_makes_no_server() {
+    const SERVER_AUTH: u8 = 1;
+    const CLIENT_AUTH: u8 = 2;
+    let server = TestServer::start(BY_TLS);
+    let machine = Machine::joined(&server, "h1");
+    let purposes = [SERVER_AUTH, CLIENT_AUTH].map(|purpose| {
+        let identifier = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, purpose];
+        machine.certificate().der().windows(identifier.len()).any(|octets| octets == identifier)
+    });
+    assert_eq!(purposes, [false, true]);
+}
+
 #[test]
 fn a_certificate_of_another_server_is_not_taken() {
     let (server, elsewhere) = (TestServer::start(BY_TLS), TestServer::start(BY_TLS));

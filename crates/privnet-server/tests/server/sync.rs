@@ -38,7 +38,7 @@ fn a_second_agent_of_one_host_is_refused() {
 #[test]
 fn the_same_run_of_an_agent_takes_the_place_of_its_older_connection_at_once() {
     let server = TestServer::start(Setup::WAITING);
-    let hello = hello("h1", Held::new());
+    let [hello, another] = [(); 2].map(|()| hello("h1", Held::new()));
     let older = Agent::try_connect(&server, hello.clone(), "h1", silent).expect("accepted");
     let newer = Agent::try_connect(&server, hello, "h1", acknowledge).expect("accepted");
     older.hear_the_end();
@@ -47,6 +47,9 @@ fn the_same_run_of_an_agent_takes_the_place_of_its_older_connection_at_once() {
     let network = server.network(managed(9));
     let operation = server.attach(&network, &server.instance("web", "h1"));
     assert_eq!(operation["state"], "success", "the newer one is who is told");
+    // And the older one's end has not made room for another.
+    let refusal = Agent::try_connect(&server, another, "h1", acknowledge).err().expect("refused");
+    assert_eq!(refusal.code(), Code::AlreadyExists);
 }
 
 #[test]

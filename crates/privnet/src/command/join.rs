@@ -159,6 +159,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_others_may_not_read_stays_so() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("privnet.toml");
+        fs::write(&file, "# mine\n").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("set");
+        ConfigFile::plan(&settings(&file, &[]), certain()).expect("a plan").write().expect("written");
+        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn a_file_that_says_otherwise_is_not_changed() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("privnet.toml");

@@ -212,6 +212,32 @@ fn invitations_are_forgotten_a_day_after_their_end_and_are_not_more_than_so_many
     assert_eq!(world.zone.invitations().count(), 1);
 }
 
+/// Who comes late is told so, and who has used one may not have heard the answer.
+#[test]
+fn invitations_are_remembered_for_a_day_after_their_end() {
+    let mut world = World::default();
+    world.run(&invite(1));
+    world.run(&invite(2));
+    let id = host(&mut world, &join(1, 10, 100)).id;
+    world.now = NOW.plus(25 * HOUR - Duration::from_millis(1));
+    world.run(&invite_again(3));
+    assert_eq!(host(&mut world, &join(1, 10, 101)).id, id);
+    let message = "the invitation of host host-1 has expired; ask for a new one (privnet host invite host-1)";
+    forbidden(&mut world, &join(2, 11, 102), message);
+}
+
+#[test]
+fn a_host_that_reports_takes_no_other_s_address() {
+    let mut world = World::default();
+    world.run(&invite(1));
+    world.run(&join(1, 10, 100));
+    world.host(2);
+    let Command::AdmitHost { name, certificate, mut facts } = admit(100) else { unreachable!() };
+    facts.vtep = IpAddr::from([192, 0, 2, 2]);
+    let message = "host host-2 already has the underlay address 192.0.2.2";
+    check(&mut world, &Command::AdmitHost { name, certificate, facts }, RefusalKind::Conflict, message);
+}
+
 #[test]
 fn operators_invite_and_nobody_joins_by_the_api() {
     let mut world = World::default();

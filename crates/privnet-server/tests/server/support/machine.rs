@@ -97,6 +97,11 @@ impl Machine {
         Ok(())
     }
 
+    /// What it has been issued.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.certificate.as_ref().expect("it has joined")
+    }
+
     fn request(&self) -> Vec<u8> {
         SigningRequest::new(&self.key, "machine").expect("a request").der().to_vec()
     }
