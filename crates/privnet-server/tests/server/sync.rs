@@ -39,7 +39,7 @@ fn a_second_agent_of_one_host_is_refused() {
 fn the_same_run_of_an_agent_takes_the_place_of_its_older_connection_at_once() {
     let server = TestServer::start(Setup::WAITING);
     let [hello, another] = [(); 2].map(|()| hello("h1", Held::new()));
-    let older = Agent::try_connect(&server, hello.clone(), "h1", silent).expect("accepted");
+    let older = Agent::try_connect(&server, hello.clone(), "h1", acknowledge).expect("accepted");
     let newer = Agent::try_connect(&server, hello, "h1", acknowledge).expect("accepted");
     older.hear_the_end();
     assert_eq!(newer.hear_what_it_lacked(), []);
