@@ -11,18 +11,24 @@ use privnet_model::Fingerprint;
 use privnet_tls::{Acceptor, TlsStream, tls_error};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::peer::Remote;
-use crate::admission::{Admission, Admissions};
+use crate::admission::{Admission, Admissions, Client};
 use crate::auth::{HostAuthority, ShownCertificate};
 use crate::engine::{Engine, now};
 
-/// How many connections may be in their handshake, or have shown no certificate, at a time.
+/// How many connections may be in their handshake at a time, and how many of them of one client: enough for all
+/// hosts of a client to return at once, and for others meanwhile.
+const HANDSHAKES_MAX: usize = 512;
+const HANDSHAKES_PER_CLIENT_MAX: usize = 64;
+
+/// The same of those that have shown no certificate of a host.
 const STRANGERS_MAX: usize = 256;
+const STRANGERS_PER_CLIENT_MAX: usize = 32;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,11 +62,18 @@ pub(super) struct HostStream {
     kind: Kind,
 }
 
+/// For the connections whose handshake is made.
+#[derive(Clone)]
+struct Places {
+    strangers: Admissions<Client>,
+    hosts: Admissions<Fingerprint>,
+}
+
 enum Kind {
     /// Of a host. Its certificate may be replaced.
     Host { look: Pin<Box<Sleep>>, shown: ShownCertificate, engine: Engine, _place: Admission<Fingerprint> },
     /// Of somebody who may join, and hears why nothing else is possible: when it ends.
-    Stranger { end: Pin<Box<Sleep>>, _place: Option<OwnedSemaphorePermit> },
+    Stranger { end: Pin<Box<Sleep>>, _place: Option<Admission<Client>> },
 }
 
 /// The connections that have made their handshake, for as long as somebody receives them. The acceptor shows a
@@ -108,10 +121,12 @@ async fn accept_all(
     engine: &Engine,
     ready: &mpsc::Sender<io::Result<HostStream>>,
 ) {
-    let hosts = Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX);
-    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let handshakes = Admissions::new(HANDSHAKES_MAX, HANDSHAKES_PER_CLIENT_MAX);
+    let places = Places {
+        strangers: Admissions::new(STRANGERS_MAX, STRANGERS_PER_CLIENT_MAX),
+        hosts: Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX),
+    };
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -120,10 +135,19 @@ async fn accept_all(
                 continue;
             }
         };
-        let (acceptor, engine, hosts, ready) = (acceptor.clone(), engine.clone(), hosts.clone(), ready.clone());
+        let handshake_place = match handshakes.admit(Client::from(address.ip())) {
+            Ok(place) => place,
+            Err(full) => {
+                debug!(%address, ?full, "an agent's connection is turned away");
+                continue;
+            }
+        };
+        let (acceptor, engine, places, ready) = (acceptor.clone(), engine.clone(), places.clone(), ready.clone());
         tokio::spawn(async move {
-            let handshake = shake_hands(&acceptor, stream, &engine, &hosts, place);
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            let handshake = shake_hands(&acceptor, stream, &engine, &places);
+            let made = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
+            drop(handshake_place);
+            match made {
                 // Who receives them has gone when the server stops.
                 Ok(Ok(stream)) => drop(ready.send(Ok(stream)).await),
                 Ok(Err(error)) => {
@@ -140,8 +164,7 @@ async fn shake_hands(
     acceptor: &Acceptor,
     stream: TcpStream,
     engine: &Engine,
-    hosts: &Admissions<Fingerprint>,
-    place: OwnedSemaphorePermit,
+    places: &Places,
 ) -> io::Result<HostStream> {
     let address = stream.peer_addr()?;
     stream.set_nodelay(true)?;
@@ -157,12 +180,17 @@ async fn shake_hands(
     };
     let kind = match certificate.clone().filter(|shown| is_registered(engine, shown)) {
         Some(shown) => {
-            let place = hosts.admit(shown.fingerprint);
+            let place = places.hosts.admit(shown.fingerprint);
             let place =
                 place.map_err(|_| io::Error::other("there are as many connections as one certificate may have"))?;
             Kind::Host { look: Box::pin(tokio::time::sleep(LOOK_EVERY)), shown, engine: engine.clone(), _place: place }
         }
-        None => Kind::Stranger { end: Box::pin(tokio::time::sleep(STRANGER_TIMEOUT)), _place: Some(place) },
+        None => {
+            let place = places.strangers.admit(Client::from(address.ip()));
+            let place =
+                place.map_err(|_| io::Error::other("there are as many connections without a certificate as may be"))?;
+            Kind::Stranger { end: Box::pin(tokio::time::sleep(STRANGER_TIMEOUT)), _place: Some(place) }
+        }
     };
     Ok(HostStream { stream, remote: Remote { address, certificate }, kind })
 }

@@ -326,6 +326,17 @@ fn a_certificate_has_a_few_connections_and_no_more() {
 }
 
 #[test]
+fn a_client_that_says_nothing_takes_its_own_places_alone() {
+    let server = TestServer::start(BY_TLS);
+    let silent: Vec<_> =
+        (0..64).map(|_| TcpStream::connect(server.sync_address()).expect("the server listens")).collect();
+    // The 65th of one address: it is turned away at once, while there are places for others.
+    assert!(Machine::new().open(&server).is_err());
+    drop(silent);
+    wait_until("a place", || Machine::new().open(&server).is_ok());
+}
+
+#[test]
 fn what_is_no_tls_is_told_so_and_harms_nobody() {
     let server = TestServer::start(BY_TLS);
     let mut connection = TcpStream::connect(server.sync_address()).expect("the server listens");
