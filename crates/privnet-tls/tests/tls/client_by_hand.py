@@ -80,10 +80,13 @@ class Writer:
         return head + encrypt(self.key, nonce, head, plain)
 
 
-keys = tempfile.NamedTemporaryFile("r", prefix="privnet-test-")
 settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 settings.check_hostname, settings.verify_mode = False, ssl.CERT_NONE
-settings.minimum_version, settings.keylog_filename = ssl.TLSVersion.TLSv1_3, keys.name
+settings.minimum_version = ssl.TLSVersion.TLSv1_3
+# The library opens the file here and now, so that nothing is left of it however this ends.
+with tempfile.NamedTemporaryFile(prefix="privnet-test-") as named:
+    settings.keylog_filename = named.name
+    keys = open(named.name)
 incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
 session = settings.wrap_bio(incoming, outgoing)
 while True:
