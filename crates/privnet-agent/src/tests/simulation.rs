@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{by_vni, id, identity, local, mac, network, remote, vni};
+use super::host::identity;
+use super::values::{by_vni, id, local, mac, network, remote, vni, wanted};
 use crate::agent::Agent;
 use crate::client::Event;
 use crate::copies::Copies;
@@ -312,7 +313,7 @@ impl Zone {
                 }
             }),
             Step::AddByHand { network: number } => self.kernel.meddle().by_hand(vni(NETWORKS + number), |held| {
-                *held = super::wanted(&network(NETWORKS + number, 1, &[remote(7)]));
+                *held = wanted(&network(NETWORKS + number, 1, &[remote(7)]));
             }),
             Step::AddStray { port } => self.kernel.meddle().add_stray(mac(port)),
             Step::ForgetByHand { network } => self.kernel.meddle().by_hand(vni(network), |held| held.settings = None),
