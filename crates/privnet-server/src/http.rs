@@ -352,7 +352,7 @@ impl Api {
         Ok(match self.engine.submit_for(origin.clone(), caller, command).await? {
             Outcome::Operation(operation) => {
                 let operation = self.engine.settled(operation, self.config.operation_hold).await;
-                json(&reply::Operation::seen_by(caller, &operation))
+                json(&reply::Operation::accepted(caller, &operation))
             }
             Outcome::Instance(instance) => {
                 let zone = self.engine.view();

@@ -62,6 +62,16 @@ impl<'a> Operation<'a> {
             reference: Reference::to(operation.subject),
         }
     }
+
+    /// The answer to what has made an operation: `success`, or `pending`. egoscale takes a first answer that is not
+    /// pending for a success, whatever it says (contract §2.1); of what has failed already, it learns when it asks.
+    pub fn accepted(caller: Caller, operation: &'a privnet_model::Operation) -> Self {
+        let seen = Self::seen_by(caller, operation);
+        match operation.state {
+            OperationState::Success => seen,
+            _ => Self { state: "pending", reason: None, message: None, ..seen },
+        }
+    }
 }
 
 /// What an organization is told about a change that was not applied in time.
@@ -158,6 +168,20 @@ mod tests {
             OperationState::Timeout { message: "host h1 was away".into() },
             r#""state":"timeout","reason":"unavailable","message":"host h1 was away""#,
         );
+    }
+
+    #[test]
+    fn the_first_answer_is_success_or_pending() {
+        let reason = Reason::Fault;
+        for (state, expected) in [
+            (OperationState::Success, "success"),
+            (OperationState::Failure { reason, message: "no".into() }, "pending"),
+            (OperationState::Timeout { message: "no".into() }, "pending"),
+        ] {
+            let operation = operation(OperationKind::Attach, Subject::Nothing, state);
+            let answer = Operation::accepted(Caller::OPERATOR, &operation);
+            assert_eq!((answer.state, answer.reason, answer.message), (expected, None, None));
+        }
     }
 
     #[test]

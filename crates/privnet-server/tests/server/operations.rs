@@ -99,12 +99,12 @@ fn a_host_that_stays_away_ends_the_operations_on_its_own_ports_at_the_deadline()
     let network = server.network(managed(9));
     let web = server.instance("web", "h1");
     let operation = server.attach(&network, &web);
+    let ended = server.operation(&operation);
     let message = "host h1 is not connected; the change stays wanted and is applied when it can be";
     assert_eq!(
-        (&operation["state"], &operation["reason"], &operation["message"]),
+        (&ended["state"], &ended["reason"], &ended["message"]),
         (&json!("timeout"), &json!("unavailable"), &json!(message))
     );
-    assert_eq!(server.operation(&operation), operation);
     let back = Agent::connect(&server, "h1", acknowledge);
     let lacked = back.hear_what_it_lacked();
     assert!(matches!(&lacked[..], [FromServer::Full(state)] if state.id == id_of(&network)), "{lacked:?}");
@@ -117,7 +117,7 @@ fn a_connected_host_that_does_not_confirm_is_named_at_the_deadline() {
     let network = server.network(managed(9));
     let web = server.instance("web", "h1");
     let message = "host h1 has not confirmed; the change stays wanted and is applied when it can be";
-    assert_eq!(server.attach(&network, &web)["message"], message);
+    assert_eq!(server.operation(&server.attach(&network, &web))["message"], message);
 }
 
 #[test]
@@ -157,13 +157,13 @@ fn a_port_that_cannot_be_plugged_in_fails_its_operation() {
     let _agent = Agent::connect(&server, "h1", fail);
     let network = server.network(managed(9));
     let web = server.instance("web", "h1");
-    let operation = server.attach(&network, &web);
+    let ended = server.operation(&server.attach(&network, &web));
     let message = "host h1: there is no network namespace web; the change stays wanted and is tried again";
     assert_eq!(
-        (&operation["state"], &operation["reason"], &operation["message"]),
+        (&ended["state"], &ended["reason"], &ended["message"]),
         (&json!("failure"), &json!("not-found"), &json!(message))
     );
-    assert_eq!(operation["reference"]["link"], network.as_str());
+    assert_eq!(ended["reference"]["link"], network.as_str());
     assert_eq!(server.get(&network)["leases"][0]["instance-id"], web.as_str());
     assert_eq!(server.detach(&network, &web)["state"], "success");
 }
@@ -229,7 +229,22 @@ fn a_port_that_cannot_be_unplugged_fails_its_detachment() {
     let (web, db) = (server.instance("web", "h1"), server.instance("db", "h1"));
     server.attach(&network, &web);
     server.attach(&network, &db);
-    assert_eq!(server.detach(&network, &db)["state"], "failure");
+    assert_eq!(server.operation(&server.detach(&network, &db))["state"], "failure");
+}
+
+/// egoscale's `Wait` takes whatever is not pending for a success, so that exo would say "attached" (contract §2.1). It
+/// asks again, as every client does, for what is pending.
+#[test]
+fn the_first_answer_says_nothing_but_success_or_pending() {
+    let late = Setup { operation_timeout: Duration::from_millis(20), ..Setup::WAITING };
+    let ends: [(_, fn(&FromServer) -> _, _); 2] = [(Setup::WAITING, fail, "failure"), (late, silent, "timeout")];
+    for (setup, agent, end) in ends {
+        let server = TestServer::start(setup);
+        let _agent = Agent::connect(&server, "h1", agent);
+        let answer = server.attach(&server.network(managed(9)), &server.instance("web", "h1"));
+        assert_eq!(answer, json!({"id": answer["id"], "state": "pending", "reference": answer["reference"]}));
+        assert_eq!(server.operation(&answer)["state"], end, "it had ended before it was answered");
+    }
 }
 
 #[test]

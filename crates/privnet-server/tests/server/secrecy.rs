@@ -31,7 +31,7 @@ fn an_organization_is_told_nothing_of_hosts_by_what_fails() {
     // A host that cannot, and one that does not answer in time.
     let network = own.network(managed(9));
     let web = server.instance("web", "h1");
-    let failed = own.attach(&network, &web);
+    let failed = own.operation(&own.attach(&network, &web));
     assert_eq!(failed["state"], "failure");
     let _silent = Agent::connect(&server, "h2", silent);
     let db = server.instance("db", "h2");
