@@ -18,7 +18,7 @@ fn server() -> (TestServer, Agent, String) {
 #[test]
 fn exo_creates_shows_updates_and_deletes_a_network() {
     let (server, _agent, _) = server();
-    let exo = Replay { server: &server, manner: EXO };
+    let exo = Replay::new(&server, EXO);
     exo.zone();
     let id = exo.change("POST", "/v2/private-network", r#"{"name":"demo","options":{}}"#);
     exo.zone();
@@ -41,7 +41,7 @@ fn exo_creates_shows_updates_and_deletes_a_network() {
 #[test]
 fn exo_attaches_an_instance_changes_its_address_and_detaches_it() {
     let (server, _agent, instance) = server();
-    let exo = Replay { server: &server, manner: EXO };
+    let exo = Replay::new(&server, EXO);
     let managed = r#"{"end-ip":"10.0.0.99","name":"n","netmask":"255.255.255.0","options":{},"start-ip":"10.0.0.10"}"#;
     let network = format!("/v2/private-network/{}", exo.change("POST", "/v2/private-network", managed));
     let shown = || {
@@ -75,14 +75,14 @@ fn exo_attaches_an_instance_changes_its_address_and_detaches_it() {
 #[test]
 fn an_older_exo_signs_its_request_for_the_zones() {
     let (server, ..) = server();
-    let exo = Replay { server: &server, manner: EXO };
+    let exo = Replay::new(&server, EXO);
     assert_eq!(exo.get("/v2/zone")["zones"].as_array().expect("a list").len(), 1);
 }
 
 #[test]
 fn terraform_creates_refreshes_updates_and_destroys() {
     let (server, _agent, instance) = server();
-    let terraform = Replay { server: &server, manner: TERRAFORM };
+    let terraform = Replay::new(&server, TERRAFORM);
     terraform.zone();
     let create =
         r#"{"end-ip":"10.0.0.99","labels":{"team":"db"},"name":"tf","netmask":"255.255.255.0","start-ip":"10.0.0.10"}"#;
@@ -114,7 +114,7 @@ fn terraform_creates_refreshes_updates_and_destroys() {
 #[test]
 fn python_sends_spaces_and_sometimes_nothing() {
     let (server, _agent, instance) = server();
-    let python = Replay { server: &server, manner: PYTHON };
+    let python = Replay::new(&server, PYTHON);
     let create = r#"{"name": "demo-net", "description": "", "start-ip": "10.0.0.50", "end-ip": "10.0.0.250", "netmask": "255.255.255.0"}"#;
     let operation = python.ask("POST", "/v2/private-network", create);
     let id = operation["id"].as_str().expect("an id");
@@ -136,7 +136,7 @@ fn python_sends_spaces_and_sometimes_nothing() {
 #[test]
 fn java_signs_for_now_and_sends_empty_labels() {
     let (server, _agent, instance) = server();
-    let java = Replay { server: &server, manner: JAVA };
+    let java = Replay::new(&server, JAVA);
     java.zone();
     let create = r#"{"name":"n","netmask":"255.255.255.0","start-ip":"10.0.0.10","end-ip":"10.0.0.99","labels":{}}"#;
     let network = format!("/v2/private-network/{}", java.change("POST", "/v2/private-network", create));

@@ -24,4 +24,5 @@ mod secrecy;
 mod store_failure;
 mod support;
 mod sync;
+mod terraform;
 mod transport;

@@ -6,21 +6,8 @@ use privnet_model::{Generation, MacAddr, Reason};
 use privnet_sync::{FromAgent, FromServer, PortFailure};
 use serde_json::json;
 
-use crate::support::agent::{acknowledge, silent};
+use crate::support::agent::{acknowledge, fail, silent};
 use crate::support::{Agent, PATIENCE, Setup, TestServer, id_of, managed, wait_until};
-
-/// Says that the first port it hears of cannot be plugged in, nor unplugged.
-fn fail(message: &FromServer) -> Option<FromAgent> {
-    let (network, generation, members) = match message {
-        FromServer::Full(state) => (state.id, state.generation, state.members.keys().copied().collect::<Vec<_>>()),
-        FromServer::Delta(delta) => (delta.id, delta.generation, delta.removed.iter().copied().collect()),
-        other => return acknowledge(other),
-    };
-    let failure = |mac| PortFailure { mac, reason: Reason::NotFound, message: NO_NAMESPACE.to_owned() };
-    Some(FromAgent::Applied { network, generation, failures: members.into_iter().map(failure).collect() })
-}
-
-const NO_NAMESPACE: &str = "there is no network namespace web";
 
 /// Waits until the server has heard all that an agent has said.
 fn flush(agent: &Agent, network: &str) {

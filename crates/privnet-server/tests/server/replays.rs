@@ -1,15 +1,13 @@
-//! More of what Exoscale's clients send: instances with their networks, imports, requests that are sent again, and
-//! what is refused or fails.
+//! More of what Exoscale's clients send: what they wait for, requests that are sent again, and what is refused or
+//! fails.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::agent::{acknowledge, silent};
-use crate::support::replay::{EXO, JAVA, PYTHON, Replay, TERRAFORM, TYPESCRIPT};
+use crate::support::agent::{acknowledge, fail, silent};
+use crate::support::replay::{EVERYBODY, EXO, EXO_API, PYTHON, Replay, TYPESCRIPT, id_in};
 use crate::support::{Agent, Setup, TestServer};
-
-const MANAGED: &str = r#"{"end-ip":"10.0.0.99","name":"n","netmask":"255.255.255.0","start-ip":"10.0.0.10"}"#;
 
 fn server() -> (TestServer, Agent) {
     let server = TestServer::start(Setup::WAITING);
@@ -17,147 +15,10 @@ fn server() -> (TestServer, Agent) {
     (server, agent)
 }
 
-impl Replay<'_> {
-    fn network(&self) -> String {
-        format!("/v2/private-network/{}", self.change("POST", "/v2/private-network", MANAGED))
-    }
-
-    /// What Terraform sends for a `exoscale_compute_instance`, and exo with other headers.
-    fn instance(&self, name: &str) -> String {
-        self.zone();
-        let instance_type = self.get("/v2/instance-type")["instance-types"][1].clone();
-        let template = self.get("/v2/template?visibility=public")["templates"][0]["id"].clone();
-        let body = json!({
-            "disk-size": 10, "instance-type": instance_type, "name": name, "public-ip-assignment": "inet4",
-            "template": {"created-at": "0001-01-01T00:00:00Z", "id": template},
-        });
-        format!("/v2/instance/{}", self.change("POST", "/v2/instance", &body.to_string()))
-    }
-
-    /// Attaches, with an address if there is one, and waits.
-    fn attach(&self, network: &str, instance: &str, ip: Option<&str>) {
-        let mut body = json!({"instance": {"id": id_in(instance)}});
-        if let Some(ip) = ip {
-            body["ip"] = ip.into();
-        }
-        self.change("PUT", &format!("{network}:attach"), &body.to_string());
-    }
-
-    /// What Terraform makes of an instance when it refreshes or imports one: the attributes that a plan compares.
-    fn read_instance(&self, path: &str) -> Value {
-        self.zone();
-        let instance = self.get(path);
-        let attached = instance["private-networks"].as_array().into_iter().flatten();
-        let interfaces: Vec<_> = attached
-            .map(|attached| {
-                let id = attached["id"].as_str().expect("an id");
-                let network = self.get(&format!("/v2/private-network/{id}"));
-                let leases = network["leases"].as_array().into_iter().flatten();
-                let lease = leases.into_iter().find(|lease| lease["instance-id"] == id_in(path));
-                json!({"network_id": id, "ip_address": lease.map(|lease| &lease["ip"])})
-            })
-            .collect();
-        assert_eq!(self.status("GET", &format!("/v2/reverse-dns/instance/{}", id_in(path)), "").0, 404);
-        let types = self.get("/v2/instance-type");
-        let of_its_id = |one: &&Value| one["id"] == instance["instance-type"]["id"];
-        let own = types["instance-types"].as_array().expect("a list").iter().find(of_its_id).expect("its type");
-        json!({
-            "name": instance["name"], "disk_size": instance["disk-size"], "state": instance["state"],
-            "type": format!("{}.{}", own["family"].as_str().expect("text"), own["size"].as_str().expect("text")),
-            "template_id": instance["template"]["id"], "labels": instance.get("labels"),
-            "user_data": instance.get("user-data"), "ssh_keys": instance.get("ssh-keys"),
-            "public_ip_assignment": instance["public-ip-assignment"], "network_interface": interfaces,
-        })
-    }
-}
-
-fn id_in(path: &str) -> &str {
-    path.rsplit('/').next().expect("an id")
-}
-
-#[test]
-fn terraform_imports_a_network_as_it_is() {
-    let (server, _agent) = server();
-    let terraform = Replay { server: &server, manner: TERRAFORM };
-    let labelled = r#"{"description":"d","end-ip":"10.0.0.99","labels":{"team":"db"},"name":"tf","netmask":"255.255.255.0","start-ip":"10.0.0.10"}"#;
-    for (wish, absent) in [
-        (labelled, &[][..]),
-        (MANAGED, &["description", "labels", "options", "leases"][..]),
-        (r#"{"name":"tf"}"#, &["start-ip", "end-ip", "netmask", "description", "labels"][..]),
-    ] {
-        let id = terraform.change("POST", "/v2/private-network", wish);
-        terraform.zone();
-        let imported = terraform.get(&format!("/v2/private-network/{id}"));
-        let wish: Value = serde_json::from_str(wish).expect("JSON");
-        for (property, value) in wish.as_object().expect("an object") {
-            assert_eq!(imported[property], *value, "else a plan changes it: {imported}");
-        }
-        // What is not configured may not be there, not even empty: a plan would take it away for ever.
-        for property in absent {
-            assert_eq!(imported.get(*property), None, "{imported}");
-        }
-    }
-    let (status, refusal) = terraform.status("GET", "/v2/private-network/01a0c450-6c00-714d-8876-6b2ed10826c9", "");
-    assert_eq!(status, 404, "what is gone is dropped from the state: {refusal}");
-}
-
-#[test]
-fn terraforms_data_source_finds_a_network_by_its_name_or_id() {
-    let (server, _agent) = server();
-    let terraform = Replay { server: &server, manner: TERRAFORM };
-    let network = terraform.network();
-    terraform.change("POST", "/v2/private-network", r#"{"name":"other"}"#);
-    terraform.zone();
-    let list = terraform.get("/v2/private-network");
-    let named: Vec<_> =
-        list["private-networks"].as_array().expect("a list").iter().filter(|one| one["name"] == "n").collect();
-    assert_eq!(named, [&terraform.get(&network)], "the list tells what the network itself does");
-}
-
-#[test]
-fn terraform_imports_an_instance_and_plans_nothing() {
-    let (server, _agent) = server();
-    let terraform = Replay { server: &server, manner: TERRAFORM };
-    let (first, second) = (terraform.network(), terraform.network());
-    let path = terraform.instance("web");
-    terraform.attach(&first, &path, Some("10.0.0.200"));
-    terraform.attach(&second, &path, None);
-    let created = terraform.read_instance(&path);
-    assert_eq!(created["labels"], Value::Null);
-    assert_eq!(created["user_data"], Value::Null);
-    assert_eq!(created["network_interface"].as_array().map(Vec::len), Some(2));
-    assert_eq!(terraform.read_instance(&path), created, "an import sees what a refresh sees");
-    // An update in place: each property by itself leaves the others as they are.
-    for (body, attribute, value) in [
-        (json!({"name": "web2"}), "name", json!("web2")),
-        (json!({"labels": {"team": "db"}}), "labels", json!({"team": "db"})),
-        (json!({"user-data": "I2Nsb3VkLWNvbmZpZwo="}), "user_data", json!("I2Nsb3VkLWNvbmZpZwo=")),
-        (json!({"public-ip-assignment": "dual"}), "public_ip_assignment", json!("dual")),
-    ] {
-        let mut expected = terraform.read_instance(&path);
-        terraform.zone();
-        terraform.get(&path);
-        terraform.change("PUT", &path, &body.to_string());
-        terraform.change("PUT", &format!("{path}:remove-protection"), "");
-        expected[attribute] = value;
-        assert_eq!(terraform.read_instance(&path), expected, "{attribute}");
-    }
-    terraform.change("PUT", &format!("{path}:stop"), "");
-    assert_eq!(terraform.read_instance(&path)["state"], "stopped");
-    terraform.change("PUT", &format!("{path}:start"), "");
-    terraform.zone();
-    assert_eq!(terraform.status("DELETE", &format!("/v2/reverse-dns/instance/{}", id_in(&path)), "").0, 404);
-    terraform.change("DELETE", &path, "");
-    assert_eq!(terraform.status("GET", &path, "").0, 404);
-    for network in [first, second] {
-        terraform.change("DELETE", &network, "");
-    }
-}
-
 #[test]
 fn exo_lists_and_shows_what_there_is() {
     let (server, _agent) = server();
-    let exo = Replay { server: &server, manner: EXO };
+    let exo = Replay::new(&server, EXO);
     let (network, path) = (exo.network(), exo.instance("web"));
     exo.attach(&network, &path, None);
     // exo compute private-network show: the instance of each lease is looked up, and must be there.
@@ -183,8 +44,6 @@ fn exo_lists_and_shows_what_there_is() {
     exo.zone();
     exo.get("/v2/private-network");
     exo.change("DELETE", &network, "");
-    // exo api: any operation that there is, as JSON.
-    assert_eq!(exo.get("/v2/event").as_array().map(Vec::is_empty), Some(false));
 }
 
 /// Go's clients send a request again after a fault, octet by octet the same, whatever its method. What comes a second
@@ -192,7 +51,7 @@ fn exo_lists_and_shows_what_there_is() {
 #[test]
 fn what_is_sent_twice_does_no_harm() {
     let (server, _agent) = server();
-    let exo = Replay { server: &server, manner: EXO };
+    let exo = Replay::new(&server, EXO);
     let (network, path) = (exo.network(), exo.instance("web"));
     let attach = format!(r#"{{"instance":{{"id":"{}"}},"ip":"10.0.0.60"}}"#, id_in(&path));
     let detach = format!(r#"{{"instance":{{"created-at":"0001-01-01T00:00:00Z","id":"{}"}}}}"#, id_in(&path));
@@ -210,8 +69,7 @@ fn what_is_sent_twice_does_no_harm() {
         ("DELETE", path.clone(), "", 404),
     ] {
         let authorization = exo.authorization(method, &target, body);
-        let headers = [("authorization", &*authorization), ("content-type", "application/json")];
-        let send = || server.send_with(method, &target, body.as_bytes(), &headers).status;
+        let send = || exo.send(method, &target, body, Some(&authorization)).0;
         assert_eq!(send(), 200, "{method} {target}");
         assert!([again, 200].contains(&send()), "{method} {target}");
     }
@@ -223,7 +81,7 @@ fn python_waits_for_an_operation_that_does_not_succeed() {
     let setup = Setup { operation_timeout: Duration::from_millis(50), ..Setup::AT_ONCE };
     let server = TestServer::start(setup);
     let _agent = Agent::connect(&server, "h1", silent);
-    let python = Replay { server: &server, manner: PYTHON };
+    let python = Replay::new(&server, PYTHON);
     let instance = server.instance("web", "h1");
     let created = python.ask("POST", "/v2/private-network", r#"{"name": "n"}"#);
     let network = format!("/v2/private-network/{}", created["reference"]["id"].as_str().expect("an id"));
@@ -241,8 +99,8 @@ fn python_waits_for_an_operation_that_does_not_succeed() {
 #[test]
 fn every_client_finds_the_message_of_a_refusal() {
     let (server, _agent) = server();
-    for manner in [EXO, TERRAFORM, PYTHON, JAVA, TYPESCRIPT] {
-        let client = Replay { server: &server, manner };
+    for manner in EVERYBODY {
+        let client = Replay::new(&server, manner);
         let network = client.network();
         for (method, path, body, status) in [
             ("POST", "/v2/private-network", r#"{"name":""}"#, 400),
@@ -267,7 +125,7 @@ fn every_client_finds_the_message_of_a_refusal() {
 #[test]
 fn typescript_walks_through_a_networks_life() {
     let (server, _agent) = server();
-    let typescript = Replay { server: &server, manner: TYPESCRIPT };
+    let typescript = Replay::new(&server, TYPESCRIPT);
     typescript.zone();
     let (network, path) = (typescript.network(), typescript.instance("web"));
     typescript.attach(&network, &path, Some("10.0.0.20"));
@@ -279,4 +137,119 @@ fn typescript_walks_through_a_networks_life() {
     typescript.change("DELETE", &format!("{network}/labels"), "");
     typescript.change("DELETE", &network, "");
     typescript.change("DELETE", &path, "");
+}
+
+/// Until then it is pending, and its reference is there from the first answer on.
+#[test]
+fn every_client_waits_for_an_operation() {
+    for manner in EVERYBODY {
+        let server = TestServer::start(Setup::AT_ONCE);
+        let agent = Agent::connect(&server, "h1", silent);
+        assert_eq!(agent.hear_what_it_lacked(), []);
+        let client = Replay::new(&server, manner);
+        let (network, web) = (client.network(), server.instance("web", "h1"));
+        let on_web = format!(r#"{{"instance":{{"id":"{web}"}}}}"#);
+        for action in ["attach", "detach"] {
+            let first = client.ask("PUT", &format!("{network}:{action}"), &on_web);
+            assert_eq!((&first["state"], &first["reference"]["link"]), (&json!("pending"), &json!(network)));
+            agent.say(acknowledge(&agent.hear()).expect("what the host shall carry"));
+            assert_eq!(client.wait(&first)["state"], "success", "{action}");
+        }
+    }
+}
+
+/// What a host refuses at once is pending at first, since exo looks no further at what is not, and then says why.
+#[test]
+fn every_client_is_told_what_fails() {
+    for manner in EVERYBODY {
+        let server = TestServer::start(Setup::WAITING);
+        let _agent = Agent::connect(&server, "h1", fail);
+        let client = Replay::new(&server, manner);
+        let (network, web) = (client.network(), server.instance("web", "h1"));
+        let on_web = format!(r#"{{"instance":{{"id":"{web}"}}}}"#);
+        let first = client.ask("PUT", &format!("{network}:attach"), &on_web);
+        assert_eq!(first["state"], "pending");
+        let ended = client.wait(&first);
+        assert_eq!((&ended["state"], &ended["reason"]), (&json!("failure"), &json!("not-found")), "{ended}");
+        assert!(ended["message"].is_string(), "{ended}");
+    }
+}
+
+/// It drops what it cannot parse, and checks nothing else.
+#[test]
+fn exo_sends_what_it_makes_of_its_flags() {
+    let (server, _agent) = server();
+    let exo = Replay::new(&server, EXO);
+    let network = |body: &str| format!("/v2/private-network/{}", exo.change("POST", "/v2/private-network", body));
+    // --start-ip 10.0.0.500
+    let unmanaged = network(r#"{"name":"bad","options":{}}"#);
+    let shown = exo.get(&unmanaged);
+    assert_eq!(shown, json!({"id": id_in(&unmanaged), "name": "bad", "vni": shown["vni"]}));
+    // --start-ip bogus, --description ""
+    assert_eq!(exo.change("PUT", &unmanaged, "{}"), id_in(&unmanaged));
+    assert_eq!(exo.get(&unmanaged), shown);
+    // --start-ip 10.0.0.5
+    let (status, refusal) =
+        exo.status("POST", "/v2/private-network", r#"{"name":"n","options":{},"start-ip":"10.0.0.5"}"#);
+    let message = "start-ip, end-ip and netmask come together or not at all: end-ip, netmask are missing";
+    assert_eq!((status, refusal), (400, json!({"message": message})));
+    // --dns-server 10.0.0.2 --router 10.0.0.1, and then --dns-server "": the options that the list tells, without it.
+    let managed = network(
+        r#"{"end-ip":"10.0.0.99","name":"n","netmask":"255.255.255.0","options":{"dns-servers":["10.0.0.2"],"routers":["10.0.0.1"]},"start-ip":"10.0.0.10"}"#,
+    );
+    let options = || {
+        let list = exo.get("/v2/private-network");
+        let found =
+            list["private-networks"].as_array().expect("a list").iter().find(|one| one["id"] == id_in(&managed));
+        found.expect("the network")["options"].clone()
+    };
+    let mut changed = options();
+    changed.as_object_mut().expect("options").remove("dns-servers").expect("they are there");
+    exo.change("PUT", &managed, &json!({"options": changed}).to_string());
+    assert_eq!(options(), json!({"routers": ["10.0.0.1"]}));
+    exo.change("PUT", &managed, r#"{"options":{}}"#);
+    assert_eq!(options(), Value::Null);
+    // Two of one name are no fault of theirs: who looks one up by it is told so by exo itself.
+    network(r#"{"name":"n","options":{}}"#);
+    let names = |list: &Value| {
+        list["private-networks"].as_array().expect("a list").iter().filter(|one| one["name"] == "n").count()
+    };
+    assert_eq!(names(&exo.get("/v2/private-network")), 2);
+}
+
+/// `exo compute instance create --private-network lan web`.
+#[test]
+fn exo_creates_an_instance_in_a_network() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f exo";
+    let (server, _agent) = server();
+    let exo = Replay::new(&server, EXO);
+    let network = exo.network();
+    let mut wish = exo.wish(json!({"name": "web", "ssh-keys": [{"name": "throw-away"}]}));
+    assert_eq!(exo.get("/v2/private-network")["private-networks"][0]["id"], id_in(&network));
+    let registered = exo.ask("POST", "/v2/ssh-key", &json!({"name": "throw-away", "public-key": KEY}).to_string());
+    assert_eq!((&registered["state"], registered.get("reference")), (&json!("success"), None));
+    wish["ssh-key"] = json!({"name": "throw-away"});
+    let path = format!("/v2/instance/{}", exo.change("POST", "/v2/instance", &wish.to_string()));
+    exo.attach(&network, &path, None);
+    exo.ask("DELETE", "/v2/ssh-key/throw-away", "");
+    assert_eq!(exo.get(&path)["private-networks"][0]["id"], id_in(&network));
+}
+
+/// It prints the answer to any operation that there is, and what refuses it as `HTTP 404: BODY`.
+#[test]
+fn exo_api_calls_what_the_other_commands_do_not() {
+    let (server, _agent) = server();
+    let exo = Replay::new(&server, EXO_API);
+    exo.zone();
+    let path = format!(
+        "/v2/private-network/{}",
+        exo.change("POST", "/v2/private-network", r#"{"name":"n","labels":{"a":"b"}}"#)
+    );
+    assert_eq!(exo.get(&path)["labels"], json!({"a": "b"}));
+    exo.change("DELETE", &format!("{path}/labels"), "");
+    assert_eq!(exo.get("/v2/event").as_array().map(Vec::len), Some(2));
+    assert_eq!(exo.get("/v2/quota/private-network")["usage"], 1);
+    exo.change("DELETE", &path, "");
+    let message = format!("private network {} not found", id_in(&path));
+    assert_eq!(exo.status("GET", &path, ""), (404, json!({"message": message})));
 }

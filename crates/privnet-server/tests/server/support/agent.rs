@@ -3,9 +3,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-use privnet_model::{Generation, HostFacts, HostName, NetworkId};
+use privnet_model::{Generation, HostFacts, HostName, NetworkId, Reason};
 use privnet_sync::proto::sync_client::SyncClient;
-use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, RunId, proto};
+use privnet_sync::{FromAgent, FromServer, Hello, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, PortFailure, RunId, proto};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
@@ -45,6 +45,18 @@ pub(crate) fn acknowledge(message: &FromServer) -> Option<FromAgent> {
 /// Answers nothing.
 pub(crate) fn silent(_: &FromServer) -> Option<FromAgent> {
     None
+}
+
+/// Says that the first port it hears of cannot be plugged in, nor unplugged.
+pub(crate) fn fail(message: &FromServer) -> Option<FromAgent> {
+    let (network, generation, members) = match message {
+        FromServer::Full(state) => (state.id, state.generation, state.members.keys().copied().collect::<Vec<_>>()),
+        FromServer::Delta(delta) => (delta.id, delta.generation, delta.removed.iter().copied().collect()),
+        other => return acknowledge(other),
+    };
+    let message = "there is no network namespace web".to_owned();
+    let failure = |mac| PortFailure { mac, reason: Reason::NotFound, message: message.clone() };
+    Some(FromAgent::Applied { network, generation, failures: members.into_iter().map(failure).collect() })
 }
 
 /// Networks at generations, as a Hello tells them.
