@@ -50,6 +50,10 @@ const CLIENTS: usize = 4;
 /// What server and agents log: not every request, or the ends of the logs would be nothing else.
 const LOG: &str = "info,privnet_server::http=warn";
 
+/// Certificates are renewed again and again, also in a short run; no upset keeps a host from it for so long that one
+/// expires.
+const SERVER_ARGS: [&str; 2] = ["--certificate-lifetime", "60s"];
+
 /// How long a gathering waits for answers; a server that is away gives none.
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -142,7 +146,7 @@ impl Shared {
 /// Something does not hold: all about it has been printed. Or the lab cannot be made.
 pub fn run(chaos: &Chaos) -> Result<()> {
     say(&format!("privnet chaos: seed {}, {} hosts", chaos.seed, chaos.hosts));
-    let mut builder = Lab::builder().hosts(chaos.hosts).log(LOG);
+    let mut builder = Lab::builder().hosts(chaos.hosts).log(LOG).server_args(SERVER_ARGS);
     if let Some(binary) = &chaos.binary {
         builder = builder.binary(binary);
     }
@@ -350,7 +354,7 @@ impl Run {
         for thread in threads {
             thread.join().map_err(|_| anyhow::anyhow!("a thread of the run has panicked"))?;
         }
-        world.lab.remove()
+        world.remove()
     }
 }
 

@@ -167,8 +167,8 @@ pub struct Host {
     pub pin_dir: PathBuf,
     /// Where its agent keeps its copy of what is wanted.
     pub state_dir: PathBuf,
-    /// Where its agent finds the server, if not where hosts join.
-    server_socket: Option<PathBuf>,
+    /// Where it finds the server, if not where the server is.
+    server_address: Option<SocketAddr>,
     agent: Option<Daemon>,
 }
 
@@ -231,9 +231,14 @@ impl Lab {
         self.run_dir().join("sync.sock")
     }
 
-    /// From its next start the agent of host `host`, from 1, finds the server at this Unix socket.
-    pub(crate) fn connect_by(&mut self, host: usize, socket: &Path) {
-        self.hosts[host - 1].server_socket = Some(socket.to_owned());
+    /// Where the server serves hosts, by TLS.
+    pub(crate) fn sync_address(&self) -> SocketAddr {
+        sync_address(self.id())
+    }
+
+    /// From its next start the agent of host `host`, from 1, finds the server at this address.
+    pub(crate) fn connect_by(&mut self, host: usize, address: SocketAddr) {
+        self.hosts[host - 1].server_address = Some(address);
     }
 
     /// Where the server keeps what must survive.
@@ -316,7 +321,7 @@ impl Lab {
         let mut command = self.privnet_command(&self.builder.log);
         command.args(["server", "--listen", &listen_address(self.id())]);
         command.arg("--data").arg(self.server_dir()).arg("--sync-socket").arg(self.sync_socket());
-        command.args(["--sync-listen", &sync_address(self.id()).to_string()]);
+        command.args(["--sync-listen", &self.sync_address().to_string()]);
         command.args(&self.builder.server_args);
         self.server = Some(Daemon::start("the server", &mut command, &self.dir().join("server.log"))?);
         Ok(())
@@ -340,8 +345,30 @@ impl Lab {
     /// # Errors
     /// It cannot be started, or the server is not there to invite it.
     pub fn start_agent(&mut self, host: usize) -> Result<()> {
+        if self.has_to_join(host) { self.join(host) } else { self.run_agent(host) }
+    }
+
+    /// Has a host join, whoever it was before, with an invitation that the server makes; then it runs its agent. Does
+    /// not wait.
+    ///
+    /// # Errors
+    /// It cannot be started, or the server is not there to invite it.
+    pub(crate) fn join(&mut self, host: usize) -> Result<()> {
+        let command = self.join_command(host)?;
+        self.run_on(host, command)
+    }
+
+    /// Starts the agent of a host as it is. One that has not joined, or was removed since, ends or is refused.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn run_agent(&mut self, host: usize) -> Result<()> {
+        let command = self.agent_command(host);
+        self.run_on(host, command)
+    }
+
+    fn run_on(&mut self, host: usize, mut command: std::process::Command) -> Result<()> {
         let log = self.dir().join(format!("h{host}.log"));
-        let mut command = if self.has_to_join(host) { self.join_command(host)? } else { self.agent_command(host) };
         command.args(&self.builder.agent_args);
         self.hosts[host - 1].agent = Some(Daemon::start(format!("the agent of h{host}"), &mut command, &log)?);
         Ok(())
@@ -560,11 +587,7 @@ impl Lab {
     }
 
     fn agent_command(&self, host: usize) -> std::process::Command {
-        let server = match &self.host(host).server_socket {
-            Some(socket) => format!("unix://{}", socket.display()),
-            None => format!("https://{}", sync_address(self.id())),
-        };
-        self.host_command(host, "/dev/null", &["agent"], &server)
+        self.host_command(host, "/dev/null", &["agent"])
     }
 
     /// What has a host join, and then runs its agent.
@@ -574,17 +597,17 @@ impl Lab {
         let config = self.dir().join(format!("h{host}.toml"));
         // Of an earlier time; the settings are given by flags.
         let _ = fs::remove_file(&config);
-        let words = ["agent", "join"];
-        let mut command = self.host_command(host, &config.display().to_string(), &words, &text(&invitation, "server")?);
+        let mut command = self.host_command(host, &config.display().to_string(), &["agent", "join"]);
         command.args(["--fingerprint", &text(&invitation, "fingerprint")?, "--token", &text(&invitation, "token")?]);
         Ok(command)
     }
 
-    fn host_command(&self, host: usize, config: &str, words: &[&str], server: &str) -> std::process::Command {
-        let Host { name, vtep, namespace, pin_dir, state_dir, .. } = self.host(host);
+    fn host_command(&self, host: usize, config: &str, words: &[&str]) -> std::process::Command {
+        let Host { name, vtep, namespace, pin_dir, state_dir, server_address, .. } = self.host(host);
+        let server = format!("https://{}", server_address.unwrap_or(self.sync_address()));
         let mut command = namespace.command(&self.binary.display().to_string());
         command.args(["--config", config, "--log", &self.builder.log]).args(words);
-        command.args(["--name", name, "--vtep", &vtep.to_string(), "--server", server]);
+        command.args(["--name", name, "--vtep", &vtep.to_string(), "--server", &server]);
         command.arg("--identity").arg(self.identity(host));
         command.arg("--state").arg(state_dir).arg("--bpf-dir").arg(pin_dir);
         command
@@ -597,8 +620,7 @@ impl Lab {
     /// Whether the agent of a host cannot start as it is: it has not joined, or was removed since.
     fn has_to_join(&self, host: usize) -> bool {
         let is_server_there = || self.api.request(Method::GET, "/readyz", None).is_ok();
-        self.host(host).server_socket.is_none()
-            && (!self.identity(host).exists() || (is_server_there() && !self.is_known(host)))
+        !self.identity(host).exists() || (is_server_there() && !self.is_known(host))
     }
 
     /// Whether the server has a record of a host.
@@ -679,7 +701,7 @@ impl Lab {
             underlay_device: UNDERLAY_DEVICE,
             pin_dir: leftovers::pin_dir(self.id(), &name),
             state_dir,
-            server_socket: None,
+            server_address: None,
             agent: None,
             name,
         })

@@ -20,13 +20,14 @@ Usage: privnet-chaos [--seed N] [--minutes M] [--hosts H] [--steps S] [--keep]
 
 A step is a burst of requests by several clients at once (networks, instances, moves, attaches, addresses),
 with upsets between them: agents and the server are killed, stopped, paused and started, streams and links
-cut, hosts rebooted or taken for lost, disks filled, namespaces removed; devices, filters, map entries and
-pins are changed by hand. Then all of that is put right, and the invariants of ARCHITECTURE.md are checked,
-which are cited by number: what was acknowledged is there, every operation has ended, every host's kernel
-has what is wanted, what is not ours is untouched, the members of each network reach each other and nobody
-else, DHCP gives each port its own lease. During all of it every instance sends and receives: no frame may
-cross from one network to another, no forged one may leave, and between ports that no upset concerns none
-may be lost.
+cut, hosts rebooted, taken for lost and invited anew, certificates replaced, disks filled, namespaces
+removed; devices, filters, map entries and pins are changed by hand. Then all of that is put right, and the
+invariants of ARCHITECTURE.md are checked, which are cited by number: what was acknowledged is there, every
+operation has ended, every host's kernel has what is wanted, what is not ours is untouched, the members of
+each network reach each other and nobody else, DHCP gives each port its own lease. During all of it every
+instance sends and receives: no frame may cross from one network to another, no forged one may leave, and
+between ports that no upset concerns none may be lost. Hosts join as they do elsewhere, and reach the server
+by TLS alone.
 
 The first step that does not hold ends the run, with its events, what was found, the ends of the logs and
 the command that runs the same plan again. The plan is the same; how its events meet is up to the

@@ -153,6 +153,8 @@ pub(crate) enum Upset {
     StartServer,
     PauseServer,
     ResumeServer,
+    /// All streams are cut, and so long after that, while the agents connect, the server is killed; it starts at once.
+    RestartServerWhileConnecting(Duration),
     /// The agent's connection to the server ends.
     CutStream(HostNumber),
     /// Nothing passes on it, though it stays.
@@ -169,8 +171,10 @@ pub(crate) enum Upset {
     Heal(HostNumber, HostNumber),
     /// Agent, devices and pins are gone; then the agent starts.
     Reboot(HostNumber),
-    /// It is taken for lost, with its instances; then its agent comes back, with all that it had.
+    /// It is taken for lost, with its instances; then it joins with a new invitation, and has all that it had.
     RemoveHost(HostNumber),
+    /// It joins with a new invitation, as itself; its agent is killed for it.
+    ReplaceCertificate(HostNumber),
     /// Somebody changes by hand what is ours. `pick` selects among what is there.
     Damage(HostNumber, Damage, u32),
     /// The namespace is removed, with the devices in it.
@@ -245,6 +249,8 @@ impl Upset {
             | Self::StartServer
             | Self::PauseServer
             | Self::ResumeServer
+            | Self::RestartServerWhileConnecting(_)
+            | Self::ReplaceCertificate(_)
             | Self::CutStream(_)
             | Self::HoldStream(_)
             | Self::ReleaseStream(_)
@@ -339,6 +345,9 @@ impl fmt::Display for Upset {
             Self::StartServer => f.write_str("start the server"),
             Self::PauseServer => f.write_str("pause the server"),
             Self::ResumeServer => f.write_str("resume the server"),
+            Self::RestartServerWhileConnecting(pause) => {
+                write!(f, "cut all streams and kill and start the server {} ms later", pause.as_millis())
+            }
             Self::CutStream(host) => write!(f, "cut the stream of {host}"),
             Self::HoldStream(host) => write!(f, "hold the stream of {host}"),
             Self::ReleaseStream(host) => write!(f, "release the stream of {host}"),
@@ -349,7 +358,8 @@ impl fmt::Display for Upset {
             Self::Blackhole(from, to) => write!(f, "{from} sends nothing to {to}"),
             Self::Heal(from, to) => write!(f, "{from} sends to {to} again"),
             Self::Reboot(host) => write!(f, "reboot {host}"),
-            Self::RemoveHost(host) => write!(f, "remove {host} with its instances, and have it back"),
+            Self::RemoveHost(host) => write!(f, "remove {host} with its instances, and invite it anew"),
+            Self::ReplaceCertificate(host) => write!(f, "replace the certificate of {host}"),
             Self::Damage(host, damage, pick) => write!(f, "on {host}: {damage:?} {pick:08x}"),
             Self::LoseNamespace(instance) => write!(f, "remove the namespace of {instance}"),
             Self::RemakeNamespace(instance) => write!(f, "make the namespace of {instance} anew"),

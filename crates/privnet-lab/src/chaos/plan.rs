@@ -29,6 +29,9 @@ const UPSETS: std::ops::Range<usize> = 1..5;
 /// The longest pause before an event, in milliseconds.
 const AFTER_MAX_MS: u64 = 60;
 
+/// An agent connects again after 0.1 s, more or less, and has had its handshake by then.
+const CONNECTING_MAX_MS: u64 = 250;
+
 /// The most frames of a storm.
 const STORM_FRAMES_MAX: u32 = 4000;
 
@@ -309,10 +312,12 @@ impl Plan {
             49..52 => vec![Upset::Unplug(host), Upset::PlugIn(host)],
             52..56 => self.some_blackhole(host),
             56..62 => vec![Upset::Reboot(host)],
-            62..82 => self.some_damage(host),
-            82..88 => self.some_lost_namespace(),
-            88..91 => vec![Upset::FillServerDisk, Upset::FreeServerDisk],
-            91..94 => vec![Upset::FillAgentDisk(host), Upset::FreeAgentDisk(host)],
+            62..79 => self.some_damage(host),
+            79..85 => self.some_lost_namespace(),
+            85..88 => vec![Upset::FillServerDisk, Upset::FreeServerDisk],
+            88..91 => vec![Upset::FillAgentDisk(host), Upset::FreeAgentDisk(host)],
+            91..94 => vec![Upset::ReplaceCertificate(host)],
+            94..97 => vec![Upset::RestartServerWhileConnecting(self.some_connecting())],
             _ => self.some_storm(),
         };
         if self.random.random_bool(0.4) {
@@ -347,6 +352,11 @@ impl Plan {
     fn some_lost_namespace(&mut self) -> Vec<Upset> {
         let instance = self.some_instance();
         instance.map_or(Vec::new(), |slot| vec![Upset::LoseNamespace(slot), Upset::RemakeNamespace(slot)])
+    }
+
+    /// Agents whose stream was cut are connecting then.
+    fn some_connecting(&mut self) -> Duration {
+        Duration::from_millis(self.random.random_range(0..CONNECTING_MAX_MS))
     }
 
     fn some_storm(&mut self) -> Vec<Upset> {
@@ -412,7 +422,10 @@ mod tests {
             "start the server",
             "pause the server",
             "resume the server",
-            "cut",
+            "cut the",
+            "cut all",
+            "replace the certificate",
+            "invite it anew",
             "hold",
             "release",
             "down",

@@ -1,22 +1,28 @@
-//! A wire between an agent and the server that can be cut: a Unix socket whose connections lead to
-//! another one.
+//! A wire between an agent and the server that can be cut. What the agent takes for the server is on the host itself;
+//! each connection to it leads to the server, from the host's own address.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
+use nix::sys::socket;
+
+use crate::namespace::Namespace;
+
+/// Where the host finds its end.
+const NEAR: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 4443);
 
 /// What is forwarded at once.
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// A wire, until it is dropped.
 pub(crate) struct Relay {
-    path: PathBuf,
     wire: Arc<Wire>,
+    listener: TcpListener,
+    accepting: Option<JoinHandle<Result<()>>>,
 }
 
 #[derive(Default)]
@@ -30,34 +36,28 @@ struct State {
     is_held: bool,
     is_gone: bool,
     /// Both ends of each connection.
-    streams: Vec<UnixStream>,
+    streams: Vec<TcpStream>,
 }
 
 impl Relay {
-    /// From a new socket at `from` to the one at `to`, which need not be there yet.
-    pub(crate) fn start(from: PathBuf, to: PathBuf) -> Result<Self> {
-        let listener = UnixListener::bind(&from).with_context(|| format!("cannot listen on {}", from.display()))?;
+    /// From the namespace of a host to the server at `to`, which need not be there yet.
+    pub(crate) fn start(host: &Namespace, to: SocketAddr) -> Result<Self> {
+        let listen = || TcpListener::bind(NEAR).with_context(|| format!("cannot listen on {NEAR}"));
+        let listener = host.within(listen)?;
         let wire = Arc::<Wire>::default();
-        let accepting = Arc::clone(&wire);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if accepting.is_gone() {
-                    return;
-                }
-                // A connection to a server that is away ends at once, as it would without the wire.
-                let connected = stream.and_then(|near| Ok((near, UnixStream::connect(&to)?)));
-                if let Ok((near, far)) = connected {
-                    // Cannot fail but for want of descriptors; the agent connects again then.
-                    let _ = accepting.join(near, far);
-                }
-            }
-        });
-        Ok(Self { path: from, wire })
+        let (accepting, incoming, host) = (Arc::clone(&wire), listener.try_clone()?, host.clone());
+        let accept = move || {
+            host.within(|| {
+                accepting.accept(&incoming, to);
+                Ok(())
+            })
+        };
+        Ok(Self { wire, listener, accepting: Some(thread::spawn(accept)) })
     }
 
     /// Where the agent is to connect.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) const fn address(&self) -> SocketAddr {
+        NEAR
     }
 
     /// Ends all connections.
@@ -76,19 +76,37 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.wire.lock().is_gone = true;
         self.hold(false);
+        // Wakes the thread that accepts, which keeps the host's namespace in being.
+        let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
         self.cut();
-        // Wakes the thread that accepts, which may be gone.
-        let _ = UnixStream::connect(&self.path);
     }
 }
 
 impl Wire {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_gone(&self) -> bool {
         self.lock().is_gone
+    }
+
+    /// Until the wire is gone.
+    fn accept(self: &Arc<Self>, listener: &TcpListener, to: SocketAddr) {
+        for stream in listener.incoming() {
+            if self.is_gone() {
+                return;
+            }
+            // A connection to a server that is away ends at once, as it would without the wire.
+            let connected = stream.and_then(|near| Ok((near, TcpStream::connect(to)?)));
+            if let Ok((near, far)) = connected {
+                // Cannot fail but for want of descriptors; the agent connects again then.
+                let _ = self.join(near, far);
+            }
+        }
     }
 
     fn cut(&self) {
@@ -98,7 +116,9 @@ impl Wire {
         }
     }
 
-    fn join(self: &Arc<Self>, near: UnixStream, far: UnixStream) -> std::io::Result<()> {
+    fn join(self: &Arc<Self>, near: TcpStream, far: TcpStream) -> io::Result<()> {
+        near.set_nodelay(true)?;
+        far.set_nodelay(true)?;
         let ends = [near.try_clone()?, far.try_clone()?];
         let (back_from, back_to) = (far.try_clone()?, near.try_clone()?);
         self.lock().streams.extend(ends);
@@ -108,7 +128,7 @@ impl Wire {
         Ok(())
     }
 
-    fn forward(&self, mut from: UnixStream, mut to: UnixStream) {
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let octets = match from.read(&mut chunk) {

@@ -1,10 +1,12 @@
 //! The lab under the plan: what goes wrong in it, and how all of it is put right.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
@@ -42,6 +44,8 @@ pub(crate) struct World {
     canaries: Vec<Canary>,
     /// Whose disk was full in this step: a daemon may have refused to start.
     full: Vec<PathBuf>,
+    /// The hosts that join in this step. One whose join was cut off is nobody until it joins again.
+    joining: BTreeSet<HostNumber>,
     cut_routes: Vec<(HostNumber, HostNumber)>,
     /// What instances have set down themselves, which is theirs to set up again.
     down_inside: Vec<InstanceSlot>,
@@ -54,8 +58,8 @@ impl World {
         let mut canaries = Vec::new();
         make_disk(&lab.server_dir())?;
         for number in 1..=lab.hosts().len() {
-            let relay = Relay::start(lab.sync_socket().with_file_name(format!("h{number}.sock")), lab.sync_socket())?;
-            lab.connect_by(number, relay.path());
+            let relay = Relay::start(&lab.host(number).namespace, lab.sync_address())?;
+            lab.connect_by(number, relay.address());
             relays.push(relay);
             make_disk(&lab.host(number).state_dir)?;
             canaries.push(Canary::put_on(lab.id(), lab.host(number))?);
@@ -65,7 +69,26 @@ impl World {
             lab.start_agent(number)?;
         }
         lab.wait_for_agents()?;
-        Ok(Self { lab, shared, relays, canaries, full: Vec::new(), cut_routes: Vec::new(), down_inside: Vec::new() })
+        Ok(Self {
+            lab,
+            shared,
+            relays,
+            canaries,
+            full: Vec::new(),
+            joining: BTreeSet::new(),
+            cut_routes: Vec::new(),
+            down_inside: Vec::new(),
+        })
+    }
+
+    /// Removes all of it.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub(crate) fn remove(self) -> Result<()> {
+        // They hold the hosts' namespaces.
+        drop(self.relays);
+        self.lab.remove()
     }
 
     /// # Errors
@@ -73,6 +96,8 @@ impl World {
     pub(crate) fn upset(&mut self, upset: Upset) -> Result<()> {
         match upset {
             Upset::KillAgent(host) => self.lab.kill_agent(host.0),
+            // A join that has failed has ended otherwise than an agent that is asked to.
+            Upset::StopAgent(host) if self.joining.contains(&host) => self.lab.kill_agent(host.0),
             Upset::StopAgent(host) => {
                 self.signal_agent(host, Signal::SIGCONT)?;
                 self.lab.stop_agent(host.0)?;
@@ -86,6 +111,7 @@ impl World {
                 self.lab.stop_server()?;
             }
             Upset::StartServer => self.spawn_server()?,
+            Upset::RestartServerWhileConnecting(pause) => self.restart_server_while_connecting(pause)?,
             Upset::PauseServer => self.signal_server(Signal::SIGSTOP)?,
             Upset::ResumeServer => self.signal_server(Signal::SIGCONT)?,
             Upset::CutStream(host) => self.relay(host).cut(),
@@ -99,6 +125,7 @@ impl World {
             Upset::Heal(from, to) => self.heal(from, to)?,
             Upset::Reboot(host) => self.reboot(host)?,
             Upset::RemoveHost(host) => self.remove_host(host)?,
+            Upset::ReplaceCertificate(host) => self.replace_certificate(host)?,
             Upset::Damage(host, damage, pick) => self.damage(host, damage, pick)?,
             Upset::LoseNamespace(instance) => self.lose_namespace(instance)?,
             Upset::RemakeNamespace(instance) => self.remake_namespace(instance)?,
@@ -140,7 +167,9 @@ impl World {
             self.ensure_agent(*host)?;
         }
         self.full.clear();
-        self.lab.wait_for_agents()
+        self.lab.wait_for_agents()?;
+        self.joining.clear();
+        Ok(())
     }
 
     /// What is not ours is as it was.
@@ -160,10 +189,11 @@ impl World {
         self.host(host).vtep
     }
 
+    /// A host that may not have joined yet has to wait for the end of the step, when the server is there.
     fn start_agent(&mut self, host: HostNumber) -> Result<()> {
         match self.host(host).agent() {
-            Some(_) => Ok(()),
-            None => self.lab.start_agent(host.0),
+            None if !self.joining.contains(&host) => self.lab.run_agent(host.0),
+            _ => Ok(()),
         }
     }
 
@@ -195,13 +225,14 @@ impl World {
     }
 
     fn ensure_agent(&mut self, host: HostNumber) -> Result<()> {
-        let may_have_ended = self.full.contains(&self.host(host).state_dir);
+        let is_joining = self.joining.contains(&host);
+        let may_have_ended = is_joining || self.full.contains(&self.host(host).state_dir);
         match self.lab.agent_mut(host.0).map(Daemon::check) {
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) if !may_have_ended => return Err(error),
-            Some(Err(_)) | None => {}
+            Some(_) | None => {}
         }
-        self.lab.start_agent(host.0)
+        if is_joining { self.lab.join(host.0) } else { self.lab.run_agent(host.0) }
     }
 
     fn set_link(&self, host: HostNumber, state: &str) -> Result<()> {
@@ -240,14 +271,39 @@ impl World {
             }
         }
         remove_all(&rebooted.pin_dir)?;
-        self.lab.start_agent(host.0)
+        self.start_agent(host)
     }
 
-    /// Forgets the host with its instances, and has its agent find that out when it comes back.
-    fn remove_host(&mut self, host: HostNumber) -> Result<()> {
+    /// Has all hosts connect at once, and kills the server at it.
+    fn restart_server_while_connecting(&mut self, pause: Duration) -> Result<()> {
+        self.relays.iter().for_each(Relay::cut);
+        std::thread::sleep(pause);
+        self.lab.kill_server();
+        self.spawn_server()
+    }
+
+    /// Has the server there, which may be paused, without a disk, or gone.
+    fn need_server(&mut self) -> Result<()> {
         self.signal_server(Signal::SIGCONT)?;
         free(&self.lab.server_dir())?;
-        self.ensure_server()?;
+        self.ensure_server()
+    }
+
+    /// Has a host join anew, as itself: its agent goes on with what it has, by another certificate.
+    fn replace_certificate(&mut self, host: HostNumber) -> Result<()> {
+        self.need_server()?;
+        self.lab.kill_agent(host.0);
+        self.join(host)
+    }
+
+    fn join(&mut self, host: HostNumber) -> Result<()> {
+        self.joining.insert(host);
+        self.lab.join(host.0)
+    }
+
+    /// Forgets the host with its instances, and invites it anew: its agent finds out when it comes back.
+    fn remove_host(&mut self, host: HostNumber) -> Result<()> {
+        self.need_server()?;
         // A client that still waits for an answer does not know yet what would go.
         if self.shared.unanswered.load(Ordering::SeqCst) > 0 {
             return Ok(());
@@ -270,7 +326,7 @@ impl World {
             }
         }
         drop(ledger);
-        self.lab.start_agent(host.0)
+        self.join(host)
     }
 
     fn damage(&mut self, host: HostNumber, damage: Damage, pick: u32) -> Result<()> {
