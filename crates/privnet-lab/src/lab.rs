@@ -211,6 +211,11 @@ impl Lab {
         &self.registration.id
     }
 
+    /// The `privnet` binary that it drives.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// The server's HTTP API. Its address stays the same when the server is started again.
     pub fn api(&self) -> &Api {
         &self.api

@@ -33,6 +33,7 @@ pub mod bpf;
 mod capture;
 pub mod chaos;
 mod cloud;
+pub mod cni;
 pub mod demo;
 mod dhcp;
 pub mod dhcp_message;

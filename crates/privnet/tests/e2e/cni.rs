@@ -2,17 +2,15 @@
 //! No runtime is involved.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use privnet_lab::{Lab, Namespace, invariants};
+use privnet_lab::{Lab, Namespace, cni, invariants};
 use serde_json::{Value, json};
-use ureq::http::Method;
 
 use crate::support::{OVERLAY_MTU_BYTES, PRIVNET, eventually, hosts, in_lab, items, managed, text};
 
@@ -57,22 +55,7 @@ impl Answer {
 impl Runtime {
     /// One on that host, whose key is for its containers alone.
     fn on(lab: &Lab, host: usize, network: &str) -> Result<Self> {
-        let listed = lab.api().get("/privnet/v1/hosts")?;
-        let name = &lab.host(host).name;
-        let id = items(&listed, "hosts").iter().find(|one| text(one, "name") == name).context("a host")?;
-        let wish = json!({"name": "containers", "role": "runtime", "host": id["id"]});
-        let key = lab.api().request(Method::POST, "/privnet/v1/keys", Some(&wish))?.ok()?;
-        let file = lab.dir().join(format!("cni-{name}.json"));
-        std::fs::write(&file, json!({"key": key["id"], "secret": key["secret"]}).to_string())?;
-        let config = json!({
-            "cniVersion": "1.1.0",
-            "name": "backend-net",
-            "type": "privnet-cni",
-            "network": network,
-            "api-url": lab.api().url(),
-            "credentials": file,
-        });
-        Ok(Self { config, mark: lab.id().to_owned() })
+        Ok(Self { config: cni::config(lab, host, network)?, mark: lab.id().to_owned() })
     }
 
     fn container(&self, lab: &mut Lab, number: usize) -> Result<Container> {
@@ -114,23 +97,12 @@ impl Container {
     }
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("CNI_CONTAINERID", self.id.clone()),
-            ("CNI_NETNS", self.path()),
-            ("CNI_IFNAME", self.device.to_owned()),
-            ("CNI_PATH", "/opt/cni/bin".to_owned()),
-        ]
+        cni::variables(&self.id, &self.namespace, self.device)
     }
 }
 
-/// Starts the plugin with nothing in its environment but this.
 fn start(command: &str, variables: &[(&str, String)], input: &str) -> Result<Child> {
-    let mut plugin = Command::new(PRIVNET);
-    plugin.arg("cni").env_clear().env("CNI_COMMAND", command);
-    plugin.envs(variables.iter().map(|(name, value)| (name, value)));
-    let mut child = plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("standard input")?.write_all(input.as_bytes())?;
-    Ok(child)
+    cni::start(Path::new(PRIVNET), command, variables, input)
 }
 
 fn run(command: &str, variables: &[(&str, String)], input: &str) -> Result<Answer> {

@@ -64,7 +64,7 @@ const CPU_PER_GB: &str = "CPU of that, per gigabyte";
 const CPU_PER_MILLION: &str = "CPU of that, per million packets";
 
 /// All of them, in the order in which they are shown.
-pub(crate) const BENCHMARKS: [Benchmark; 39] = [
+pub(crate) const BENCHMARKS: [Benchmark; 41] = [
     Benchmark::new("tcp_stream", "Gbit/s", "one TCP stream", HandBuilt).reaching(AtLeast(1.0)),
     Benchmark::new("tcp_stream_cpu", "s/GB", CPU_PER_GB, HandBuilt).reaching(AtMost(0.95)),
     Benchmark::new("tcp_streams_4", "Gbit/s", "four TCP streams at a time", HandBuilt),
@@ -104,6 +104,13 @@ pub(crate) const BENCHMARKS: [Benchmark; 39] = [
         Nothing,
     )
     .reaching(AtMost(100.0)),
+    Benchmark::new(
+        "cni_add_ms",
+        "ms",
+        "`privnet cni` ADD, started to ended, for a new network namespace; applied on two hosts: 99th percentile",
+        Other("a script of `ip` that plugs one into a bridge of its host"),
+    ),
+    Benchmark::new("cni_add_p50", "ms", "the same, median", Other("the same script")),
     Benchmark::new(
         "ports_1000_agent_rss",
         "MiB",

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod clients;
+mod containers;
 mod create;
 mod dhcp;
 mod disk;
@@ -100,6 +101,7 @@ fn steps() -> impl Iterator<Item = &'static Step> {
     let data_plane = overlay::STEPS.iter().chain(&ports::STEPS).chain(&pings::STEPS);
     data_plane
         .chain(&moves::STEPS)
+        .chain(&containers::STEPS)
         .chain(&create::STEPS)
         .chain(&signed::STEPS)
         .chain(&foreign::STEPS)
@@ -114,6 +116,7 @@ fn measure(names: Vec<String>) -> Result<Vec<Measurement>> {
     session.group(&ports::STEPS, ports::measure)?;
     session.group(&pings::STEPS, pings::measure)?;
     session.group(&moves::STEPS, moves::measure)?;
+    session.group(&containers::STEPS, containers::measure)?;
     session.group(&create::STEPS, create::measure)?;
     session.group(&signed::STEPS, signed::measure)?;
     session.group(&foreign::STEPS, foreign::measure)?;
