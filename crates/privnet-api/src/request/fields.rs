@@ -305,6 +305,11 @@ impl<'a> Fields<'a> {
         (values.len() == items.len()).then_some(values)
     }
 
+    /// Whether a property is there.
+    pub(super) fn has(&self, property: &str) -> bool {
+        self.object.contains_key(property)
+    }
+
     /// Whether a property is there as null, where that has a meaning.
     pub(super) fn is_null(&self, property: &str) -> bool {
         self.object.get(property).is_some_and(Value::is_null)

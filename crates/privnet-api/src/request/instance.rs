@@ -77,6 +77,10 @@ impl Reader<'_> {
         let user_data = user_data(&mut fields).good().filter(|data| !data.as_str().is_empty());
         let labels = fields.labels().good().unwrap_or_default();
         let host = host(&labels, &mut fields);
+        // Terraform would read back none, and make the instance anew at every plan.
+        if fields.has("deploy-target") {
+            fields.fault("deploy-target", "there is none; leave the property out");
+        }
         let has_secure_boot = fields.truth("secureboot-enabled").good().unwrap_or(false);
         let has_tpm = fields.truth("tpm-enabled").good().unwrap_or(false);
         Some(Command::LaunchInstance(LaunchInstance {

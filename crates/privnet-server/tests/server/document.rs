@@ -85,7 +85,8 @@ const DIFFERENCES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "An operator chooses a host by the label privnet/host; organizations do not see hosts.",
+        "An operator chooses a host by the label privnet/host; organizations do not see hosts. Of the two \
+         that a body may have, a deploy target is refused.",
         &[
             "create-instance body.anti-affinity-groups: only theirs",
             "create-instance body.deploy-target: only theirs",

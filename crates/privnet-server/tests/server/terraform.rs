@@ -261,3 +261,15 @@ fn the_address_of_an_interface_is_changed_and_the_interface_removed() {
     assert_eq!((interface(&lan), terraform.detach(&lan, &path).0), (None, 404), "it takes that for detached already");
     assert_eq!([interface(&dmz), interface(&unmanaged)], others);
 }
+
+/// It would read back none, and replace the instance at every plan.
+#[test]
+fn a_deploy_target_is_refused() {
+    let (server, _agent) = server();
+    let terraform = Replay::new(&server, TERRAFORM);
+    let mut body = terraform.wish(json!({"name": "web"}));
+    body["deploy-target"] = json!({"id": "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50"});
+    let message = "deploy-target: there is none; leave the property out";
+    assert_eq!(terraform.status("POST", "/v2/instance", &body.to_string()), (400, json!({"message": message})));
+    assert_eq!(terraform.get("/v2/instance"), json!({"instances": []}));
+}
