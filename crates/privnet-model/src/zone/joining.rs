@@ -51,23 +51,19 @@ impl Zone {
         remove_all(self.invitations().filter(|invitation| invitation.host == *host))
     }
 
-    /// Whoever shows a token may use its invitation, unless somebody else has. Told before anything is signed.
+    /// The invitation of whoever shows a token and takes itself for `name`. Decided before anything else that it sends
+    /// is looked at; which key it may be used with, [`invitation_for`](Self::invitation_for) tells.
     ///
     /// # Errors
-    /// [`Refusal::TokenUnknown`], [`Refusal::TokenUsed`], [`Refusal::TokenExpired`], [`Refusal::InvitedAsOther`].
-    pub fn invitation(
-        &self,
-        token: Fingerprint,
-        key: Fingerprint,
-        name: &HostName,
-        now: Timestamp,
-    ) -> Result<&Arc<Invitation>, Refusal> {
-        let invitation =
-            self.invitations().find(|invitation| invitation.token == token).ok_or(Refusal::TokenUnknown)?;
-        match invitation.used_by {
-            Some(used_by) if used_by != key => return Err(Refusal::TokenUsed(invitation.host.clone())),
-            None if invitation.is_expired(now) => return Err(Refusal::TokenExpired(invitation.host.clone())),
-            Some(_) | None => {}
+    /// [`Refusal::TokenUnknown`], also a day after its end; [`Refusal::TokenExpired`], unless it was used before;
+    /// [`Refusal::InvitedAsOther`].
+    pub fn invitation(&self, token: Fingerprint, name: &HostName, now: Timestamp) -> Result<&Arc<Invitation>, Refusal> {
+        let invitation = self
+            .invitations()
+            .find(|invitation| invitation.token == token && !is_forgotten(invitation, now))
+            .ok_or(Refusal::TokenUnknown)?;
+        if invitation.used_by.is_none() && invitation.is_expired(now) {
+            return Err(Refusal::TokenExpired(invitation.host.clone()));
         }
         if invitation.host != *name {
             return Err(Refusal::InvitedAsOther { invited: invitation.host.clone(), named: name.clone() });
@@ -75,9 +71,27 @@ impl Zone {
         Ok(invitation)
     }
 
+    /// The same for whoever has this key, too: the first one that uses an invitation may use it again.
+    ///
+    /// # Errors
+    /// Those of [`invitation`](Self::invitation), and [`Refusal::TokenUsed`].
+    pub fn invitation_for(
+        &self,
+        token: Fingerprint,
+        key: Fingerprint,
+        name: &HostName,
+        now: Timestamp,
+    ) -> Result<&Arc<Invitation>, Refusal> {
+        let invitation = self.invitation(token, name, now)?;
+        match invitation.used_by {
+            Some(used_by) if used_by != key => Err(Refusal::TokenUsed(invitation.host.clone())),
+            Some(_) | None => Ok(invitation),
+        }
+    }
+
     pub(super) fn join_host(&self, wish: &JoinHost, world: &mut Circumstances<'_>) -> Result<Decision, Refusal> {
         let JoinHost { token, name, key, certificate, facts } = wish;
-        let invitation = self.invitation(*token, *key, name, world.now)?;
+        let invitation = self.invitation_for(*token, *key, name, world.now)?;
         let certificates = HostCertificates::joined(*certificate);
         let is_again = invitation.used_by.is_some();
         self.refuse_other_host(name, invitation.is_rejoin || is_again)?;
@@ -89,6 +103,9 @@ impl Zone {
             None => new_host(name, facts, certificates, world),
         };
         if !is_again {
+            // Whoever has the host's earlier key shall not be able to ask again with it.
+            let earlier = self.invitations().filter(|other| other.host == *name && other.used_by.is_some());
+            decision.changes.extend(remove_all(earlier));
             let used = Invitation { used_by: Some(*key), ..Invitation::clone(invitation) };
             decision.changes.push(Change::Invitation(Row::replace(Arc::clone(invitation), used)));
         }

@@ -293,7 +293,7 @@ pub enum Refusal {
     InvitationNotFound(InvitationId),
     /// There is no invitation with that token.
     #[error(
-        "no invitation has this token: it was revoked, or is another server's, or its host was removed; ask for a new one (privnet host invite)"
+        "no invitation has this token: it was revoked, ended long ago or is another server's, or its host was removed or has joined again since; ask for a new one (privnet host invite)"
     )]
     TokenUnknown,
     /// The invitation has ended.

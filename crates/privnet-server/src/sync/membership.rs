@@ -46,7 +46,7 @@ impl MembershipService {
         let request = signing_request(&request)?;
         let key = digest(request.public_key())?;
         // Before anything is signed. It is decided again with the record.
-        self.engine.view().invitation(token, key, &host, now()).map_err(|refusal| refused(refusal.into()))?;
+        self.engine.view().invitation_for(token, key, &host, now()).map_err(|refusal| refused(refusal.into()))?;
         let now = now();
         let (certificate, record) = self.authority.certify(&host, &request, now).map_err(fault)?;
         let facts_vtep = facts.vtep;

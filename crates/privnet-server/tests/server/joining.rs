@@ -70,7 +70,7 @@ fn who_joins_has_a_token_that_is_good_for_that_name() {
         let refusal = Machine::new().join(&server, invitation, host).expect_err("refused");
         (refusal.code(), refusal.message().to_owned())
     };
-    let unknown = "no invitation has this token: it was revoked, or is another server's, or its host was removed; ask for a new one (privnet host invite)";
+    let unknown = "no invitation has this token: it was revoked, ended long ago or is another server's, or its host was removed or has joined again since; ask for a new one (privnet host invite)";
     assert_eq!(refusal(&json!({"token": "pnj-0"}), "h1"), (Code::PermissionDenied, unknown.into()));
     let revoked = invite(&server, "h1");
     let path = format!("/privnet/v1/host-invitations/{}", revoked["id"].as_str().expect("an id"));

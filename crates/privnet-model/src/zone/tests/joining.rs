@@ -69,7 +69,7 @@ fn forbidden(world: &mut World, command: &Command, message: &str) {
 
 const REPLACED: &str = "this certificate of host host-1 is good for nothing any more: the host has joined again or renewed it since. Where this machine is that host, let it join again (privnet host invite host-1 --rejoin)";
 const REMOVED: &str = "host host-1 was removed, and its certificate is good for nothing: it can join again with a new invitation (privnet host invite host-1)";
-const UNKNOWN: &str = "no invitation has this token: it was revoked, or is another server's, or its host was removed; ask for a new one (privnet host invite)";
+const UNKNOWN: &str = "no invitation has this token: it was revoked, ended long ago or is another server's, or its host was removed or has joined again since; ask for a new one (privnet host invite)";
 const TAKEN: &str = "there is a host host-1 already: choose another name; or, if that host is to join again with a new key, say that it rejoins";
 
 #[test]
@@ -224,6 +224,49 @@ fn invitations_are_remembered_for_a_day_after_their_end() {
     assert_eq!(host(&mut world, &join(1, 10, 101)).id, id);
     let message = "the invitation of host host-1 has expired; ask for a new one (privnet host invite host-1)";
     forbidden(&mut world, &join(2, 11, 102), message);
+}
+
+/// Whether or not anybody has been invited since, at which they are taken away.
+#[test]
+fn an_invitation_that_is_forgotten_is_good_for_nobody_and_not_for_the_key_that_has_used_it() {
+    let mut world = World::default();
+    world.run(&invite(1));
+    world.run(&invite(2));
+    world.run(&join(1, 10, 100));
+    world.now = NOW.plus(25 * HOUR);
+    assert_eq!(world.zone.invitations().count(), 2);
+    forbidden(&mut world, &join(1, 10, 101), UNKNOWN);
+    forbidden(&mut world, &join(2, 11, 102), UNKNOWN);
+    world.run(&admit(100));
+}
+
+/// Whoever has found the key that a host has lost may have its token as well.
+#[test]
+fn a_token_is_good_for_nothing_once_its_host_has_joined_again_by_another() {
+    let mut world = World::default();
+    world.run(&invite(1));
+    world.run(&join(1, 10, 100));
+    world.run(&invite_again(2));
+    world.run(&join(1, 10, 101));
+    world.run(&join(2, 11, 102));
+    forbidden(&mut world, &join(1, 10, 103), UNKNOWN);
+    world.run(&admit(102));
+    world.run(&join(2, 11, 104));
+}
+
+/// Which is why nothing but the token has to be looked at first.
+#[test]
+fn what_a_token_is_good_for_is_told_without_a_key() {
+    let mut world = World::default();
+    world.run(&invite(1));
+    let told =
+        |world: &World, token, name| world.zone.invitation(fingerprint(token), &host_name(name), world.now).err();
+    assert_eq!(told(&world, 1, 1), None);
+    assert_eq!(told(&world, 2, 1), Some(Refusal::TokenUnknown));
+    let other = Refusal::InvitedAsOther { invited: host_name(1), named: host_name(2) };
+    assert_eq!(told(&world, 1, 2), Some(other));
+    world.now = NOW.plus(HOUR);
+    assert_eq!(told(&world, 1, 1), Some(Refusal::TokenExpired(host_name(1))));
 }
 
 #[test]
