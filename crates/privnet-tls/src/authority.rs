@@ -105,7 +105,7 @@ impl SigningRequest {
     /// # Errors
     /// [`CertificateError::Missing`], and those of [`from_der`](Self::from_der).
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        let mut parts = pem::parts(text).filter(|part| part.label.ends_with(REQUEST_LABEL));
+        let mut parts = pem::parts(text, |label| label.ends_with(REQUEST_LABEL));
         Self::from_der(&parts.next().ok_or(CertificateError::Missing(REQUEST))?.der(REQUEST)?)
     }
 

@@ -147,7 +147,7 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::Missing`] if there is none, [`CertificateError::Damaged`].
     pub fn all_from_pem(text: &str) -> Result<Vec<Self>, CertificateError> {
-        let parts = pem::parts(text).filter(|part| part.label == LABEL);
+        let parts = pem::parts(text, |label| label == LABEL);
         let all: Vec<_> = parts.map(|part| Self::from_der(&part.der(WHAT)?)).collect::<Result<_, _>>()?;
         if all.is_empty() { Err(CertificateError::Missing(WHAT)) } else { Ok(all) }
     }

@@ -29,7 +29,7 @@ impl PrivateKey {
     /// # Errors
     /// [`CertificateError::Missing`], [`CertificateError::EncryptedKey`], [`CertificateError::Damaged`].
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        let mut parts = pem::parts(text).filter(|part| part.label.ends_with(LABEL));
+        let mut parts = pem::parts(text, |label| label.ends_with(LABEL));
         let part = parts.next().ok_or(CertificateError::Missing(WHAT))?;
         if part.is_encrypted() {
             return Err(CertificateError::EncryptedKey);

@@ -9,32 +9,44 @@ const LINE_CHARS: usize = 64;
 
 /// One part of a PEM text.
 pub(crate) struct Part<'a> {
-    pub(crate) label: &'a str,
-    /// With the lines before it that tell how an older form is encrypted (RFC 1421 §4.6).
-    body: &'a str,
+    label: &'a str,
+    /// With the lines before it that tell how an older form is encrypted (RFC 1421 §4.6). `None`: it is cut off.
+    body: Option<&'a str>,
 }
 
 impl Part<'_> {
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.label.starts_with("ENCRYPTED") || self.body.contains("Proc-Type:")
+        self.label.starts_with("ENCRYPTED") || self.body.is_some_and(|body| body.contains("Proc-Type:"))
     }
 
     pub(crate) fn der(&self, what: &'static str) -> Result<Vec<u8>, CertificateError> {
-        let body: String = self.body.split_ascii_whitespace().collect();
-        STANDARD.decode(body).map_err(|cause| CertificateError::Damaged { what, cause: cause.to_string() })
+        let damaged = |cause| CertificateError::Damaged { what, cause };
+        let body = self.body.ok_or_else(|| damaged("its end is missing".to_owned()))?;
+        let body: String = body.split_ascii_whitespace().collect();
+        STANDARD.decode(body).map_err(|cause| damaged(cause.to_string()))
     }
 }
 
-/// The parts of a text; what stands between them is no matter.
-pub(crate) fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
+/// The parts of a text that have such a label, and at its end the one that is cut off, whatever it should have been: a
+/// file that somebody is about to write is not to be taken for all that it will be. What stands between the parts is
+/// no matter.
+pub(crate) fn parts<'a>(text: &'a str, is_label: impl Fn(&str) -> bool) -> impl Iterator<Item = Part<'a>> {
     let mut rest = text;
-    std::iter::from_fn(move || {
+    let all = std::iter::from_fn(move || {
         let (_, after) = rest.split_once("-----BEGIN ")?;
-        let (label, after) = after.split_once("-----")?;
-        let (body, after) = after.split_once("-----END ")?;
+        let (part, after) = whole(after).unwrap_or((Part { label: "", body: None }, ""));
         rest = after;
-        Some(Part { label, body })
-    })
+        Some(part)
+    });
+    all.filter(move |part| part.body.is_none() || is_label(part.label))
+}
+
+/// A part from its label on, and what follows it.
+fn whole(text: &str) -> Option<(Part<'_>, &str)> {
+    let (label, after) = text.split_once("-----")?;
+    let (body, after) = after.split_once("-----END ")?;
+    let (_, after) = after.split_once("-----")?;
+    Some((Part { label, body: Some(body) }, after))
 }
 
 pub(crate) fn write(label: &str, der: &[u8]) -> String {
@@ -54,14 +66,27 @@ mod tests {
     #[test]
     fn parts_are_found_among_other_text_and_have_what_was_written() {
         let text = format!("subject: me\n{}and\r\n{}", write("A B", &[1; 100]), write("C", &[]));
-        let found: Vec<_> = parts(&text).map(|part| (part.label, part.der("part").expect("octets"))).collect();
+        let found: Vec<_> =
+            parts(&text, |_| true).map(|part| (part.label, part.der("part").expect("octets"))).collect();
         assert_eq!(found, [("A B", vec![1; 100]), ("C", vec![])]);
         assert!(text.lines().all(|line| line.len() <= LINE_CHARS));
     }
 
     #[test]
-    fn what_is_cut_off_is_no_part() {
-        let text = write("A", &[1; 100]);
-        assert_eq!(parts(&text[..text.len() - 20]).count(), 0);
+    fn a_part_is_found_by_its_label() {
+        let text = write("A", &[1]) + &write("B", &[2]) + &write("A", &[3]);
+        let found: Vec<_> = parts(&text, |label| label == "A").map(|part| part.der("part").expect("octets")).collect();
+        assert_eq!(found, [[1], [3]]);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_a_part_of_any_label_and_has_nothing() {
+        let (first, second) = (write("A", &[1; 100]), write("B", &[2; 100]));
+        // A line's end may be missing.
+        for octets in "-----BEGIN ".len()..second.len() - 1 {
+            let text = first.clone() + &second[..octets];
+            let found: Vec<_> = parts(&text, |label| label == "A").map(|part| part.der("part").ok()).collect();
+            assert_eq!(found, [Some(vec![1; 100]), None], "{octets}");
+        }
     }
 }

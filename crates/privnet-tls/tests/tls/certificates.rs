@@ -110,6 +110,19 @@ fn an_identity_is_a_certificate_and_its_own_key() {
     assert!(matches!(Certificate::from_der(b"none"), Err(CertificateError::Damaged { .. })));
 }
 
+/// Else a certificate would be shown without those above it.
+#[test]
+fn certificates_of_which_the_last_is_cut_off_are_refused() {
+    let (one, other) = (authority().certificate().to_pem(), authority().certificate().to_pem());
+    assert_eq!(Certificate::all_from_pem(&format!("{one}{other}")).expect("both").len(), 2);
+    let cause = "its end is missing".to_owned();
+    let refused = Err(CertificateError::Damaged { what: "certificate", cause });
+    for octets in ["-----BEGIN ".len(), other.len() / 2, other.len() - 2] {
+        let read = Certificate::all_from_pem(&format!("{one}{}", &other[..octets]));
+        assert_eq!(read.map(|all| all.len()), refused, "{octets}");
+    }
+}
+
 #[test]
 fn a_private_key_is_never_printed() {
     let identity = identity(&authority(), &server(&[]));
