@@ -92,12 +92,16 @@ impl SigningRequest {
         Ok(Self { der: signed(&info, key)?, public_key })
     }
 
-    /// Reads one from DER, and has its sender's signature verified.
+    /// Reads one from DER, and has its sender's signature verified. Its key is a P-256 one, as all that we make.
     ///
     /// # Errors
-    /// [`CertificateError::Damaged`], [`CertificateError::ForgedRequest`], [`CertificateError::Library`].
+    /// [`CertificateError::Damaged`], [`CertificateError::NotP256`], [`CertificateError::ForgedRequest`],
+    /// [`CertificateError::Library`].
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        Ok(Self { der: der.to_vec(), public_key: x509::key_of_request(der)? })
+        let damaged = || CertificateError::Damaged { what: REQUEST, cause: "it is not as RFC 2986 says".into() };
+        // The sender has chosen the key: the library is not to read, nor to verify by, one that takes it long.
+        p256(key_in(der).ok_or_else(damaged)?)?;
+        Ok(Self { der: der.to_vec(), public_key: p256(x509::key_of_request(der)?)? })
     }
 
     /// Reads the first of a PEM text, as [`from_der`](Self::from_der) does.
@@ -319,9 +323,17 @@ pub(crate) fn is_dns_name(text: &str) -> bool {
     text.len() <= NAME_CHARS_MAX && text.split('.').all(label) && text.parse::<IpAddr>().is_err()
 }
 
+/// The SubjectPublicKeyInfo in a CertificationRequest (RFC 2986 §4), as its sender has encoded it.
+fn key_in(request: &[u8]) -> Option<&[u8]> {
+    let mut info = Reader(request).next(tag::SEQUENCE)?.parts().next(tag::SEQUENCE)?.parts();
+    let _version = info.next(tag::INTEGER)?;
+    let _subject = info.next(tag::SEQUENCE)?;
+    Some(info.next(tag::SEQUENCE)?.whole)
+}
+
 /// A SubjectPublicKeyInfo, if it is of P-256.
-fn p256(public_key: Vec<u8>) -> Result<Vec<u8>, CertificateError> {
-    if public_key.starts_with(P256_PREFIX) { Ok(public_key) } else { Err(CertificateError::NotP256) }
+fn p256<T: AsRef<[u8]>>(public_key: T) -> Result<T, CertificateError> {
+    if public_key.as_ref().starts_with(P256_PREFIX) { Ok(public_key) } else { Err(CertificateError::NotP256) }
 }
 
 /// The first 160 bits of the SHA-256 of the key itself (RFC 7093 §2, method 1).

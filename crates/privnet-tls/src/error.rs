@@ -150,8 +150,8 @@ pub enum CertificateError {
     /// The key is of another certificate.
     #[error("the private key does not belong to the (first) certificate")]
     KeyMismatch,
-    /// An authority's key is of another kind than we make.
-    #[error("an authority's key must be of P-256 (prime256v1)")]
+    /// A key, an authority's or that of a request, is of another kind than we make.
+    #[error("the key must be of P-256 (prime256v1)")]
     NotP256,
     /// A certificate that may sign no others is to be an authority's.
     #[error("the certificate is not an authority's (basic constraints)")]

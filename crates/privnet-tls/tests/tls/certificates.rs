@@ -87,6 +87,18 @@ fn a_request_that_its_key_has_not_signed_is_refused() {
     }
 }
 
+/// A key of another kind is one that nobody has to be able to read.
+#[test]
+fn a_request_for_a_key_of_another_kind_is_refused_by_how_the_key_begins() {
+    const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let request = SigningRequest::new(&key(), "host").expect("a request");
+    let mut other = request.der().to_vec();
+    let at = other.windows(P256.len()).position(|window| window == P256).expect("the name of the curve");
+    // prime239v3, whose points have other lengths.
+    other[at + P256.len() - 1] = 6;
+    assert_eq!(SigningRequest::from_der(&other).expect_err("another curve"), CertificateError::NotP256);
+}
+
 #[test]
 fn an_identity_is_a_certificate_and_its_own_key() {
     let authority = authority();

@@ -166,7 +166,11 @@ fn openssl_verifies_all_that_our_authority_makes() {
 #[test]
 fn keys_and_requests_of_openssl_are_read() {
     let world = World::new();
-    for (kind, option) in [("RSA", "rsa_keygen_bits:2048"), ("EC", "ec_paramgen_curve:P-384")] {
+    for (kind, option, is_p256) in [
+        ("RSA", "rsa_keygen_bits:2048", false),
+        ("EC", "ec_paramgen_curve:P-384", false),
+        ("EC", "ec_paramgen_curve:P-256", true),
+    ] {
         let make = ["req", "-x509", "-nodes", "-newkey", kind, "-pkeyopt", option, "-subj", "/CN=x"];
         let files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "its.key", "-out", "its.pem"];
         let made = world.run("openssl", &[&make[..], &files[..]].concat());
@@ -180,8 +184,13 @@ fn keys_and_requests_of_openssl_are_read() {
         let refused = Identity::from_pem(&read("its.pem"), &text(&locked.stdout)).expect_err("it is locked");
         assert_eq!(refused, privnet_tls::CertificateError::EncryptedKey);
         let request = world.run("openssl", &["req", "-new", "-key", "its.key", "-subj", "/CN=x"]);
-        let request = privnet_tls::SigningRequest::from_pem(&text(&request.stdout)).expect("a request");
-        world.authority.sign(&request, &client(&[])).expect("a certificate for it");
+        match privnet_tls::SigningRequest::from_pem(&text(&request.stdout)) {
+            Ok(request) => {
+                assert!(is_p256, "{kind} {option}");
+                world.authority.sign(&request, &client(&[])).expect("a certificate for it");
+            }
+            Err(error) => assert_eq!((error, is_p256), (privnet_tls::CertificateError::NotP256, false)),
+        }
     }
 }
 
