@@ -8,7 +8,6 @@ mod door;
 mod events;
 mod invitations;
 mod list;
-mod rate;
 
 use std::fmt::Display;
 use std::hash::Hash;
@@ -32,13 +31,13 @@ use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError, Octets, Room};
 pub(crate) use self::invitations::Invitations;
-use self::rate::{Buckets, Payer};
 use crate::admission::Client;
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
 use crate::catalogue::Catalogue;
 use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
+use crate::rate::{Buckets, Payer};
 
 /// How much of a path is logged.
 const LOGGED_PATH_CHARS_MAX: usize = 200;

@@ -11,6 +11,7 @@ mod certificate;
 mod engine;
 mod http;
 mod limits;
+mod rate;
 mod server;
 mod sync;
 

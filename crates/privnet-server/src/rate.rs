@@ -16,7 +16,7 @@ const SWEEP_BUCKETS_MIN: usize = 1024;
 
 /// Whose bucket a signed request is counted against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Payer {
+pub(crate) enum Payer {
     /// All keys of one organization, as it makes as many as it likes.
     Organization(OrganizationId),
     /// An operator's key by itself.
@@ -25,7 +25,7 @@ pub(super) enum Payer {
 
 impl Payer {
     /// `None` where nothing was signed.
-    pub(super) fn of(caller: Caller) -> Option<Self> {
+    pub(crate) fn of(caller: Caller) -> Option<Self> {
         match caller {
             Caller::Client { key: Some(key), scope: Scope::Operator } => Some(Self::Operator(key)),
             Caller::Client { key: Some(_), scope: Scope::Organization(organization, _) } => {
@@ -74,7 +74,7 @@ impl Rate {
 
 /// The buckets of all clients that are not full. There are no more than twice as many as clients that have
 /// asked within the last [`BURST_SECONDS`], or [`SWEEP_BUCKETS_MIN`].
-pub(super) struct Buckets<C> {
+pub(crate) struct Buckets<C> {
     rate: Option<Rate>,
     buckets: HashMap<C, Bucket>,
     sweep_at: usize,
@@ -82,7 +82,7 @@ pub(super) struct Buckets<C> {
 
 impl<C: Eq + Hash> Buckets<C> {
     /// `None` limits nothing.
-    pub(super) fn per_second(tokens: Option<NonZeroU32>) -> Self {
+    pub(crate) fn per_second(tokens: Option<NonZeroU32>) -> Self {
         Self { rate: tokens.map(Rate::per_second), buckets: HashMap::new(), sweep_at: SWEEP_BUCKETS_MIN }
     }
 
@@ -90,7 +90,7 @@ impl<C: Eq + Hash> Buckets<C> {
     ///
     /// # Errors
     /// It is empty; how long it takes until there is a token.
-    pub(super) fn take(&mut self, client: C, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, client: C, now: Instant) -> Result<(), Duration> {
         let Some(rate) = self.rate else { return Ok(()) };
         if self.buckets.len() >= self.sweep_at {
             self.buckets.retain(|_, bucket| bucket.full_at > now);
