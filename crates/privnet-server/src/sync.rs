@@ -5,6 +5,7 @@
 //! on the links concerned, so a lagging agent costs no queue; a periodic look at all of a host's
 //! networks finds whatever a mark has missed.
 
+mod certificate;
 mod membership;
 mod peer;
 mod services;
@@ -36,6 +37,7 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
+use self::certificate::OwnCertificate;
 use self::membership::{MembershipService, http_status};
 use self::peer::Peer;
 use self::services::Services;
@@ -104,8 +106,7 @@ pub(crate) async fn serve_socket(
 /// Where agents come by TLS.
 pub(crate) struct TlsDoor {
     listener: TcpListener,
-    acceptor: privnet_tls::Acceptor,
-    authority: Arc<HostAuthority>,
+    certificate: OwnCertificate,
 }
 
 impl TlsDoor {
@@ -114,8 +115,7 @@ impl TlsDoor {
     /// # Errors
     /// [`AuthorityError`].
     pub(crate) fn new(listener: TcpListener, authority: Arc<HostAuthority>) -> Result<Self, AuthorityError> {
-        let acceptor = authority.acceptor(now())?;
-        Ok(Self { listener, acceptor, authority })
+        Ok(Self { listener, certificate: OwnCertificate::new(authority)? })
     }
 
     /// Where that is, with the port that was taken.
@@ -125,7 +125,7 @@ impl TlsDoor {
 
     /// By which the server is known to hosts.
     pub(crate) fn fingerprint(&self) -> privnet_tls::Fingerprint {
-        self.authority.certificate().fingerprint()
+        self.certificate.authority().certificate().fingerprint()
     }
 
     /// Serves the agents that come by TLS until `shutdown` resolves, and then ends their streams.
@@ -134,8 +134,9 @@ impl TlsDoor {
         engine: Engine,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let Self { listener, acceptor, authority } = self;
-        let connections = tls::accept(listener, acceptor, Arc::clone(&authority), engine.clone());
+        let Self { listener, certificate } = self;
+        let authority = Arc::clone(certificate.authority());
+        let connections = tls::accept(listener, certificate, engine.clone());
         serve(ReceiverStream::new(connections), engine, Some(authority), shutdown).await
     }
 }

@@ -164,18 +164,20 @@ impl HostAuthority {
         Ok((certificate, record))
     }
 
-    /// What serves hosts from now on, with a certificate made now: it is good for as long as those of hosts.
+    /// What serves hosts from now on, with a certificate made now, and from when to when that is good: for as long as
+    /// those of hosts.
     ///
     /// # Errors
     /// [`AuthorityError`].
-    pub(crate) fn acceptor(&self, now: Timestamp) -> Result<Acceptor, AuthorityError> {
+    pub(crate) fn acceptor(&self, now: Timestamp) -> Result<(Acceptor, Validity), AuthorityError> {
         let key = PrivateKey::generate()?;
         let names = [AltName::Dns(SERVER_NAME.to_owned())];
         let own = self.sign(&SigningRequest::new(&key, SERVER_NAME)?, SERVER_NAME, &names, Use::Server, now)?;
+        let validity = own.validity();
         // The authority is shown, too: a host that joins knows its fingerprint alone.
         let identity = Identity::new(vec![own, self.certificate().clone()], key)?;
         let hosts = ClientCertificates::Optional(vec![self.certificate().clone()]);
-        Ok(Acceptor::new(&identity, &hosts, &[PROTOCOL])?)
+        Ok((Acceptor::new(&identity, &hosts, &[PROTOCOL])?, validity))
     }
 
     fn sign(

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,10 +15,11 @@ use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use super::certificate::OwnCertificate;
 use super::peer::Remote;
 use crate::admission::{Admission, Admissions, Client};
-use crate::auth::{HostAuthority, ShownCertificate};
-use crate::engine::{Engine, now};
+use crate::auth::ShownCertificate;
+use crate::engine::Engine;
 
 /// How many connections may be in their handshake at a time, and how many of them of one client: enough for all
 /// hosts of a client to return at once, and for others meanwhile.
@@ -49,12 +49,6 @@ const READY_MAX: usize = 64;
 /// How long nothing is accepted after accepting has failed: most likely there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to wait where the server's next certificate could not be made.
-const RENEWAL_RETRY: Duration = Duration::from_secs(60);
-
-/// The server's certificate is renewed when this part of its life is over.
-const RENEWED_AFTER: (u32, u32) = (2, 3);
-
 /// An agent's connection.
 pub(super) struct HostStream {
     stream: TlsStream<TcpStream>,
@@ -76,43 +70,22 @@ enum Kind {
     Stranger { end: Pin<Box<Sleep>>, _place: Option<Admission<Client>> },
 }
 
-/// The connections that have made their handshake, for as long as somebody receives them. The acceptor shows a
-/// certificate that does not expire.
+/// The connections that have made their handshake, for as long as somebody receives them.
 pub(super) fn accept(
     listener: TcpListener,
-    acceptor: Acceptor,
-    authority: Arc<HostAuthority>,
+    mut certificate: OwnCertificate,
     engine: Engine,
 ) -> mpsc::Receiver<io::Result<HostStream>> {
     let (ready, connections) = mpsc::channel(READY_MAX);
+    let acceptor = certificate.acceptor().clone();
     tokio::spawn(async move {
         tokio::select! {
             () = accept_all(&listener, &acceptor, &engine, &ready) => {}
-            () = renew(&acceptor, &authority) => {}
+            () = certificate.keep_renewed() => {}
             () = ready.closed() => {}
         }
     });
     connections
-}
-
-/// Has the server show a new certificate before the one it shows expires.
-async fn renew(acceptor: &Acceptor, authority: &HostAuthority) {
-    let (part, of) = RENEWED_AFTER;
-    let mut wait = authority.lifetime() * part / of;
-    loop {
-        tokio::time::sleep(wait).await;
-        wait = match authority.acceptor(now()) {
-            Ok(newer) => {
-                acceptor.replace(&newer);
-                debug!("the server has a new certificate for its hosts");
-                authority.lifetime() * part / of
-            }
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot make the server's next certificate");
-                RENEWAL_RETRY
-            }
-        };
-    }
 }
 
 async fn accept_all(
