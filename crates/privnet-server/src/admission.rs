@@ -1,6 +1,7 @@
 //! Who is served at a time: so many connections, and so many of them for one client.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,15 @@ pub(crate) enum Full {
     Server,
     /// By this client.
     Client,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "there are as many at a time as there may be",
+            Self::Client => "its address has as many at a time as one may",
+        })
+    }
 }
 
 /// The place of a connection, given back when this is dropped.

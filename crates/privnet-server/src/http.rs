@@ -23,13 +23,13 @@ use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
 use privnet_model::{Driver, InstanceId, InstanceProperties, Organization, RequestId, SignedRequest};
-use privnet_tls::Acceptor;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
 use self::body::{Body, BodyError, Octets, Room};
+pub(crate) use self::door::Tls;
 pub(crate) use self::invitations::Invitations;
 use crate::admission::Client;
 use crate::audit::Origin;
@@ -64,7 +64,7 @@ pub(crate) struct HttpConfig {
 /// begins with it.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<Acceptor>,
+    tls: Option<Tls>,
     engine: Engine,
     gate: Gate,
     config: HttpConfig,

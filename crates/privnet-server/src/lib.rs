@@ -9,9 +9,11 @@ mod auth;
 mod catalogue;
 mod certificate;
 mod engine;
+mod handshakes;
 mod http;
 mod limits;
 mod rate;
+mod seldom;
 mod server;
 mod sync;
 

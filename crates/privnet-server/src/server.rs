@@ -15,8 +15,10 @@ use crate::auth::{self, AuthorityError, Gate, HostAuthority, KeyFileError, KeyRi
 use crate::catalogue::Catalogue;
 use crate::certificate::{Encryption, ServedCertificate, ServedCertificateError};
 use crate::engine::{Engine, EngineConfig, Records, now};
-use crate::http::{self, HttpConfig, Invitations};
+use crate::handshakes::Handshakes;
+use crate::http::{self, HttpConfig, Invitations, Tls};
 use crate::limits::Limits;
+use crate::seldom::Seldom;
 use crate::sync::{self, TlsDoor};
 
 /// What a server is started with.
@@ -148,6 +150,8 @@ pub struct Server {
     address: SocketAddr,
     sync_unix: UnixListener,
     sync_tls: Option<TlsDoor>,
+    /// Of both doors.
+    failed_handshakes: Seldom,
     invitations: Invitations,
     config: ServerConfig,
 }
@@ -189,12 +193,13 @@ impl Server {
         };
         let mut records = Records::load(store).map_err(ServerError::Load)?;
         let keys = keys(&mut records, &config.data_dir)?;
+        let failed_handshakes = Handshakes::failed();
         let mut invitations = Invitations::Nowhere;
         let sync_tls = match sync_listener {
             Some(listener) => {
                 let lifetime = config.certificate_lifetime;
                 let authority = HostAuthority::open(&config.data_dir, &keys, records.zone(), lifetime, now())?;
-                let door = TlsDoor::new(listener, Arc::new(authority))?;
+                let door = TlsDoor::new(listener, Arc::new(authority), failed_handshakes.clone())?;
                 invitations = Invitations::to(&door, config.sync_url.as_deref());
                 Some(door)
             }
@@ -206,7 +211,18 @@ impl Server {
         };
         config.catalogue.warn_of_gone(records.zone());
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
-        Ok(Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tls, invitations, config })
+        Ok(Self {
+            engine,
+            gate,
+            certificate,
+            http_listener,
+            address,
+            sync_unix,
+            sync_tls,
+            failed_handshakes,
+            invitations,
+            config,
+        })
     }
 
     /// Where the API listens, with the port that was taken.
@@ -236,7 +252,18 @@ impl Server {
     /// [`ServerError::Writer`] or [`ServerError::Sync`] where serving ends otherwise.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let public_url = self.public_url();
-        let Self { engine, gate, certificate, http_listener, address, sync_unix, sync_tls, invitations, config } = self;
+        let Self {
+            engine,
+            gate,
+            certificate,
+            http_listener,
+            address,
+            sync_unix,
+            sync_tls,
+            failed_handshakes,
+            invitations,
+            config,
+        } = self;
         if certificate.is_none() && !address.ip().is_loopback() {
             warn!("the API is not encrypted: everybody on the way can read what is sent");
         }
@@ -260,7 +287,8 @@ impl Server {
             catalogue: config.catalogue,
             invitations,
         };
-        let tls = certificate.map(|certificate| certificate.acceptor().clone());
+        let tls =
+            certificate.map(|certificate| Tls::new(certificate.acceptor().clone(), &config.limits, failed_handshakes));
         let serve_clients = async {
             http::serve(http_listener, tls, engine.clone(), gate, http_config, config.limits, stopped()).await;
             Ok(())

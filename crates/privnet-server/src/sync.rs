@@ -44,6 +44,7 @@ use self::services::Services;
 use crate::audit::Origin;
 use crate::auth::{AuthorityError, HostAuthority, ShownCertificate};
 use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Newcomer, Progress, Standing, SubmitError, now};
+use crate::seldom::Seldom;
 
 /// How often all of a host's networks are compared, whether marked or not.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
@@ -107,15 +108,20 @@ pub(crate) async fn serve_socket(
 pub(crate) struct TlsDoor {
     listener: TcpListener,
     certificate: OwnCertificate,
+    failed_handshakes: Seldom,
 }
 
 impl TlsDoor {
-    /// A door whose server has a certificate of this authority.
+    /// A door whose server has a certificate of this authority. `failed_handshakes`: where they are noted.
     ///
     /// # Errors
     /// [`AuthorityError`].
-    pub(crate) fn new(listener: TcpListener, authority: Arc<HostAuthority>) -> Result<Self, AuthorityError> {
-        Ok(Self { listener, certificate: OwnCertificate::new(authority)? })
+    pub(crate) fn new(
+        listener: TcpListener,
+        authority: Arc<HostAuthority>,
+        failed_handshakes: Seldom,
+    ) -> Result<Self, AuthorityError> {
+        Ok(Self { listener, certificate: OwnCertificate::new(authority)?, failed_handshakes })
     }
 
     /// Where that is, with the port that was taken.
@@ -134,9 +140,9 @@ impl TlsDoor {
         engine: Engine,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let Self { listener, certificate } = self;
+        let Self { listener, certificate, failed_handshakes } = self;
         let authority = Arc::clone(certificate.authority());
-        let connections = tls::accept(listener, certificate, engine.clone());
+        let connections = tls::accept(listener, certificate, engine.clone(), failed_handshakes);
         serve(ReceiverStream::new(connections), engine, Some(authority), shutdown).await
     }
 }

@@ -27,7 +27,9 @@ use self::timed::{Answering, Phase, TAKEN_BYTES, Timed};
 use super::body::{self, Body};
 use super::{BUSY_RETRY_AFTER, Refused};
 use crate::admission::{Admissions, Client, Full};
+use crate::handshakes::Handshakes;
 use crate::limits::Limits;
+use crate::seldom::Seldom;
 
 /// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,13 +40,18 @@ const TURNED_AWAY_MAX: usize = 256;
 /// How long such a connection may take to hear it.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many TLS handshakes may be under way. Where a client has said Hello, one costs some 170 KB of libssl's memory
+/// until the client goes on, so that all of them together cost 43 MB; and there are only this many at a time of 4,096
+/// connections, since one takes a millisecond or two of which the most is the client's.
+const HANDSHAKES_MAX: usize = 256;
+
 /// How many headers hyper takes when it is told nothing.
 const HYPER_HEADERS_MAX: usize = 100;
 
 /// Serves clients until `shutdown` resolves, and then answers the requests under way.
 pub(super) async fn serve<A, F>(
     listener: TcpListener,
-    tls: Option<Acceptor>,
+    tls: Option<Tls>,
     limits: Limits,
     answer: A,
     shutdown: impl Future<Output = ()>,
@@ -71,9 +78,21 @@ pub(super) async fn serve<A, F>(
     door.close().await;
 }
 
+/// What connections begin with that are encrypted.
+pub(crate) struct Tls {
+    acceptor: Acceptor,
+    handshakes: Handshakes,
+}
+
+impl Tls {
+    /// `failed`: where handshakes are noted that come to nothing.
+    pub(crate) fn new(acceptor: Acceptor, limits: &Limits, failed: Seldom) -> Self {
+        Self { acceptor, handshakes: Handshakes::new("the API", HANDSHAKES_MAX, limits.head_timeout, failed) }
+    }
+}
+
 struct Door<A> {
-    /// What connections begin with, if they are encrypted.
-    tls: Option<Acceptor>,
+    tls: Option<Tls>,
     limits: Limits,
     answer: A,
     connections: GracefulShutdown,
@@ -88,17 +107,20 @@ where
     A: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    fn new(tls: Option<Acceptor>, limits: Limits, answer: A) -> Self {
+    fn new(tls: Option<Tls>, limits: Limits, answer: A) -> Self {
         let admissions = Admissions::new(limits.connections_max, limits.connections_per_address_max);
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
         let (connections, closing) = (GracefulShutdown::new(), watch::Sender::new(()));
         Self { tls, limits, answer, connections, closing, admissions, turned_away }
     }
 
-    /// Serves a connection, or tells it that there is no place.
+    /// Serves a connection, or tells it that there is no place. One that finds none for its handshake is closed.
     fn open<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, address: IpAddr) {
-        match self.tls.clone() {
-            Some(tls) => self.open_when(encrypted::accept(tls, stream, self.limits.head_timeout), address),
+        match &self.tls {
+            Some(Tls { acceptor, handshakes }) => {
+                let Some(handshake) = handshakes.begin(address) else { return };
+                self.open_when(encrypted::accept(acceptor.clone(), stream, handshake), address);
+            }
             None => self.open_when(std::future::ready(Some(stream)), address),
         }
     }

@@ -7,26 +7,27 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use privnet_model::Fingerprint;
-use privnet_tls::{Acceptor, TlsStream, tls_error};
+use privnet_tls::{Acceptor, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::certificate::OwnCertificate;
 use super::peer::Remote;
 use crate::admission::{Admission, Admissions, Client};
 use crate::auth::ShownCertificate;
 use crate::engine::Engine;
+use crate::handshakes::Handshakes;
+use crate::seldom::Seldom;
 
-/// How many connections may be in their handshake at a time, and how many of them of one client: enough for all
-/// hosts of a client to return at once, and for others meanwhile.
+/// How many connections may be in their handshake at a time: more than at the API, since all hosts of a zone return at
+/// once when the server does.
 const HANDSHAKES_MAX: usize = 512;
-const HANDSHAKES_PER_CLIENT_MAX: usize = 64;
 
-/// The same of those that have shown no certificate of a host.
+/// How many there may be, and how many of one client, of those that have shown no certificate of a host.
 const STRANGERS_MAX: usize = 256;
 const STRANGERS_PER_CLIENT_MAX: usize = 32;
 
@@ -75,12 +76,14 @@ pub(super) fn accept(
     listener: TcpListener,
     mut certificate: OwnCertificate,
     engine: Engine,
+    failed_handshakes: Seldom,
 ) -> mpsc::Receiver<io::Result<HostStream>> {
     let (ready, connections) = mpsc::channel(READY_MAX);
     let acceptor = certificate.acceptor().clone();
+    let handshakes = Handshakes::new("the sync port", HANDSHAKES_MAX, HANDSHAKE_TIMEOUT, failed_handshakes);
     tokio::spawn(async move {
         tokio::select! {
-            () = accept_all(&listener, &acceptor, &engine, &ready) => {}
+            () = accept_all(&listener, &acceptor, &handshakes, &engine, &ready) => {}
             () = certificate.keep_renewed() => {}
             () = ready.closed() => {}
         }
@@ -91,10 +94,10 @@ pub(super) fn accept(
 async fn accept_all(
     listener: &TcpListener,
     acceptor: &Acceptor,
+    handshakes: &Handshakes,
     engine: &Engine,
     ready: &mpsc::Sender<io::Result<HostStream>>,
 ) {
-    let handshakes = Admissions::new(HANDSHAKES_MAX, HANDSHAKES_PER_CLIENT_MAX);
     let places = Places {
         strangers: Admissions::new(STRANGERS_MAX, STRANGERS_PER_CLIENT_MAX),
         hosts: Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX),
@@ -108,26 +111,12 @@ async fn accept_all(
                 continue;
             }
         };
-        let handshake_place = match handshakes.admit(Client::from(address.ip())) {
-            Ok(place) => place,
-            Err(full) => {
-                debug!(%address, ?full, "an agent's connection is turned away");
-                continue;
-            }
-        };
+        let Some(handshake) = handshakes.begin(address.ip()) else { continue };
         let (acceptor, engine, places, ready) = (acceptor.clone(), engine.clone(), places.clone(), ready.clone());
         tokio::spawn(async move {
-            let handshake = shake_hands(&acceptor, stream, &engine, &places);
-            let made = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
-            drop(handshake_place);
-            match made {
+            if let Some(stream) = handshake.make(shake_hands(&acceptor, stream, &engine, &places)).await {
                 // Who receives them has gone when the server stops.
-                Ok(Ok(stream)) => drop(ready.send(Ok(stream)).await),
-                Ok(Err(error)) => {
-                    let cause = tls_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                    warn!(%address, cause, "an agent's connection is refused");
-                }
-                Err(_) => debug!(%address, "an agent's connection makes no handshake in time"),
+                drop(ready.send(Ok(stream)).await);
             }
         });
     }

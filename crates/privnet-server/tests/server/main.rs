@@ -25,4 +25,5 @@ mod store_failure;
 mod support;
 mod sync;
 mod terraform;
+mod tls;
 mod transport;

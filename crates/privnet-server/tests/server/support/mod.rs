@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use privnet_api::{FirstCredentials, Signer};
 use privnet_model::zone::Snapshot;
 use privnet_server::{
-    AuditConfig, Authentication, Catalogue, Encryption, EngineConfig, Limits, Server, ServerConfig, ServerError,
+    AuditConfig, Authentication, Catalogue, Encryption, EngineConfig, Limits, ServedCertificate, Server, ServerConfig,
+    ServerError,
 };
 use privnet_store::{SqliteStore, Store};
 use privnet_tls::Certificate;
@@ -45,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) operation_timeout: Duration,
     pub(crate) return_grace: Duration,
     pub(crate) public_url: Option<&'static str>,
+    /// Whether the API is served by TLS, with a certificate that signs itself. The test's own client has none.
+    pub(crate) api_by_tls: bool,
     /// Whether hosts can join, and connect by TLS.
     pub(crate) sync_by_tls: bool,
     pub(crate) certificate_lifetime: Duration,
@@ -59,6 +62,7 @@ impl Setup {
         operation_timeout: Duration::from_secs(60),
         return_grace: Duration::ZERO,
         public_url: Some("http://api.example.net:8080"),
+        api_by_tls: false,
         sync_by_tls: false,
         certificate_lifetime: Duration::from_secs(30 * 86_400),
         limits: Limits::DEFAULT,
@@ -78,6 +82,7 @@ pub(crate) struct TestServer {
 
 struct Running {
     runtime: Runtime,
+    certificate: Option<ServedCertificate>,
     sync_address: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServerError>>,
@@ -139,6 +144,11 @@ impl TestServer {
         self.running.as_ref().and_then(|running| running.sync_address).expect("a server that hosts reach by TLS")
     }
 
+    /// With which its API is served.
+    pub(crate) fn certificate(&self) -> &ServedCertificate {
+        self.running.as_ref().and_then(|running| running.certificate.as_ref()).expect("a server with TLS")
+    }
+
     /// By which hosts know it.
     pub(crate) fn authority(&self) -> Certificate {
         let pem = std::fs::read_to_string(self.dir().join("authority.pem")).expect("the authority");
@@ -187,16 +197,16 @@ fn run(setup: Setup, dir: &TempDir, store: Option<Box<dyn Store>>) -> (Running, 
     let store = store.unwrap_or_else(|| Box::new(open_store(dir)));
     let engine = EngineConfig { operation_timeout: setup.operation_timeout, return_grace: setup.return_grace };
     let server = runtime.block_on(Server::bind_with(config(setup, dir), store, engine)).expect("a server");
-    let (address, sync_address) = (server.address(), server.sync_address());
+    let (address, sync_address, certificate) = (server.address(), server.sync_address(), server.certificate().cloned());
     let (stop, stopped) = oneshot::channel();
     let serving = runtime.spawn(server.run(async { drop(stopped.await) }));
-    (Running { runtime, sync_address, stop, serving }, address)
+    (Running { runtime, certificate, sync_address, stop, serving }, address)
 }
 
 pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
     ServerConfig {
         listen: FREE_PORT,
-        encryption: Encryption::None { anywhere: false },
+        encryption: if setup.api_by_tls { Encryption::SelfSigned } else { Encryption::None { anywhere: false } },
         data_dir: dir.path().to_owned(),
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),

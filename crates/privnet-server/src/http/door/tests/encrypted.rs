@@ -9,6 +9,7 @@ use privnet_tls::{
 };
 
 use super::*;
+use crate::handshakes::HANDSHAKES_PER_CLIENT_MAX;
 
 /// Certificates are held against the system's clock, which no test moves.
 const ALWAYS: Validity = Validity { not_before: 0, not_after: 253_402_000_000 };
@@ -24,7 +25,8 @@ fn encrypted_door(
     let trust = Trust::Authorities(vec![certificate.clone()]);
     let identity = Identity::new(vec![certificate], key).expect("an identity");
     let acceptor = Acceptor::new(&identity, &ClientCertificates::None, &["http/1.1"]).expect("an acceptor");
-    let door = Door { tls: Some(acceptor), ..door(change) };
+    let mut door = door(change);
+    door.tls = Some(Tls::new(acceptor, &door.limits, Handshakes::failed()));
     (door, Connector::new(&trust, None, &["http/1.1"]).expect("a connector"))
 }
 
@@ -73,6 +75,43 @@ async fn a_handshake_that_takes_too_long_ends_its_connection_and_keeps_nobody() 
     assert_eq!(start.elapsed().as_secs(), Limits::DEFAULT.head_timeout.as_secs());
     let mut next = encrypted(Connection::open(&door, 1), &connector).await.expect("their places are free");
     assert_eq!(ask(&mut next).await, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_finds_no_place_is_not_waited_for() {
+    let (door, connector) = encrypted_door(|_| {});
+    let start = Instant::now();
+    let open = |client: usize, count: usize| -> Vec<_> {
+        (0..count).map(|_| Connection::open(&door, u8::try_from(client).expect("few"))).collect()
+    };
+    let mut silent = open(1, HANDSHAKES_PER_CLIENT_MAX);
+    assert_eq!(Connection::open(&door, 1).rest().await, b"", "it is closed");
+    let mut other = encrypted(Connection::open(&door, 2), &connector).await.expect("another client has its own");
+    assert_eq!(ask(&mut other).await, "HTTP/1.1 200 OK");
+    for client in 2..=HANDSHAKES_MAX / HANDSHAKES_PER_CLIENT_MAX {
+        silent.extend(open(client, HANDSHAKES_PER_CLIENT_MAX));
+    }
+    assert_eq!(Connection::open(&door, 100).rest().await, b"", "there are no more");
+    assert_eq!(ask(&mut other).await, "HTTP/1.1 200 OK", "whose handshake is over takes no place");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    drop(silent.pop());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut next = encrypted(Connection::open(&door, 100), &connector).await.expect("a place is free");
+    assert_eq!(ask(&mut next).await, "HTTP/1.1 200 OK");
+    for mut connection in silent {
+        assert_eq!(connection.rest().await, b"");
+    }
+    assert_eq!(start.elapsed().as_secs(), Limits::DEFAULT.head_timeout.as_secs());
+}
+
+/// Those who are told that there is no place for their connection have made a handshake as well.
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_for_a_connection_has_none_for_many_handshakes_either() {
+    let (door, _) = encrypted_door(|limits| limits.connections_per_address_max = 1);
+    let _silent: Vec<_> = (0..HANDSHAKES_PER_CLIENT_MAX).map(|_| Connection::open(&door, 1)).collect();
+    let start = Instant::now();
+    assert_eq!(Connection::open(&door, 1).rest().await, b"");
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
