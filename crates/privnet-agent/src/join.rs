@@ -200,9 +200,11 @@ fn digest(token: &str) -> Result<String, CryptoError> {
 fn failure(status: Status) -> JoinError {
     use tonic::Code;
     match status.code() {
-        Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {
-            JoinError::Refused(status)
-        }
+        Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::Unimplemented
+        | Code::ResourceExhausted => JoinError::Refused(status),
         _ => JoinError::Lost(status),
     }
 }

@@ -164,7 +164,7 @@ where
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let membership = authority.map(|authority| {
-        MembershipServer::new(MembershipService { engine, authority }).max_decoding_message_size(MEMBERSHIP_BYTES_MAX)
+        MembershipServer::new(MembershipService::new(engine, authority)).max_decoding_message_size(MEMBERSHIP_BYTES_MAX)
     });
     let services = Services { sync, membership };
     let shutdown = async {

@@ -1,6 +1,8 @@
 //! How machines become hosts, and how hosts get their next certificates.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use privnet_model::Fingerprint;
 use privnet_model::zone::{Caller, Command, JoinHost};
@@ -8,17 +10,29 @@ use privnet_sync::proto::membership_server::Membership;
 use privnet_sync::{JoinRequest, proto};
 use privnet_tls::SigningRequest;
 use tonic::{Code, Request, Response, Status};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::peer::Peer;
 use super::refused;
+use super::tls::STRANGERS_PER_CLIENT_MAX;
+use crate::admission::Client;
 use crate::audit::Origin;
 use crate::auth::HostAuthority;
 use crate::engine::{Engine, now};
+use crate::rate::Buckets;
+use crate::seldom::Seldom;
+
+/// How many machines of one client may ask to join in a second, and twice as many at once: no fewer than have
+/// connections at a time, so that none is refused of a fleet behind one address. A token has 256 bits, which nobody
+/// guesses at any rate; what is limited is how much of the server's time and log it takes to refuse.
+const JOINS_PER_SECOND: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
+const _: () = assert!(JOINS_PER_SECOND.get() as usize >= STRANGERS_PER_CLIENT_MAX);
 
 pub(super) struct MembershipService {
-    pub(super) engine: Engine,
-    pub(super) authority: Arc<HostAuthority>,
+    engine: Engine,
+    authority: Arc<HostAuthority>,
+    joins: Mutex<Buckets<Client>>,
+    refused: Seldom,
 }
 
 #[tonic::async_trait]
@@ -26,7 +40,10 @@ impl Membership for MembershipService {
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::JoinReply>, Status> {
         let peer = Peer::of(&request, true)?;
         let origin = Origin::of_agent(peer.ip(), "join-host", "Join");
-        let joined = self.join_host(request.into_inner(), &origin).await;
+        let joined = match self.expect_few(&peer) {
+            Ok(()) => self.join_host(request.into_inner(), &origin).await,
+            Err(status) => Err(status),
+        };
         joined.map(Response::new).inspect_err(|status| self.note_refusal(&peer, origin, status))
     }
 
@@ -39,10 +56,24 @@ impl Membership for MembershipService {
 }
 
 impl MembershipService {
+    pub(super) fn new(engine: Engine, authority: Arc<HostAuthority>) -> Self {
+        let joins = Mutex::new(Buckets::per_second(Some(JOINS_PER_SECOND)));
+        Self { engine, authority, joins, refused: Seldom::new("refused to make a host") }
+    }
+
+    fn expect_few(&self, peer: &Peer) -> Result<(), Status> {
+        let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+        joins.take(Client::from(peer.ip()), Instant::now()).map_err(|_| {
+            Status::resource_exhausted("too many machines ask to join from this address: ask again in a second")
+        })
+    }
+
     async fn join_host(&self, request: proto::JoinRequest, origin: &Origin) -> Result<proto::JoinReply, Status> {
         let JoinRequest { token, host, request, facts } =
             JoinRequest::parse(request).map_err(|cause| Status::invalid_argument(cause.to_string()))?;
         let token = digest(token.as_bytes())?;
+        // Before anything else is looked at: whoever has no token costs no more than that.
+        self.engine.view().invitation(token, &host, now()).map_err(|refusal| refused(refusal.into()))?;
         let request = signing_request(&request)?;
         let key = digest(request.public_key())?;
         // Before anything is signed. It is decided again with the record.
@@ -84,7 +115,7 @@ impl MembershipService {
     }
 
     fn note_refusal(&self, peer: &Peer, origin: Origin, status: &Status) {
-        warn!(%peer, reason = status.message(), "refused to make a host");
+        self.refused.note(format_args!("{peer}: {}", status.message()));
         let event = origin.refused(Some(Caller::Server), http_status(status.code()), status.message(), now());
         self.engine.log().refused(event);
     }
@@ -97,6 +128,7 @@ pub(super) fn http_status(code: Code) -> u16 {
         Code::NotFound => 404,
         Code::PermissionDenied | Code::Unauthenticated => 403,
         Code::AlreadyExists | Code::FailedPrecondition => 409,
+        Code::ResourceExhausted => 429,
         Code::Unavailable => 503,
         _ => 500,
     }

@@ -29,7 +29,7 @@ const HANDSHAKES_MAX: usize = 512;
 
 /// How many there may be, and how many of one client, of those that have shown no certificate of a host.
 const STRANGERS_MAX: usize = 256;
-const STRANGERS_PER_CLIENT_MAX: usize = 32;
+pub(super) const STRANGERS_PER_CLIENT_MAX: usize = 32;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use privnet_model::Reason;
 use privnet_server::Server;
-use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, PortFailure};
+use privnet_sync::proto::membership_client::MembershipClient;
+use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, JoinRequest, PortFailure, proto};
 use serde_json::json;
 use tonic::Code;
 
@@ -131,6 +132,45 @@ fn a_request_without_a_key_of_its_own_is_refused() {
     assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
 }
 
+/// Which somebody may have made with much care.
+#[test]
+fn the_request_of_who_has_no_token_is_not_looked_at() {
+    let server = TestServer::start(BY_TLS);
+    let machine = Machine::new();
+    let request = JoinRequest { request: b"none".to_vec(), ..machine.join_request("pnj-0", "h1") };
+    let refusal = machine.ask_to_join(&server, request).expect_err("refused");
+    assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal}");
+    let invitation = invite(&server, "h1");
+    let token = invitation["token"].as_str().expect("a token");
+    let request = JoinRequest { request: b"none".to_vec(), ..machine.join_request(token, "h1") };
+    let refusal = machine.ask_to_join(&server, request).expect_err("refused");
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+}
+
+#[test]
+fn a_client_that_asks_often_is_told_so_and_may_ask_again() {
+    let server = TestServer::start(BY_TLS);
+    let invitation = invite(&server, "h1");
+    let mut machine = Machine::new();
+    let channel = machine.open(&server).expect("a connection");
+    // Many at once, so that they are more than the rate on a slow machine, too.
+    let ask_often = || {
+        let asked = (0..100).map(|_| {
+            let mut client = MembershipClient::new(channel.clone());
+            let request = proto::JoinRequest::from(machine.join_request("pnj-0", "h1"));
+            server.runtime().spawn(async move { client.join(request).await.expect_err("refused") })
+        });
+        let asked: Vec<_> = asked.collect();
+        let told: Vec<_> = asked.into_iter().map(|asked| server.runtime().block_on(asked).expect("no panic")).collect();
+        assert!(told.iter().all(|told| [Code::PermissionDenied, Code::ResourceExhausted].contains(&told.code())));
+        told.into_iter().find(|told| told.code() == Code::ResourceExhausted)
+    };
+    let refusal = std::iter::repeat_with(ask_often).flatten().next().expect("it is too much at last");
+    let expected = "too many machines ask to join from this address: ask again in a second";
+    assert_eq!(refusal.message(), expected);
+    wait_until("a turn", || machine.join(&server, &invitation, "h1").is_ok());
+}
+
 #[test]
 fn nobody_is_served_without_the_certificate_of_the_host() {
     let server = TestServer::start(BY_TLS);
@@ -159,7 +199,7 @@ fn who_shows_no_certificate_is_refused_before_it_is_heard() {
 
 #[test]
 fn a_replaced_certificate_is_refused_before_the_host_s_agent_is_asked() {
-    let server = TestServer::start(BY_TLS);
+    let server = TestServer::start(Setup { operation_hold: Duration::ZERO, ..BY_TLS });
     let lost = Machine::joined(&server, "h1");
     let mut found = Machine::new();
     found.join(&server, &invite_again(&server, "h1"), "h1").expect("joined");

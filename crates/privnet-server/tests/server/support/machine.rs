@@ -109,6 +109,7 @@ impl Machine {
     async fn channel(&self, server: &TestServer) -> Result<Channel, Status> {
         let broken = |error: io::Error| Status::new(Code::Unavailable, error.to_string());
         let stream = TcpStream::connect(server.sync_address()).await.map_err(broken)?;
+        stream.set_nodelay(true).map_err(broken)?;
         let connector = self.connector(server);
         let stream = connector.stream(&SERVER_NAME.parse().expect("a name"), stream).expect("a stream");
         let stream = stream.handshake().await.map_err(|error| broken(error.cause))?;
