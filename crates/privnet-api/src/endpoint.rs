@@ -5,8 +5,8 @@ use schemars::{Schema, SchemaGenerator};
 
 use crate::body::{
     AttachDevice, AttachInstance, CreateInstance, CreateKey, CreateOrganization, CreatePrivateNetwork, DetachInstance,
-    InviteHost, LaunchInstance, MoveInstance, RegisterSshKey, UpdateInstance, UpdateIp, UpdateOrganization,
-    UpdatePrivateNetwork,
+    InviteHost, LaunchInstance, MoveInstance, RegisterSshKey, ResizeInstanceDisk, ScaleInstance, UpdateInstance,
+    UpdateIp, UpdateOrganization, UpdatePrivateNetwork,
 };
 use crate::reply::{
     AntiAffinityGroups, DeployTargets, ElasticIps, Event, Health, Host, Hosts, Instance, InstanceType, InstanceTypes,
@@ -64,6 +64,9 @@ pub enum Call {
     LaunchInstance,
     GetInstance,
     UpdateInstance,
+    ScaleInstance,
+    ResizeInstanceDisk,
+    EnableTpm,
     DestroyInstance,
     ResetInstanceField,
     StartInstance,
@@ -144,7 +147,7 @@ impl fmt::Display for Method {
 }
 
 /// Every operation, each once, in the order of [`Call`].
-pub static ENDPOINTS: [Endpoint; 61] = [
+pub static ENDPOINTS: [Endpoint; 64] = [
     get(Call::ListPrivateNetworks, "list-private-networks", "/v2/private-network")
         .says("List private networks")
         .answers(SchemaGenerator::subschema_for::<PrivateNetworks<'static>>),
@@ -225,6 +228,17 @@ pub static ENDPOINTS: [Endpoint; 61] = [
     mutation(Call::UpdateInstance, "update-instance", Method::Put, "/v2/instance/{id}")
         .says("Change the properties of an instance that are given; labels are replaced whole")
         .reads(SchemaGenerator::subschema_for::<UpdateInstance>)
+        .refuses(&[400, 404]),
+    mutation(Call::ScaleInstance, "scale-instance", Method::Put, "/v2/instance/{id}:scale")
+        .says("Change the type of an instance")
+        .reads(SchemaGenerator::subschema_for::<ScaleInstance>)
+        .refuses(&[400, 404, 409]),
+    mutation(Call::ResizeInstanceDisk, "resize-instance-disk", Method::Put, "/v2/instance/{id}:resize-disk")
+        .says("Change the disk size of an instance to one that is not less")
+        .reads(SchemaGenerator::subschema_for::<ResizeInstanceDisk>)
+        .refuses(&[400, 404, 409]),
+    mutation(Call::EnableTpm, "enable-tpm", Method::Post, "/v2/instance/{id}:enable-tpm")
+        .says("Have an instance shown with a TPM")
         .refuses(&[400, 404]),
     mutation(Call::DestroyInstance, "delete-instance", Method::Delete, "/v2/instance/{id}")
         .needs(Access::Attach)

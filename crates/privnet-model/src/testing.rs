@@ -351,6 +351,9 @@ impl Life {
             user_data: self.maybe(Self::user_data),
             labels: self.maybe(Self::labels),
             public_ip: self.maybe(|life| PublicIp::ALL[life.below(3) as usize]),
+            instance_type: self.maybe(|life| InstanceTypeId::built_in(life.below(8) as u8)),
+            disk_size_gib: self.maybe(|life| 10 + life.below(90) as u32),
+            has_tpm: self.maybe(|life| life.below(2) == 0),
         }
     }
 

@@ -22,7 +22,7 @@ use hyper::{Response, StatusCode};
 use privnet_api::exo2::Signable;
 use privnet_api::{BadRequest, Call, Endpoint, Method, OPENAPI_JSON, Request, Route, RouteError, reply};
 use privnet_model::zone::{Caller, Command, CreateKey, LaunchInstance, Outcome, Refusal, RefusalKind, Zone};
-use privnet_model::{Driver, InstanceId, InstanceProperties, Organization, RequestId, SignedRequest};
+use privnet_model::{Driver, InstanceId, InstanceProperties, InstanceTypeId, Organization, RequestId, SignedRequest};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -339,8 +339,13 @@ impl Api {
             }
             Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
             Request::Change(mut command) => {
-                if let Command::LaunchInstance(wish) = &mut command {
-                    wish.driver = driver_of(wish, &self.config.catalogue)?;
+                let catalogue = &self.config.catalogue;
+                match &mut command {
+                    Command::LaunchInstance(wish) => wish.driver = driver_of(wish, catalogue)?,
+                    Command::UpdateInstance(_, wish) => {
+                        wish.instance_type.map_or(Ok(()), |id| offered_type(id, catalogue))?
+                    }
+                    _ => {}
                 }
                 self.change(origin, caller, command).await?
             }
@@ -404,19 +409,20 @@ impl Api {
 
 /// Who makes an instance. One that named what no list has would break clients that look it up.
 fn driver_of(wish: &LaunchInstance, catalogue: &Catalogue) -> Result<Driver, Refused> {
-    let (instance_type, template) = (wish.properties.instance_type, wish.properties.template);
-    let is_type_offered =
-        catalogue.offers_type(instance_type).ok_or_else(|| not_found("instance type", instance_type))?;
-    let (driver, is_template_offered) = catalogue.driver_of(template).ok_or_else(|| not_found("template", template))?;
-    let withdrawn = |what: &str, id: &dyn Display| {
-        let message = format_args!("{what} {id} is not offered any more; choose another one");
-        Err(Refused::new(StatusCode::CONFLICT, message))
-    };
-    match (is_type_offered, is_template_offered) {
-        (true, true) => Ok(driver),
-        (false, _) => withdrawn("instance type", &instance_type),
-        (true, false) => withdrawn("template", &template),
-    }
+    let template = wish.properties.template;
+    offered_type(wish.properties.instance_type, catalogue)?;
+    let (driver, is_offered) = catalogue.driver_of(template).ok_or_else(|| not_found("template", template))?;
+    if is_offered { Ok(driver) } else { Err(withdrawn("template", template)) }
+}
+
+/// That an instance can have a type from now on.
+fn offered_type(id: InstanceTypeId, catalogue: &Catalogue) -> Result<(), Refused> {
+    let is_offered = catalogue.offers_type(id).ok_or_else(|| not_found("instance type", id))?;
+    if is_offered { Ok(()) } else { Err(withdrawn("instance type", id)) }
+}
+
+fn withdrawn(what: &str, id: impl Display) -> Refused {
+    Refused::new(StatusCode::CONFLICT, format_args!("{what} {id} is not offered any more; choose another one"))
 }
 
 /// What the caller's instances are said to be.

@@ -223,6 +223,25 @@ pub struct UpdateInstance {
     pub public_ip_assignment: Option<String>,
 }
 
+/// How large an instance is said to be from now on.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "scale-instance-request")]
+pub struct ScaleInstance {
+    /// One of the list of instance types.
+    pub instance_type: Ref,
+}
+
+/// How large an instance's disk is said to be from now on.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "resize-instance-disk-request")]
+pub struct ResizeInstanceDisk {
+    /// In GiB; not less than it is.
+    #[schemars(range(min = 10, max = 51200))]
+    pub disk_size: u32,
+}
+
 /// A public SSH key to register. The same one again is a success.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

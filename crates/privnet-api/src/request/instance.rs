@@ -65,8 +65,7 @@ impl Reader<'_> {
         let name = fields.name();
         let instance_type = fields.id_of("instance-type", "instance-type.");
         let template = fields.id_of("template", "template.");
-        let (least, most) = (InstanceProperties::DISK_SIZE_GIB_MIN, InstanceProperties::DISK_SIZE_GIB_MAX);
-        let disk_size = fields.number("disk-size", least..=most).required(&mut fields, "disk-size");
+        let disk_size = disk_size(&mut fields);
         let starts = fields.truth("auto-start").good().unwrap_or(true);
         let public_ip = fields.parsed("public-ip-assignment", public_ip).good().unwrap_or(PublicIp::None);
         let ssh_key = fields.name_of("ssh-key", "ssh-key.").good();
@@ -110,8 +109,26 @@ impl Reader<'_> {
             user_data: user_data(&mut fields).good(),
             labels: if fields.is_null("labels") { Some(Labels::new()) } else { fields.labels().good() },
             public_ip: fields.parsed("public-ip-assignment", public_ip).good(),
+            ..UpdateInstance::default()
         };
         Some(Command::UpdateInstance(id?, wish))
+    }
+
+    pub(super) fn scale_instance(&mut self) -> Option<Command> {
+        let id = self.path_id();
+        let instance_type = Some(self.fields().id_of("instance-type", "instance-type.")?);
+        Some(Command::UpdateInstance(id?, UpdateInstance { instance_type, ..UpdateInstance::default() }))
+    }
+
+    pub(super) fn resize_disk(&mut self) -> Option<Command> {
+        let id = self.path_id();
+        let disk_size_gib = Some(disk_size(&mut self.fields())?);
+        Some(Command::UpdateInstance(id?, UpdateInstance { disk_size_gib, ..UpdateInstance::default() }))
+    }
+
+    pub(super) fn enable_tpm(&mut self) -> Option<Command> {
+        let wish = UpdateInstance { has_tpm: Some(true), ..UpdateInstance::default() };
+        Some(Command::UpdateInstance(self.path_id()?, wish))
     }
 
     pub(super) fn reset_instance_field(&mut self) -> Option<Command> {
@@ -131,6 +148,12 @@ fn label_terms(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
         0..=LABELS_MAX => Ok(terms),
         count => Err(format!("has {count} terms, at most {LABELS_MAX} are allowed")),
     }
+}
+
+/// In GiB; it must be there.
+fn disk_size(fields: &mut Fields<'_>) -> Option<u32> {
+    let bounds = InstanceProperties::DISK_SIZE_GIB_MIN..=InstanceProperties::DISK_SIZE_GIB_MAX;
+    fields.number("disk-size", bounds).required(fields, "disk-size")
 }
 
 fn public_ip(text: &str) -> Result<PublicIp, String> {

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use crate::{
     Description, DeviceName, DhcpOptions, Driver, Fingerprint, HostCertificate, HostFacts, HostId, HostName,
-    InstanceId, InstanceProperties, InvitationId, KeyId, Labels, Name, NetworkId, OperationId, OperationState,
-    OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Role, SealedSecret, UserData,
+    InstanceId, InstanceProperties, InstanceTypeId, InvitationId, KeyId, Labels, Name, NetworkId, OperationId,
+    OperationState, OrganizationId, OrganizationName, Placement, Power, PublicIp, Quota, Quotas, Role, SealedSecret,
+    UserData,
 };
 
 /// A wish that changes a zone. Its values have passed their own rules; whether they fit the zone is
@@ -228,6 +229,12 @@ pub struct UpdateInstance {
     pub labels: Option<Labels>,
     /// Which public addresses it is said to have.
     pub public_ip: Option<PublicIp>,
+    /// How large it is said to be; it is one of the catalogue.
+    pub instance_type: Option<InstanceTypeId>,
+    /// A disk that is not smaller.
+    pub disk_size_gib: Option<u32>,
+    /// Whether it is said to have a TPM.
+    pub has_tpm: Option<bool>,
 }
 
 /// The properties of a new network.

@@ -116,6 +116,19 @@ impl Zone {
         if let Some(public_ip) = wish.public_ip {
             after.properties.public_ip = public_ip;
         }
+        if let Some(instance_type) = wish.instance_type {
+            after.properties.instance_type = instance_type;
+        }
+        if let Some(asked_gib) = wish.disk_size_gib {
+            let size_gib = before.properties.disk_size_gib;
+            if asked_gib < size_gib {
+                return Err(Refusal::DiskShrinks { asked_gib, size_gib });
+            }
+            after.properties.disk_size_gib = asked_gib;
+        }
+        if let Some(has_tpm) = wish.has_tpm {
+            after.properties.has_tpm = has_tpm;
+        }
         self.note(OperationKind::UpdateInstance, before, after, world)
     }
 

@@ -227,6 +227,14 @@ pub enum Refusal {
     /// The text is no public key. In the words, and with the status, of the real service.
     #[error("Public key is invalid")]
     PublicKeyInvalid,
+    /// As the real service, which grows a disk and never shrinks it.
+    #[error("disk-size {asked_gib} is less than the {size_gib} GiB that the instance has; a disk does not shrink")]
+    DiskShrinks {
+        /// In GiB.
+        asked_gib: u32,
+        /// In GiB.
+        size_gib: u32,
+    },
     /// Only what runs is rebooted.
     #[error("instance {0} is stopped; start it instead")]
     InstanceStopped(InstanceId),
@@ -446,6 +454,7 @@ impl Refusal {
             | Self::InstanceInUse { .. }
             | Self::InstanceProtected(_)
             | Self::InstanceStopped(_)
+            | Self::DiskShrinks { .. }
             | Self::SshKeyTaken(_)
             | Self::TooManySshKeys
             | Self::PublicKeyInvalid

@@ -73,6 +73,9 @@ fn nothing_is_created_with_what_is_not_offered_any_more() {
     let _agent = Agent::connect(&server, "h1", acknowledge);
     let message = format!("instance type {} is not offered any more; choose another one", OF_FILE[0]);
     server.refused("POST", "/v2/instance", wish(OF_FILE[0], OF_FILE[1]), 409, &message);
+    let web = server.instance("web", "h1");
+    let scale = json!({"instance-type": {"id": OF_FILE[0]}});
+    server.refused("PUT", &format!("/v2/instance/{web}:scale"), scale, 409, &message);
     server.write_catalogue(&format!("{OWN}offered = false"));
     server.restart();
     let message = format!("template {} is not offered any more; choose another one", OF_FILE[1]);

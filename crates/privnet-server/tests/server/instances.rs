@@ -286,6 +286,52 @@ fn an_instance_is_stopped_started_and_rebooted_and_loses_its_labels() {
 }
 
 #[test]
+fn an_instance_takes_another_type_and_a_larger_disk_and_keeps_the_rest() {
+    let (server, _agents) = server();
+    let path = create(&server, wish(&server, "web"));
+    let mut expected = server.get(&path);
+    let larger = server.get("/v2/instance-type")["instance-types"][3]["id"].clone();
+    succeeds(&server.put(&format!("{path}:scale"), json!({"instance-type": {"id": larger}})), &path);
+    succeeds(&server.put(&format!("{path}:resize-disk"), json!({"disk-size": 51200})), &path);
+    succeeds(&server.send("POST", &format!("{path}:enable-tpm"), b"").ok(), &path);
+    for (property, value) in
+        [("instance-type", json!({"id": larger})), ("disk-size", json!(51200)), ("tpm-enabled", json!(true))]
+    {
+        expected[property] = value;
+    }
+    assert_eq!(server.get(&path), expected);
+    let unknown = "3f7d4c1e-8f0a-4b55-9a7e-6a1c2d3e4f50";
+    for (path, action, body, status, message) in [
+        (&*path, "scale", json!({}), 400, "instance-type: is required".to_owned()),
+        (&path, "scale", json!({"instance-type": {"id": unknown}}), 404, format!("instance type {unknown} not found")),
+        (&path, "resize-disk", json!({}), 400, "disk-size: is required".to_owned()),
+        (
+            &path,
+            "resize-disk",
+            json!({"disk-size": 51201}),
+            400,
+            "disk-size: must be a whole number from 10 to 51200, not 51201".to_owned(),
+        ),
+        (
+            &path,
+            "resize-disk",
+            json!({"disk-size": 51199}),
+            409,
+            "disk-size 51199 is less than the 51200 GiB that the instance has; a disk does not shrink".to_owned(),
+        ),
+        (
+            &format!("/v2/instance/{unknown}"),
+            "resize-disk",
+            json!({"disk-size": 20}),
+            404,
+            format!("instance {unknown} not found"),
+        ),
+    ] {
+        server.refused("PUT", &format!("{path}:{action}"), body, status, &message);
+    }
+}
+
+#[test]
 fn a_list_has_what_all_arguments_fit() {
     let (server, _agents) = server();
     let network = server.network(managed(100));

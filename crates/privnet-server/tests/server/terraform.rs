@@ -199,6 +199,9 @@ fn each_attribute_of_an_instance_is_updated_in_place() {
     let path = terraform.instance("web");
     terraform.attach(&network, &path, Some("10.0.0.200"));
     let mut expected = terraform.read_instance(&path);
+    let types = terraform.get("/v2/instance-type")["instance-types"].clone();
+    let huge = types.as_array().expect("a list").iter().find(|one| one["size"] == "huge").expect("a type");
+    let larger = json!({"instance-type": huge}).to_string();
     // What is configured nowhere is null, and not empty.
     for attribute in ["labels", "user_data", "ssh_keys"] {
         assert_eq!(expected[attribute], Value::Null, "{attribute}");
@@ -209,9 +212,13 @@ fn each_attribute_of_an_instance_is_updated_in_place() {
         ("", r#"{"labels":{"team":"web"}}"#, "labels", json!({"team": "web"})),
         ("", r#"{"user-data":"I2Nsb3VkLWNvbmZpZwo="}"#, "user_data", json!("I2Nsb3VkLWNvbmZpZwo=")),
         (":stop", "", "state", json!("stopped")),
+        (":resize-disk", r#"{"disk-size":20}"#, "disk_size", json!(20)),
+        (":scale", &larger, "type", json!("standard.huge")),
+        (":enable-tpm", "", "enable_tpm", json!(true)),
         (":start", "{}", "state", json!("running")),
     ] {
-        terraform.update_instance(&path, || drop(terraform.change("PUT", &format!("{path}{action}"), body)));
+        let method = if action == ":enable-tpm" { "POST" } else { "PUT" };
+        terraform.update_instance(&path, || drop(terraform.change(method, &format!("{path}{action}"), body)));
         expected[attribute] = value;
         assert_eq!(terraform.read_instance(&path), expected, "{attribute}");
     }
