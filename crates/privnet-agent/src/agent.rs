@@ -1,4 +1,4 @@
-mod reading;
+pub(crate) mod reading;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,7 +1,7 @@
 use std::future::{pending, ready};
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use privnet_datapath::{DumpError, Kernel};
 use privnet_sync::FromAgent;
 use tokio::sync::mpsc;
@@ -79,7 +79,12 @@ where
                 }
             },
             Wake::Retry => agent.queue_retries(Instant::now()),
-            Wake::Pass => agent.pass().await,
+            Wake::Pass => {
+                agent.pass().await;
+                // What the pass did itself is told, too, and calls for no look at everything. Somebody else's change
+                // of the same moment is seen at the next regular one.
+                let _ = sources.link_events.next().now_or_never();
+            }
             Wake::Tell(permit) => {
                 if let Some(message) = agent.tell() {
                     permit.send(message);

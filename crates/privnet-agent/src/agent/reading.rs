@@ -14,7 +14,7 @@ use super::{Agent, Meanwhile};
 use crate::pass::carry_out;
 
 /// How long somebody else's change may go unnoticed when no link event tells of it.
-const VERIFY_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const VERIFY_EVERY: Duration = Duration::from_millis(500);
 
 /// Link events come in bursts, most of them from the agent's own operations: one look serves them all.
 const VERIFY_AFTER_LINK_EVENT: Duration = Duration::from_millis(100);

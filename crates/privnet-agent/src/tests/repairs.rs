@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::stream;
 use privnet_datapath::Simulated;
@@ -9,10 +10,12 @@ use privnet_model::{Generation, Netns, Reason};
 use privnet_plan::{FdbTarget, PortStage};
 use privnet_sync::{FromAgent, FromServer, PortFailure};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::host::{Host, hear_all, identity, read_all};
 use super::values::{applied, by_vni, id, local, mac, network, remote, repaired, vni};
 use crate::agent::Agent;
+use crate::agent::reading::VERIFY_EVERY;
 use crate::client::Event;
 use crate::copies::Copies;
 use crate::follow::{Sources, follow};
@@ -120,4 +123,38 @@ async fn the_kernel_is_read_however_much_else_there_is_to_do() {
     let stopped = async { drop(is_repaired.await) };
     let (_reports, declines) = mpsc::channel(1);
     follow(agent, Sources { server, saved, link_events, declines }, stopped).await.expect("starts");
+}
+
+/// A large host would read its whole kernel after each attach, while the next ones wait.
+#[tokio::test(start_paused = true)]
+async fn what_a_pass_did_itself_is_no_reason_to_read_the_kernel() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (copies, found, saved) = Copies::open(dir.path()).expect("state folder");
+    let kernel = Simulated::new();
+    let agent = Agent::new(identity(), kernel.clone(), copies, found, Arc::default());
+    let (events, server) = mpsc::channel(1);
+    let wanted = network(1, 1, &[local(1)]);
+    events.try_send(Event::Message(FromServer::Full(wanted.clone()))).expect("room");
+    let started = Instant::now();
+    let (repaired, is_repaired) = oneshot::channel();
+    let mut repaired = Some(repaired);
+    let mut is_damaged = false;
+    let link_events = stream::poll_fn(move |_| {
+        let has_changed = !kernel.take_applied().is_empty();
+        let is_as_wanted = kernel.held().networks == by_vni(&[&wanted]);
+        if has_changed && !std::mem::replace(&mut is_damaged, true) {
+            kernel.by_hand(vni(1), |held| held.ports.clear());
+        } else if is_damaged
+            && is_as_wanted
+            && let Some(repaired) = repaired.take()
+        {
+            let _ = repaired.send(started.elapsed());
+        }
+        if has_changed { Poll::Ready(Some(())) } else { Poll::Pending }
+    });
+    let mut waited = Duration::ZERO;
+    let stopped = async { waited = is_repaired.await.expect("repaired") };
+    let (_reports, declines) = mpsc::channel(1);
+    follow(agent, Sources { server, saved, link_events, declines }, stopped).await.expect("starts");
+    assert!(waited >= VERIFY_EVERY, "read after {waited:?}");
 }
