@@ -6,27 +6,27 @@
 //! networks finds whatever a mark has missed.
 
 mod certificate;
+mod conversation;
 mod membership;
 mod peer;
 mod services;
 mod tls;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use privnet_model::zone::{Caller, Command, Outcome, RefusalKind};
-use privnet_model::{Generation, HostFacts, HostId, HostName, InstanceId, NetworkId};
+use privnet_model::{HostFacts, HostId, HostName, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::membership_server::MembershipServer;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
 use privnet_sync::{
-    AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, Hello, INSTANCES_SINCE, MEMBERSHIP_BYTES_MAX, MESSAGE_BYTES_MAX,
-    PROTOCOL_VERSION, RIVALS_SINCE,
+    AGENT_MESSAGE_BYTES_MAX, FromAgent, Hello, INSTANCES_SINCE, MEMBERSHIP_BYTES_MAX, MESSAGE_BYTES_MAX, RIVALS_SINCE,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -35,19 +35,17 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, info_span, warn};
 
 use self::certificate::OwnCertificate;
+use self::conversation::{Conversation, Sent, SentInstance};
 use self::membership::{MembershipService, http_status};
 use self::peer::Peer;
 use self::services::Services;
 use crate::audit::Origin;
 use crate::auth::{AuthorityError, HostAuthority, ShownCertificate};
-use crate::engine::{Acknowledgement, Engine, HostBusy, Link, Newcomer, Progress, Standing, SubmitError, now};
+use crate::engine::{Engine, HostBusy, Newcomer, SubmitError, now};
 use crate::seldom::Seldom;
-
-/// How often all of a host's networks are compared, whether marked or not.
-const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many messages may wait for a slow agent before its link stops making more.
 const OUTGOING_MAX: usize = 64;
@@ -339,349 +337,5 @@ fn refused(cause: SubmitError) -> Status {
             RefusalKind::NotFound | RefusalKind::Conflict => Status::failed_precondition(refusal.to_string()),
         },
         cause @ (SubmitError::Unavailable(_) | SubmitError::Busy) => Status::unavailable(cause.to_string()),
-    }
-}
-
-/// One connected agent.
-struct Conversation {
-    engine: Engine,
-    link: Link,
-    /// What the agent has shown; `None` where it need not show anything.
-    shown: Option<ShownCertificate>,
-    sent: Mutex<HashMap<NetworkId, Sent>>,
-    sent_instances: Mutex<HashMap<InstanceId, SentInstance>>,
-    /// Whether the agent knows what an instance is.
-    makes_instances: bool,
-    outgoing: mpsc::Sender<Result<proto::FromServer, Status>>,
-}
-
-/// What the agent was last told of a network, or said that it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    /// Its state at this generation.
-    State(Generation),
-    /// That it shall carry nothing of it, with this number.
-    Removal(u64),
-}
-
-/// What the agent was last told of an instance, or said that it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SentInstance {
-    serial: u64,
-    is_wanted: bool,
-}
-
-impl SentInstance {
-    const HELD: Self = Self { serial: 0, is_wanted: true };
-}
-
-/// Why an instance is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// It has come to this host or left it, perhaps both since it was last looked at.
-    Changed,
-    /// In case something was missed.
-    Again,
-}
-
-/// The agent's stream or ours has ended.
-struct Gone;
-
-impl Conversation {
-    async fn run(self, hello: Hello, mut incoming: Streaming<proto::FromAgent>, mut stopped: watch::Receiver<()>) {
-        info!(vtep = %hello.facts.vtep, version = %hello.facts.version, held = hello.held.len(), "agent connected");
-        tokio::select! {
-            _ = self.tell(&hello) => {}
-            _ = self.listen(&mut incoming) => {}
-            _ = self.tell_of_rivals() => self.end(Status::aborted(REPLACED)).await,
-            // The sender is dropped, never used: this resolves when the server stops.
-            _ = stopped.changed() => {}
-        }
-        info!("agent disconnected");
-    }
-
-    /// Ends when another connection has taken this one's place.
-    async fn tell_of_rivals(&self) -> Result<(), Gone> {
-        let mut standing = self.link.standing();
-        while standing.changed().await.is_ok() {
-            let heard = standing.borrow_and_update().clone();
-            if let Standing::Asked { who, serial } = heard {
-                warn!(%who, "another agent asks to be this host");
-                self.send(FromServer::Rival { who, serial }).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says why the stream ends, if the agent takes it.
-    async fn end(&self, why: Status) {
-        let _ = tokio::time::timeout(STOP_TIMEOUT, self.outgoing.send(Err(why))).await;
-    }
-
-    /// Tells the agent what it lacks, then what changes.
-    async fn tell(&self, hello: &Hello) -> Result<(), Gone> {
-        self.send(FromServer::Welcome { protocol: PROTOCOL_VERSION, host: self.link.host() }).await?;
-        let (mut removals, mut serial) = (0, 0);
-        for instance in self.all_instances().into_iter() {
-            self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
-        }
-        for network in self.all_networks().into_iter().chain(hello.held.keys().copied()) {
-            self.bring_up_to_date(network, &mut removals).await?;
-        }
-        self.send(FromServer::Current).await?;
-        let mut comparison = tokio::time::interval(COMPARISON_INTERVAL);
-        loop {
-            tokio::select! {
-                marked = self.link.changed() => {
-                    self.expect_registered().await?;
-                    for instance in marked.instances {
-                        self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
-                    }
-                    for network in marked.networks {
-                        self.bring_up_to_date(network, &mut removals).await?;
-                    }
-                }
-                _ = comparison.tick() => {
-                    self.expect_registered().await?;
-                    self.link.mark(self.all_networks());
-                    for instance in self.all_instances() {
-                        self.bring_instance_up_to_date(instance, &mut serial, Look::Again).await?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// An agent whose host was removed, or has another certificate now, is cut off. One that need not show any
-    /// registers anew when it connects again.
-    async fn expect_registered(&self) -> Result<(), Gone> {
-        let cut_off = {
-            let zone = self.engine.view();
-            match &self.shown {
-                Some(shown) => zone
-                    .host_that_shows(&shown.host, shown.fingerprint)
-                    .map_err(|refusal| refused(refusal.into()))
-                    .err(),
-                None if zone.host(self.link.host()).is_none() => Some(Status::aborted("the host was removed")),
-                None => None,
-            }
-        };
-        let Some(why) = cut_off else { return Ok(()) };
-        warn!(reason = why.message(), "an agent is cut off");
-        self.end(why).await;
-        Err(Gone)
-    }
-
-    fn all_networks(&self) -> Vec<NetworkId> {
-        self.engine.view().carried_by(self.link.host()).collect()
-    }
-
-    /// The instances that the agent shall make, or was told to.
-    fn all_instances(&self) -> BTreeSet<InstanceId> {
-        if !self.makes_instances {
-            return BTreeSet::new();
-        }
-        let here: BTreeSet<_> = self.engine.view().instances_on(self.link.host()).map(|instance| instance.id).collect();
-        let told = self.sent_instances();
-        here.into_iter().chain(told.iter().filter(|(_, sent)| sent.is_wanted).map(|(id, _)| *id)).collect()
-    }
-
-    /// Tells the agent whether it shall make an instance, if it was last told otherwise, or has to answer anew.
-    async fn bring_instance_up_to_date(
-        &self,
-        instance: InstanceId,
-        last_serial: &mut u64,
-        look: Look,
-    ) -> Result<(), Gone> {
-        let message = {
-            let zone = self.engine.view();
-            let wanted = zone.wanted_instance(instance, self.link.host());
-            let is_here = zone.instance(instance).is_some_and(|record| record.host == self.link.host());
-            let mut sent = self.sent_instances();
-            let last = sent.get(&instance).map(|sent| sent.is_wanted);
-            // Of one that somebody else makes there is nothing to tell as long as it is here.
-            let is_told = last == Some(wanted.is_some()) || (last.is_none() && wanted.is_none() && is_here);
-            let has_to_answer = look == Look::Changed && wanted.is_some();
-            if is_told && !has_to_answer {
-                return Ok(());
-            }
-            *last_serial += 1;
-            let serial = *last_serial;
-            sent.insert(instance, SentInstance { serial, is_wanted: wanted.is_some() });
-            match wanted {
-                Some(state) => FromServer::Instance { state, serial },
-                None => FromServer::RemoveInstance { instance, serial },
-            }
-        };
-        self.send(message).await
-    }
-
-    /// Sends what leads from what the agent was last told of a network to what is wanted now, if
-    /// that differs.
-    async fn bring_up_to_date(&self, network: NetworkId, removals: &mut u64) -> Result<(), Gone> {
-        match self.next_message(network, removals) {
-            Some(message) => self.send(message).await,
-            None => Ok(()),
-        }
-    }
-
-    fn next_message(&self, network: NetworkId, removals: &mut u64) -> Option<FromServer> {
-        let host = self.link.host();
-        let zone = self.engine.view();
-        let mut sent = self.sent();
-        let last = sent.get(&network).copied();
-        if !zone.is_wanted(network, host) {
-            return match last {
-                Some(Sent::Removal(_)) => None,
-                Some(Sent::State(_)) | None => {
-                    *removals += 1;
-                    sent.insert(network, Sent::Removal(*removals));
-                    Some(FromServer::Remove { network, removal: *removals })
-                }
-            };
-        }
-        let present = zone.network(network)?.generation;
-        if last == Some(Sent::State(present)) {
-            return None;
-        }
-        sent.insert(network, Sent::State(present));
-        let delta = match last {
-            Some(Sent::State(base)) => zone.delta(network, host, base).map(FromServer::Delta),
-            Some(Sent::Removal(_)) | None => None,
-        };
-        delta.or_else(|| zone.wanted(network, host).map(FromServer::Full))
-    }
-
-    async fn listen(&self, incoming: &mut Streaming<proto::FromAgent>) {
-        loop {
-            let message = match incoming.message().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(cause) => return debug!(%cause, "the agent's stream broke"),
-            };
-            match FromAgent::parse(message) {
-                Ok(Some(message)) => {
-                    if let Err(Gone) = self.hear(message).await {
-                        return;
-                    }
-                }
-                Ok(None) => debug!("skipped a kind of message that only a newer agent knows"),
-                Err(cause) => return warn!(%cause, "the agent sent a malformed message"),
-            }
-        }
-    }
-
-    async fn hear(&self, message: FromAgent) -> Result<(), Gone> {
-        let host = self.link.host();
-        match message {
-            FromAgent::Hello(_) => warn!("the agent said Hello twice"),
-            FromAgent::Applied { network, .. } | FromAgent::AddressDeclined { network, .. }
-                if !self.was_told_of(network) =>
-            {
-                warn!(%network, "the host reports on a network that it was not told of; that is ignored");
-            }
-            FromAgent::Applied { network, generation, failures } => {
-                for failure in &failures {
-                    warn!(%network, mac = %failure.mac, reason = failure.reason.as_str(), message = %failure.message, "port failed");
-                }
-                debug!(%network, %generation, "applied");
-                self.engine.acknowledge(host, network, Acknowledgement { generation, failures });
-            }
-            FromAgent::Removed { network, removal } => {
-                if self.sent().get(&network) == Some(&Sent::Removal(removal)) {
-                    self.confirm_absent(network).await;
-                }
-            }
-            FromAgent::NeedFull { network } => {
-                debug!(%network, "a delta did not fit");
-                self.sent().remove(&network);
-                self.link.mark([network]);
-            }
-            FromAgent::Repaired { network, what } => {
-                warn!(%network, what = what.join("; "), "the host repaired drift");
-            }
-            FromAgent::UnderlayMtu { bytes } => self.change_underlay_mtu(bytes).await?,
-            FromAgent::InstanceMade { instance, serial } => {
-                self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Made));
-            }
-            FromAgent::InstanceFailed { instance, serial, failure } => {
-                let (reason, message) = (failure.reason.as_str(), &failure.message);
-                warn!(%instance, reason, message, "the host cannot make an instance");
-                self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
-            }
-            FromAgent::Present { .. } => self.link.is_present(),
-            FromAgent::AddressDeclined { network, port, address, times } => {
-                warn!(%network, mac = %port, %address, times,
-                    "an instance finds its address in use by another machine of its network");
-            }
-            FromAgent::InstanceRemoved { instance, serial } => {
-                self.note_progress(instance, SentInstance { serial, is_wanted: false }, None);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the host shall carry the network, as far as it knows. It may have trouble with any port in there: with
-    /// its own, and with the way to another host's.
-    fn was_told_of(&self, network: NetworkId) -> bool {
-        matches!(self.sent().get(&network), Some(Sent::State(_)))
-    }
-
-    /// What answers an earlier message about the instance says nothing of the last.
-    fn note_progress(&self, instance: InstanceId, answers: SentInstance, progress: Option<Progress>) {
-        {
-            let mut sent = self.sent_instances();
-            if sent.get(&instance) != Some(&answers) {
-                return;
-            }
-            if progress.is_none() {
-                sent.remove(&instance);
-            }
-        }
-        self.engine.note_progress(self.link.host(), instance, progress);
-    }
-
-    async fn change_underlay_mtu(&self, bytes: u32) -> Result<(), Gone> {
-        let host = self.engine.view().host(self.link.host()).cloned().ok_or(Gone)?;
-        info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
-        let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
-        let command = report(&host.name, facts, self.shown.as_ref());
-        match self.engine.submit(command).await {
-            Ok(_) => Ok(()),
-            Err(cause) => {
-                warn!(%cause, "cannot keep the host's MTU; it says so again when it connects again");
-                Err(Gone)
-            }
-        }
-    }
-
-    async fn confirm_absent(&self, network: NetworkId) {
-        let command = Command::ConfirmAbsent { host: self.link.host(), network };
-        match self.engine.submit(command).await {
-            Ok(_) => {
-                let is_carried = self.engine.view().carriers(network).any(|host| host == self.link.host());
-                let mut sent = self.sent();
-                if !is_carried && matches!(sent.get(&network), Some(Sent::Removal(_))) {
-                    sent.remove(&network);
-                }
-            }
-            // Said again at the next comparison.
-            Err(cause) => {
-                warn!(%network, %cause, "cannot keep the host's confirmation yet");
-                self.sent().remove(&network);
-            }
-        }
-    }
-
-    async fn send(&self, message: FromServer) -> Result<(), Gone> {
-        self.outgoing.send(Ok(message.into())).await.map_err(|_| Gone)
-    }
-
-    fn sent_instances(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, SentInstance>> {
-        self.sent_instances.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sent(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkId, Sent>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
