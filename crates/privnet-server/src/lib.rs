@@ -16,6 +16,7 @@ mod rate;
 mod seldom;
 mod server;
 mod sync;
+mod timed;
 
 pub use audit::AuditConfig;
 pub use auth::{AuthorityError, KeyFileError};

@@ -23,13 +23,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
-use self::timed::{Answering, Phase, TAKEN_BYTES, Timed};
+use self::timed::{Answering, HeadTimed, Phase};
 use super::body::{self, Body};
 use super::{BUSY_RETRY_AFTER, Refused};
 use crate::admission::{Admissions, Client, Full};
 use crate::handshakes::Handshakes;
 use crate::limits::Limits;
 use crate::seldom::Seldom;
+use crate::timed::{SendTimed, TAKEN_BYTES};
 
 /// How long to wait where a connection cannot be accepted, as when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -209,7 +210,7 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let phase = Phase::default();
-    let stream = Timed::new(stream, limits.head_timeout, limits.send_timeout, phase.clone());
+    let stream = HeadTimed::new(SendTimed::new(stream, limits.send_timeout), limits.head_timeout, phase.clone());
     let service = service_fn(move |request| {
         let answering = phase.begin_to_answer();
         let answered = answer(request);
