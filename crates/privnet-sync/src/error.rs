@@ -21,6 +21,16 @@ pub enum MessageError {
         /// What it must have.
         expected: &'static str,
     },
+    /// A repeated field has too many entries.
+    #[error("{field} has {entries} entries, and at most {max} are taken")]
+    TooMany {
+        /// As `sync.proto` names it.
+        field: &'static str,
+        /// What it has.
+        entries: usize,
+        /// What it may have.
+        max: usize,
+    },
     /// A field's value breaks the rule of its type.
     #[error("{field} is not valid")]
     Rule {

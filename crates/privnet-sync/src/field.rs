@@ -11,6 +11,10 @@ pub(crate) fn present<T>(field: &'static str, value: Option<T>) -> Result<T, Mes
     value.ok_or(MessageError::Missing { field })
 }
 
+pub(crate) fn not_too_many(field: &'static str, entries: usize, max: usize) -> Result<(), MessageError> {
+    if entries > max { Err(MessageError::TooMany { field, entries, max }) } else { Ok(()) }
+}
+
 pub(crate) fn rule<T, E: Error + Send + Sync + 'static>(
     field: &'static str,
     value: Result<T, E>,

@@ -34,8 +34,11 @@ pub const RIVALS_SINCE: u32 = 3;
 /// The largest message of the server that an agent accepts, in octets: a full state of some 500,000 ports.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// The largest message of an agent that the server accepts, in octets: a Hello that holds some 100,000 networks, or
-/// the failures of as many ports with short messages.
+/// How many networks a Hello may hold, and how many instances: four times what the data plane of a host takes.
+pub const HELD_MAX: usize = 1 << 16;
+
+/// The largest message of an agent that the server accepts, in octets: a Hello that holds all that it may, or the
+/// failures of some 100,000 ports with short messages.
 pub const AGENT_MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// The largest message of the membership service, in octets.

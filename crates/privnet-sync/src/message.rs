@@ -7,7 +7,7 @@ use privnet_model::{
 };
 
 use crate::proto::{self, from_agent, from_server};
-use crate::{MessageError, field, instance};
+use crate::{HELD_MAX, MessageError, field, instance};
 
 /// What an agent tells the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,9 +149,9 @@ pub struct Hello {
     pub host: HostName,
     /// What the host is like.
     pub facts: HostFacts,
-    /// The networks it holds, and their generations.
+    /// The networks it holds, and their generations; at most [`HELD_MAX`].
     pub held: BTreeMap<NetworkId, Generation>,
-    /// The instances that it shall make, as far as it knows.
+    /// The instances that it shall make, as far as it knows; at most [`HELD_MAX`].
     pub instances: BTreeSet<InstanceId>,
     /// Which run of the agent it is; `None` where its version does not say.
     pub run: Option<RunId>,
@@ -370,6 +370,8 @@ impl TryFrom<proto::Hello> for Hello {
     type Error = MessageError;
 
     fn try_from(hello: proto::Hello) -> Result<Self, MessageError> {
+        field::not_too_many("held", hello.held.len(), HELD_MAX)?;
+        field::not_too_many("instances", hello.instances.len(), HELD_MAX)?;
         let held = hello.held.iter().map(|h| Ok((field::network(&h.network)?, Generation(h.generation))));
         Ok(Self {
             protocol: hello.protocol,

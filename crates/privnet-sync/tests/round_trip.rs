@@ -9,8 +9,8 @@ use privnet_model::{
     NetworkState, Placement, Power, Reason, Tap, Vni,
 };
 use privnet_sync::{
-    FromAgent, FromServer, Hello, InstanceFailure, PortFailure, RunId, decode_instances, decode_network_state,
-    encode_instances, encode_network_state, proto,
+    AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, HELD_MAX, Hello, InstanceFailure, PortFailure, RunId,
+    decode_instances, decode_network_state, encode_instances, encode_network_state, proto,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -86,6 +86,25 @@ fn a_malformed_field_is_named() {
         |state| state.dhcp = Some(proto::DhcpSettings::default()),
         "dhcp is not valid: netmask 0.0.0.0 is not between 128.0.0.0 (/1) and 255.255.255.252 (/30)",
     );
+}
+
+#[test]
+fn a_hello_holds_no_more_than_it_may() {
+    let held = |networks, instances| {
+        let network = proto::Held { network: vec![0; 16], generation: u64::MAX };
+        let message = proto::Hello {
+            host_name: "h".repeat(64),
+            vtep: vec![0; 16],
+            held: vec![network; networks],
+            instances: vec![vec![0; 16]; instances],
+            ..proto::Hello::default()
+        };
+        assert!(message.encoded_len() < AGENT_MESSAGE_BYTES_MAX, "it would be refused for its size");
+        Hello::try_from(message).map(drop).map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(held(HELD_MAX, HELD_MAX), Ok(()));
+    assert_eq!(held(HELD_MAX + 1, 0), Err("held has 65537 entries, and at most 65536 are taken".to_owned()));
+    assert_eq!(held(0, HELD_MAX + 1), Err("instances has 65537 entries, and at most 65536 are taken".to_owned()));
 }
 
 fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
