@@ -262,17 +262,17 @@ impl Engine {
     }
 
     /// A host has said how far it is with an instance; `None`: nothing is left of it.
-    pub(crate) fn note_progress(&self, host: HostId, instance: InstanceId, progress: Option<Progress>) {
-        lock(&self.shared.hosts).note_progress(host, instance, progress);
+    pub(crate) fn note_progress(&self, link: &Link, instance: InstanceId, progress: Option<Progress>) {
+        lock(&self.shared.hosts).note_progress(link, instance, progress);
         self.settle(Topic::Instance(instance));
     }
 
     /// A host has reported how far it is with a network. A generation that the network has not is one that
     /// it had before these records were put in the place of newer ones, and says nothing about theirs.
-    pub(crate) fn acknowledge(&self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
+    pub(crate) fn acknowledge(&self, link: &Link, network: NetworkId, acknowledgement: Acknowledgement) {
         let has_been = |present: &Arc<Network>| acknowledgement.generation <= present.generation;
         if self.view().network(network).is_some_and(has_been) {
-            lock(&self.shared.hosts).acknowledge(host, network, acknowledgement);
+            lock(&self.shared.hosts).acknowledge(link, network, acknowledgement);
             self.settle(Topic::Network(network));
         }
     }

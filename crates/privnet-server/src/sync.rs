@@ -54,6 +54,14 @@ const OUTGOING_MAX: usize = 64;
 /// vanished, takes none.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long an agent may take nothing of what it is told: what is encrypted for it, or the next message where
+/// [`OUTGOING_MAX`] wait.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a host is registered still, by the certificate that was shown: in case nobody has
+/// said so.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// How long an agent may take to say Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -234,6 +242,7 @@ impl Sync for Follower {
         let conversation = Conversation {
             engine: self.engine.clone(),
             link,
+            peer,
             shown,
             sent: Mutex::new(self.held(&hello)),
             sent_instances: Mutex::new(hello.instances.iter().map(|id| (*id, SentInstance::HELD)).collect()),
@@ -339,3 +348,6 @@ fn refused(cause: SubmitError) -> Status {
         cause @ (SubmitError::Unavailable(_) | SubmitError::Busy) => Status::unavailable(cause.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

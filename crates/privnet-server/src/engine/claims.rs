@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::{Engine, lock};
 
 /// How long an agent has to say that it is still there: its connection may be dead and nobody know it yet.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many may ask to be one host at a time.
 const RIVALS_MAX: usize = 16;
@@ -161,11 +161,17 @@ impl Claim {
         self.standing.clone()
     }
 
-    /// The agent is still there.
-    pub(super) fn answer(&self) {
+    /// Whether nobody has taken it since.
+    pub(super) fn is_held(&self) -> bool {
+        lock(&self.engine.shared.hosts).claims.is_held(self)
+    }
+
+    /// The agent is still there, as it answers to the last that it was asked. What answers anything else may have
+    /// been said before anybody asked.
+    pub(super) fn answer(&self, serial: u64) {
         let mut hosts = lock(&self.engine.shared.hosts);
         if let Some(holder) = hosts.claims.holders.get_mut(&self.name)
-            && holder.number == self.number
+            && (holder.number, holder.last_serial) == (self.number, serial)
         {
             // One that has stopped waiting needs no answer.
             for rival in holder.rivals.drain(..) {

@@ -47,6 +47,8 @@ pub(crate) enum Progress {
 struct Changed {
     what: Mutex<Marked>,
     wake: Notify,
+    /// Wakes whoever looks at the host's own record.
+    host: Notify,
 }
 
 /// What to look at.
@@ -54,8 +56,6 @@ struct Changed {
 pub(crate) struct Marked {
     pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) instances: BTreeSet<InstanceId>,
-    /// Whether the host's own record has changed.
-    pub(crate) host: bool,
 }
 
 /// How far a host is with a network.
@@ -131,10 +131,16 @@ impl Hosts {
         self.is_connected(host) || self.returning.contains(&host)
     }
 
-    pub(super) fn acknowledge(&mut self, host: HostId, network: NetworkId, acknowledgement: Acknowledgement) {
-        if let Some(session) = self.sessions.get_mut(&host) {
+    /// Counts for nothing where another connection has taken the link's place.
+    pub(super) fn acknowledge(&mut self, link: &Link, network: NetworkId, acknowledgement: Acknowledgement) {
+        if let Some(session) = self.session(link) {
             session.acknowledged.insert(network, acknowledgement);
         }
+    }
+
+    /// The session that a link has, until another connection takes its place.
+    fn session(&mut self, link: &Link) -> Option<&mut Session> {
+        self.sessions.get_mut(&link.host).filter(|session| session.claim == link.claim.number())
     }
 
     /// How far a connected host is with a network.
@@ -159,9 +165,10 @@ impl Hosts {
         self.sessions.get(&host)?.instances.get(&instance)
     }
 
-    /// A host has said how far it is with an instance; `None`: nothing is left of it.
-    pub(super) fn note_progress(&mut self, host: HostId, instance: InstanceId, progress: Option<Progress>) {
-        let Some(session) = self.sessions.get_mut(&host) else { return };
+    /// A host has said how far it is with an instance; `None`: nothing is left of it. Counts for nothing where
+    /// another connection has taken the link's place.
+    pub(super) fn note_progress(&mut self, link: &Link, instance: InstanceId, progress: Option<Progress>) {
+        let Some(session) = self.session(link) else { return };
         match progress {
             Some(progress) => drop(session.instances.insert(instance, progress)),
             None => drop(session.instances.remove(&instance)),
@@ -176,11 +183,16 @@ impl Hosts {
         }
     }
 
+    /// Has a host's link hear of no change.
+    #[cfg(test)]
+    pub(super) fn lose_wakes(&mut self, host: HostId) {
+        self.sessions.get_mut(&host).expect("a connected host").changed = Arc::default();
+    }
+
     /// Wakes a host's link, if there is one, to look at the host itself.
     pub(super) fn mark_host(&self, host: HostId) {
         if let Some(session) = self.sessions.get(&host) {
-            lock(&session.changed.what).host = true;
-            session.changed.wake.notify_one();
+            session.changed.host.notify_one();
         }
     }
 
@@ -204,11 +216,17 @@ impl Link {
     pub(crate) async fn changed(&self) -> Marked {
         loop {
             let marked = std::mem::take(&mut *lock(&self.changed.what));
-            if !marked.networks.is_empty() || !marked.instances.is_empty() || marked.host {
+            if !marked.networks.is_empty() || !marked.instances.is_empty() {
                 return marked;
             }
             self.changed.wake.notified().await;
         }
+    }
+
+    /// Resolves when the host's own record has changed since it last did: the host may have been removed, or have
+    /// another certificate.
+    pub(crate) async fn host_changed(&self) {
+        self.changed.host.notified().await;
     }
 
     /// What is to be heard about this connection's being the host's only one; it ends when another one is.
@@ -216,9 +234,20 @@ impl Link {
         self.claim.standing()
     }
 
-    /// The agent has answered that it is still there.
-    pub(crate) fn is_present(&self) {
-        self.claim.answer();
+    /// Whether this connection is the host's only one still.
+    pub(crate) fn is_held(&self) -> bool {
+        self.claim.is_held()
+    }
+
+    /// Resolves when another connection has taken this one's place.
+    pub(crate) async fn lost(&self) {
+        let mut standing = self.claim.standing();
+        while standing.changed().await.is_ok() {}
+    }
+
+    /// The agent has answered that it is still there, to the question with this serial.
+    pub(crate) fn is_present(&self, serial: u64) {
+        self.claim.answer(serial);
     }
 
     /// Looks at these networks as well.

@@ -1,27 +1,35 @@
 //! What an agent hears, and what it says, for as long as it is connected.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use privnet_model::zone::Command;
 use privnet_model::{Generation, HostFacts, InstanceId, NetworkId};
-use privnet_sync::{FromAgent, FromServer, Hello, PROTOCOL_VERSION, proto};
+use privnet_sync::{FromAgent, FromServer, HELD_MAX, Hello, PROTOCOL_VERSION, proto};
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
-use super::{REPLACED, STOP_TIMEOUT, refused, report};
+use super::peer::Peer;
+use super::{LOOK_EVERY, REPLACED, SEND_TIMEOUT, refused, report};
 use crate::auth::ShownCertificate;
 use crate::engine::{Acknowledgement, Engine, Link, Progress, Standing};
 
 /// How often all of a host's networks are compared, whether marked or not.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long an agent that is let go may take to hear why.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+const TAKES_NOTHING: &str = "the agent takes nothing of what it is told";
+
 /// One connected agent.
 pub(super) struct Conversation {
     pub(super) engine: Engine,
     pub(super) link: Link,
+    pub(super) peer: Peer,
     /// What the agent has shown; `None` where it need not show anything.
     pub(super) shown: Option<ShownCertificate>,
     pub(super) sent: Mutex<HashMap<NetworkId, Sent>>,
@@ -38,6 +46,8 @@ pub(super) enum Sent {
     State(Generation),
     /// That it shall carry nothing of it, with this number.
     Removal(u64),
+    /// Nothing that it has any use for.
+    Nothing,
 }
 
 /// What the agent was last told of an instance, or said that it holds.
@@ -60,42 +70,89 @@ enum Look {
     Again,
 }
 
-/// The agent's stream or ours has ended.
-struct Gone;
+/// Why a conversation is over.
+enum Ended {
+    /// The agent has gone, or the server stops.
+    Gone,
+    /// The server lets the agent go, and tells it why.
+    LetGo(Status),
+}
 
 impl Conversation {
-    pub(super) async fn run(self, hello: Hello, mut incoming: Streaming<proto::FromAgent>, mut stopped: watch::Receiver<()>) {
+    pub(super) async fn run(
+        self,
+        hello: Hello,
+        mut incoming: Streaming<proto::FromAgent>,
+        mut stopped: watch::Receiver<()>,
+    ) {
         info!(vtep = %hello.facts.vtep, version = %hello.facts.version, held = hello.held.len(), "agent connected");
-        tokio::select! {
-            _ = self.tell(&hello) => {}
-            _ = self.listen(&mut incoming) => {}
-            _ = self.tell_of_rivals() => self.end(Status::aborted(REPLACED)).await,
+        let ended = tokio::select! {
+            // An agent that takes nothing, or talks without end, does not keep its place by that: what ends the
+            // conversation comes first, and waits for none of the rest.
+            biased;
             // The sender is dropped, never used: this resolves when the server stops.
-            _ = stopped.changed() => {}
+            _ = stopped.changed() => Ended::Gone,
+            why = self.registration_ends() => Ended::LetGo(why),
+            () = self.link.lost() => replaced(),
+            ended = self.tell_of_rivals() => ended,
+            ended = self.listen(&mut incoming) => ended,
+            Err(ended) = self.tell(&hello) => ended,
+        };
+        let Self { link, peer, outgoing, .. } = self;
+        // The host's place is free before the agent has taken its leave, which it may never do.
+        drop(link);
+        match ended {
+            Ended::Gone => info!("agent disconnected"),
+            Ended::LetGo(why) => {
+                warn!(reason = why.message(), "an agent is let go");
+                let_go(why, &outgoing, &peer).await;
+            }
         }
-        info!("agent disconnected");
     }
 
-    /// Ends when another connection has taken this one's place.
-    async fn tell_of_rivals(&self) -> Result<(), Gone> {
+    /// Resolves when the agent's host is registered no more, or has another certificate than the agent has shown:
+    /// with what the agent is told. One that need not show any registers anew when it connects again.
+    async fn registration_ends(&self) -> Status {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            if let Some(why) = self.refusal() {
+                return why;
+            }
+            tokio::select! {
+                () = self.link.host_changed() => {}
+                _ = look.tick() => {}
+            }
+        }
+    }
+
+    fn refusal(&self) -> Option<Status> {
+        let zone = self.engine.view();
+        match &self.shown {
+            Some(shown) => {
+                let shows = zone.host_that_shows(&shown.host, shown.fingerprint);
+                shows.err().map(|refusal| refused(refusal.into()))
+            }
+            None if zone.host(self.link.host()).is_none() => Some(Status::aborted("the host was removed")),
+            None => None,
+        }
+    }
+
+    async fn tell_of_rivals(&self) -> Ended {
         let mut standing = self.link.standing();
         while standing.changed().await.is_ok() {
             let heard = standing.borrow_and_update().clone();
             if let Standing::Asked { who, serial } = heard {
                 warn!(%who, "another agent asks to be this host");
-                self.send(FromServer::Rival { who, serial }).await?;
+                if let Err(ended) = self.send(FromServer::Rival { who, serial }).await {
+                    return ended;
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Says why the stream ends, if the agent takes it.
-    async fn end(&self, why: Status) {
-        let _ = tokio::time::timeout(STOP_TIMEOUT, self.outgoing.send(Err(why))).await;
+        replaced()
     }
 
     /// Tells the agent what it lacks, then what changes.
-    async fn tell(&self, hello: &Hello) -> Result<(), Gone> {
+    async fn tell(&self, hello: &Hello) -> Result<Infallible, Ended> {
         self.send(FromServer::Welcome { protocol: PROTOCOL_VERSION, host: self.link.host() }).await?;
         let (mut removals, mut serial) = (0, 0);
         for instance in self.all_instances().into_iter() {
@@ -109,7 +166,6 @@ impl Conversation {
         loop {
             tokio::select! {
                 marked = self.link.changed() => {
-                    self.expect_registered().await?;
                     for instance in marked.instances {
                         self.bring_instance_up_to_date(instance, &mut serial, Look::Changed).await?;
                     }
@@ -118,7 +174,6 @@ impl Conversation {
                     }
                 }
                 _ = comparison.tick() => {
-                    self.expect_registered().await?;
                     self.link.mark(self.all_networks());
                     for instance in self.all_instances() {
                         self.bring_instance_up_to_date(instance, &mut serial, Look::Again).await?;
@@ -126,26 +181,6 @@ impl Conversation {
                 }
             }
         }
-    }
-
-    /// An agent whose host was removed, or has another certificate now, is cut off. One that need not show any
-    /// registers anew when it connects again.
-    async fn expect_registered(&self) -> Result<(), Gone> {
-        let cut_off = {
-            let zone = self.engine.view();
-            match &self.shown {
-                Some(shown) => zone
-                    .host_that_shows(&shown.host, shown.fingerprint)
-                    .map_err(|refusal| refused(refusal.into()))
-                    .err(),
-                None if zone.host(self.link.host()).is_none() => Some(Status::aborted("the host was removed")),
-                None => None,
-            }
-        };
-        let Some(why) = cut_off else { return Ok(()) };
-        warn!(reason = why.message(), "an agent is cut off");
-        self.end(why).await;
-        Err(Gone)
     }
 
     fn all_networks(&self) -> Vec<NetworkId> {
@@ -168,7 +203,7 @@ impl Conversation {
         instance: InstanceId,
         last_serial: &mut u64,
         look: Look,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Ended> {
         let message = {
             let zone = self.engine.view();
             let wanted = zone.wanted_instance(instance, self.link.host());
@@ -194,7 +229,7 @@ impl Conversation {
 
     /// Sends what leads from what the agent was last told of a network to what is wanted now, if
     /// that differs.
-    async fn bring_up_to_date(&self, network: NetworkId, removals: &mut u64) -> Result<(), Gone> {
+    async fn bring_up_to_date(&self, network: NetworkId, removals: &mut u64) -> Result<(), Ended> {
         match self.next_message(network, removals) {
             Some(message) => self.send(message).await,
             None => Ok(()),
@@ -209,7 +244,7 @@ impl Conversation {
         if !zone.is_wanted(network, host) {
             return match last {
                 Some(Sent::Removal(_)) => None,
-                Some(Sent::State(_)) | None => {
+                Some(Sent::State(_) | Sent::Nothing) | None => {
                     *removals += 1;
                     sent.insert(network, Sent::Removal(*removals));
                     Some(FromServer::Remove { network, removal: *removals })
@@ -223,34 +258,43 @@ impl Conversation {
         sent.insert(network, Sent::State(present));
         let delta = match last {
             Some(Sent::State(base)) => zone.delta(network, host, base).map(FromServer::Delta),
-            Some(Sent::Removal(_)) | None => None,
+            Some(Sent::Removal(_) | Sent::Nothing) | None => None,
         };
         delta.or_else(|| zone.wanted(network, host).map(FromServer::Full))
     }
 
-    async fn listen(&self, incoming: &mut Streaming<proto::FromAgent>) {
+    async fn listen(&self, incoming: &mut Streaming<proto::FromAgent>) -> Ended {
         loop {
+            // One that always has more to say lets everything else have its turn.
+            tokio::task::coop::consume_budget().await;
             let message = match incoming.message().await {
                 Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(cause) => return debug!(%cause, "the agent's stream broke"),
+                Ok(None) => return Ended::Gone,
+                Err(cause) => {
+                    debug!(%cause, "the agent's stream broke");
+                    return Ended::Gone;
+                }
             };
             match FromAgent::parse(message) {
                 Ok(Some(message)) => {
-                    if let Err(Gone) = self.hear(message).await {
-                        return;
+                    if let Err(ended) = self.hear(message).await {
+                        return ended;
                     }
                 }
                 Ok(None) => debug!("skipped a kind of message that only a newer agent knows"),
-                Err(cause) => return warn!(%cause, "the agent sent a malformed message"),
+                Err(cause) => return Ended::LetGo(Status::invalid_argument(cause.to_string())),
             }
         }
     }
 
-    async fn hear(&self, message: FromAgent) -> Result<(), Gone> {
-        let host = self.link.host();
+    async fn hear(&self, message: FromAgent) -> Result<(), Ended> {
+        if !self.link.is_held() {
+            return Err(replaced());
+        }
         match message {
-            FromAgent::Hello(_) => warn!("the agent said Hello twice"),
+            FromAgent::Hello(_) => {
+                return Err(Ended::LetGo(Status::invalid_argument("Hello is the first message, and no other")));
+            }
             FromAgent::Applied { network, .. } | FromAgent::AddressDeclined { network, .. }
                 if !self.was_told_of(network) =>
             {
@@ -261,18 +305,14 @@ impl Conversation {
                     warn!(%network, mac = %failure.mac, reason = failure.reason.as_str(), message = %failure.message, "port failed");
                 }
                 debug!(%network, %generation, "applied");
-                self.engine.acknowledge(host, network, Acknowledgement { generation, failures });
+                self.engine.acknowledge(&self.link, network, Acknowledgement { generation, failures });
             }
             FromAgent::Removed { network, removal } => {
                 if self.sent().get(&network) == Some(&Sent::Removal(removal)) {
                     self.confirm_absent(network).await;
                 }
             }
-            FromAgent::NeedFull { network } => {
-                debug!(%network, "a delta did not fit");
-                self.sent().remove(&network);
-                self.link.mark([network]);
-            }
+            FromAgent::NeedFull { network } => self.tell_anew(network),
             FromAgent::Repaired { network, what } => {
                 warn!(%network, what = what.join("; "), "the host repaired drift");
             }
@@ -285,7 +325,7 @@ impl Conversation {
                 warn!(%instance, reason, message, "the host cannot make an instance");
                 self.note_progress(instance, SentInstance { serial, is_wanted: true }, Some(Progress::Failed(failure)));
             }
-            FromAgent::Present { .. } => self.link.is_present(),
+            FromAgent::Present { serial } => self.link.is_present(serial),
             FromAgent::AddressDeclined { network, port, address, times } => {
                 warn!(%network, mac = %port, %address, times,
                     "an instance finds its address in use by another machine of its network");
@@ -295,6 +335,18 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// The agent asks for all of a network: a delta did not fit, or it has one that nobody has told it of.
+    fn tell_anew(&self, network: NetworkId) {
+        let mut sent = self.sent();
+        if sent.len() >= HELD_MAX && !sent.contains_key(&network) {
+            warn!(%network, "the host asks for more networks than one can have; that is ignored");
+            return;
+        }
+        debug!(%network, "the host asks for all of a network");
+        sent.insert(network, Sent::Nothing);
+        self.link.mark([network]);
     }
 
     /// Whether the host shall carry the network, as far as it knows. It may have trouble with any port in there: with
@@ -314,11 +366,11 @@ impl Conversation {
                 sent.remove(&instance);
             }
         }
-        self.engine.note_progress(self.link.host(), instance, progress);
+        self.engine.note_progress(&self.link, instance, progress);
     }
 
-    async fn change_underlay_mtu(&self, bytes: u32) -> Result<(), Gone> {
-        let host = self.engine.view().host(self.link.host()).cloned().ok_or(Gone)?;
+    async fn change_underlay_mtu(&self, bytes: u32) -> Result<(), Ended> {
+        let host = self.engine.view().host(self.link.host()).cloned().ok_or(Ended::Gone)?;
         info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
         let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
         let command = report(&host.name, facts, self.shown.as_ref());
@@ -326,7 +378,7 @@ impl Conversation {
             Ok(_) => Ok(()),
             Err(cause) => {
                 warn!(%cause, "cannot keep the host's MTU; it says so again when it connects again");
-                Err(Gone)
+                Err(Ended::Gone)
             }
         }
     }
@@ -349,8 +401,12 @@ impl Conversation {
         }
     }
 
-    async fn send(&self, message: FromServer) -> Result<(), Gone> {
-        self.outgoing.send(Ok(message.into())).await.map_err(|_| Gone)
+    async fn send(&self, message: FromServer) -> Result<(), Ended> {
+        let sending = self.outgoing.send(Ok(message.into()));
+        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+            Ok(sent) => sent.map_err(|_| Ended::Gone),
+            Err(_) => Err(Ended::LetGo(Status::deadline_exceeded(TAKES_NOTHING))),
+        }
     }
 
     fn sent_instances(&self) -> MutexGuard<'_, HashMap<InstanceId, SentInstance>> {
@@ -359,5 +415,22 @@ impl Conversation {
 
     fn sent(&self) -> MutexGuard<'_, HashMap<NetworkId, Sent>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn replaced() -> Ended {
+    Ended::LetGo(Status::aborted(REPLACED))
+}
+
+/// Tells the agent why its stream ends. The connection of one that does not take even that is cut: what waits for it
+/// in the server's memory goes with it.
+async fn let_go(why: Status, outgoing: &mpsc::Sender<Result<proto::FromServer, Status>>, peer: &Peer) {
+    let leave = async {
+        // Whoever has gone needs no word.
+        let _ = outgoing.send(Err(why)).await;
+        outgoing.closed().await;
+    };
+    if tokio::time::timeout(LEAVE_TIMEOUT, leave).await.is_err() {
+        peer.hang_up();
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use tokio::sync::mpsc;
 use tonic::{Request, Status};
 
 use crate::auth::ShownCertificate;
@@ -10,7 +11,7 @@ const NO_CERTIFICATE: &str =
     "a host shows its certificate here, and this agent has none: join first (privnet agent join)";
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Peer {
     /// Whoever may open the server's socket.
     Socket,
@@ -19,11 +20,13 @@ pub(super) enum Peer {
 }
 
 /// Somebody who has come by TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Remote {
     pub(super) address: SocketAddr,
     /// `None`: it has shown no certificate.
     pub(super) certificate: Option<ShownCertificate>,
+    /// Has the connection break.
+    pub(super) hang_up: mpsc::Sender<()>,
 }
 
 impl Peer {
@@ -36,6 +39,15 @@ impl Peer {
             (false, _) => Ok(Self::Socket),
             (true, Some(remote)) => Ok(Self::Remote(remote.clone())),
             (true, None) => Err(Status::internal("the server does not know who asks")),
+        }
+    }
+
+    /// Has the connection break, with all that is under way on it. That of an agent on this machine stays: whoever has
+    /// it can read the database.
+    pub(super) fn hang_up(&self) {
+        if let Self::Remote(remote) = self {
+            // Where there is no room, that has been said; where nobody hears it, the connection is gone.
+            let _ = remote.hang_up.try_send(());
         }
     }
 

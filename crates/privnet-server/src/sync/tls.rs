@@ -2,6 +2,7 @@
 //! without a certificate, which may only join, does not last.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,15 +14,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::certificate::OwnCertificate;
 use super::peer::Remote;
+use super::{LOOK_EVERY, SEND_TIMEOUT};
 use crate::admission::{Admission, Admissions, Client};
 use crate::auth::ShownCertificate;
 use crate::engine::Engine;
 use crate::handshakes::Handshakes;
 use crate::seldom::Seldom;
+use crate::timed::SendTimed;
 
 /// How many connections may be in their handshake at a time: more than at the API, since all hosts of a zone return at
 /// once when the server does.
@@ -41,9 +44,6 @@ const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// without anybody knowing it yet.
 const CONNECTIONS_PER_CERTIFICATE_MAX: usize = 4;
 
-/// How often the certificate of a connection is held against the zone.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
 /// How many connections may wait to be served.
 const READY_MAX: usize = 64;
 
@@ -51,9 +51,10 @@ const READY_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An agent's connection.
-pub(super) struct HostStream {
-    stream: TlsStream<TcpStream>,
+pub(super) struct HostStream<S = TcpStream> {
+    stream: SendTimed<TlsStream<S>>,
     remote: Remote,
+    hung_up: mpsc::Receiver<()>,
     kind: Kind,
 }
 
@@ -62,6 +63,15 @@ pub(super) struct HostStream {
 struct Places {
     strangers: Admissions<Client>,
     hosts: Admissions<Fingerprint>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            strangers: Admissions::new(STRANGERS_MAX, STRANGERS_PER_CLIENT_MAX),
+            hosts: Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX),
+        }
+    }
 }
 
 enum Kind {
@@ -98,10 +108,7 @@ async fn accept_all(
     engine: &Engine,
     ready: &mpsc::Sender<io::Result<HostStream>>,
 ) {
-    let places = Places {
-        strangers: Admissions::new(STRANGERS_MAX, STRANGERS_PER_CLIENT_MAX),
-        hosts: Admissions::new(usize::MAX, CONNECTIONS_PER_CERTIFICATE_MAX),
-    };
+    let places = Places::new();
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -113,8 +120,12 @@ async fn accept_all(
         };
         let Some(handshake) = handshakes.begin(address.ip()) else { continue };
         let (acceptor, engine, places, ready) = (acceptor.clone(), engine.clone(), places.clone(), ready.clone());
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%address, %error, "cannot set TCP_NODELAY");
+        }
         tokio::spawn(async move {
-            if let Some(stream) = handshake.make(shake_hands(&acceptor, stream, &engine, &places)).await {
+            let accepted = shake_hands(&acceptor, stream, address, &engine, &places);
+            if let Some(stream) = handshake.make(accepted).await {
                 // Who receives them has gone when the server stops.
                 drop(ready.send(Ok(stream)).await);
             }
@@ -122,14 +133,13 @@ async fn accept_all(
     }
 }
 
-async fn shake_hands(
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     acceptor: &Acceptor,
-    stream: TcpStream,
+    stream: S,
+    address: SocketAddr,
     engine: &Engine,
     places: &Places,
-) -> io::Result<HostStream> {
-    let address = stream.peer_addr()?;
-    stream.set_nodelay(true)?;
+) -> io::Result<HostStream<S>> {
     let stream = acceptor.stream(stream).map_err(io::Error::other)?;
     let stream = stream.handshake().await.map_err(|error| error.cause)?;
     let shown = stream.peer().and_then(|peer| peer.certificates.first());
@@ -154,16 +164,22 @@ async fn shake_hands(
             Kind::Stranger { end: Box::pin(tokio::time::sleep(STRANGER_TIMEOUT)), _place: Some(place) }
         }
     };
-    Ok(HostStream { stream, remote: Remote { address, certificate }, kind })
+    let (hang_up, hung_up) = mpsc::channel(1);
+    let stream = SendTimed::new(stream, SEND_TIMEOUT);
+    Ok(HostStream { stream, remote: Remote { address, certificate, hang_up }, hung_up, kind })
 }
 
 fn is_registered(engine: &Engine, shown: &ShownCertificate) -> bool {
     engine.view().host_that_shows(&shown.host, shown.fingerprint).is_ok()
 }
 
-impl HostStream {
-    /// Breaks the connection when its time is over. Called whatever is waited for, so that nothing keeps it.
+impl<S> HostStream<S> {
+    /// Breaks the connection when its time is over, or the server hangs up. Called whatever is waited for, so that
+    /// nothing keeps it.
     fn expect_time_left(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.hung_up.poll_recv(cx).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has hung up"));
+        }
         loop {
             match &mut self.kind {
                 Kind::Host { look, shown, engine, .. } => {
@@ -189,7 +205,7 @@ impl HostStream {
     }
 }
 
-impl Connected for HostStream {
+impl<S> Connected for HostStream<S> {
     type ConnectInfo = Remote;
 
     fn connect_info(&self) -> Remote {
@@ -197,14 +213,14 @@ impl Connected for HostStream {
     }
 }
 
-impl AsyncRead for HostStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HostStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for HostStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HostStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.expect_time_left(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, data)
@@ -220,3 +236,6 @@ impl AsyncWrite for HostStream {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

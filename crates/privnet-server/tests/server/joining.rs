@@ -8,11 +8,11 @@ use std::time::Duration;
 use privnet_model::Reason;
 use privnet_server::Server;
 use privnet_sync::proto::membership_client::MembershipClient;
-use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, JoinRequest, PortFailure, proto};
+use privnet_sync::{AGENT_MESSAGE_BYTES_MAX, FromAgent, FromServer, HELD_MAX, JoinRequest, PortFailure, proto};
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::agent::{Agent, Held, acknowledge, hello, silent};
+use crate::support::agent::{Agent, Held, acknowledge, hello, invented, silent};
 use crate::support::machine::{Machine, invite, invite_again};
 use crate::support::{Setup, TestServer, config, managed, wait_until};
 
@@ -242,7 +242,8 @@ fn a_host_that_is_removed_is_cut_off_at_once_and_stays_out() {
     let machine = Machine::joined(&server, "h1");
     let agent = machine.connect(&server, "h1", acknowledge).expect("accepted");
     remove(&server, "h1");
-    agent.hear_the_end();
+    let end = agent.hear_the_end();
+    assert_eq!((end.code(), end.message()), (Code::PermissionDenied, REMOVED));
     let refusal = machine.connect(&server, "h1", silent).err().expect("refused");
     assert_eq!((refusal.code(), refusal.message()), (Code::PermissionDenied, REMOVED));
     assert_eq!(machine.renewed(&server).err().expect("refused").message(), REMOVED);
@@ -264,11 +265,37 @@ fn a_host_that_joins_again_keeps_what_it_has_and_its_old_key_is_good_for_nothing
     server.refused("POST", "/privnet/v1/host-invitations", json!({"host": "h1"}), 409, taken);
     let mut found = Machine::new();
     found.join(&server, &invite_again(&server, "h1"), "h1").expect("joined");
-    agent.hear_the_end();
+    let end = agent.hear_the_end();
+    assert_eq!((end.code(), end.message()), (Code::PermissionDenied, REPLACED));
     let refusal = lost.connect(&server, "h1", silent).err().expect("refused");
     assert_eq!((refusal.code(), refusal.message()), (Code::PermissionDenied, REPLACED));
     found.connect(&server, "h1", silent).expect("accepted");
     assert_eq!(server.host("h1").expect("a host")["instances"], 1);
+}
+
+/// As somebody would who has a host's key and wants to stay: there is always something that it has not been told.
+#[test]
+fn a_host_that_is_removed_is_cut_off_at_once_though_it_takes_nothing() {
+    let server = TestServer::start(BY_TLS);
+    let machine = Machine::joined(&server, "h1");
+    let deaf = machine.connect_deaf(&server, "h1", invented(1500)).expect("accepted");
+    remove(&server, "h1");
+    deaf.hear_the_end();
+    let next = Machine::joined(&server, "h1");
+    next.connect(&server, "h1", silent).expect("accepted");
+}
+
+#[test]
+fn a_certificate_that_is_replaced_keeps_no_place_for_who_takes_nothing() {
+    let server = TestServer::start(BY_TLS);
+    let lost = Machine::joined(&server, "h1");
+    let deaf = lost.connect_deaf(&server, "h1", invented(1500)).expect("accepted");
+    assert_eq!(server.host("h1").expect("a host")["connected"], true);
+    let mut found = Machine::new();
+    found.join(&server, &invite_again(&server, "h1"), "h1").expect("joined");
+    wait_until("its end", || server.host("h1").expect("a host")["connected"] == false);
+    deaf.hear_the_end();
+    found.connect(&server, "h1", silent).expect("accepted");
 }
 
 #[test]
@@ -351,6 +378,16 @@ fn a_message_that_is_larger_than_any_agent_has_is_refused() {
     hello.facts.version = "x".repeat(AGENT_MESSAGE_BYTES_MAX);
     let refusal = Machine::joined(&server, "h1").follow(&server, Some(FromAgent::Hello(hello))).expect_err("refused");
     assert_eq!(refusal.code(), Code::OutOfRange, "{refusal}");
+}
+
+#[test]
+fn an_agent_that_holds_more_than_any_host_can_is_refused() {
+    let server = TestServer::start(BY_TLS);
+    let hello = hello("h1", invented(HELD_MAX as u64 + 1));
+    let refusal = Machine::joined(&server, "h1").follow(&server, Some(FromAgent::Hello(hello))).expect_err("refused");
+    let expected = "held has 65537 entries, and at most 65536 are taken";
+    assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, expected));
+    assert_eq!(server.host("h1").expect("a host")["connected"], false);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::agent::{Held, acknowledge, hello, silent};
-use crate::support::{Agent, Setup, TestServer, config, folder, id_of, managed, wait_until};
+use crate::support::{Agent, PATIENCE, Setup, TestServer, config, folder, id_of, managed, wait_until};
 
 #[test]
 fn a_second_agent_of_one_host_is_refused() {
@@ -41,7 +41,9 @@ fn the_same_run_of_an_agent_takes_the_place_of_its_older_connection_at_once() {
     let [hello, another] = [(); 2].map(|()| hello("h1", Held::new()));
     let older = Agent::try_connect(&server, hello.clone(), "h1", acknowledge).expect("accepted");
     let newer = Agent::try_connect(&server, hello, "h1", acknowledge).expect("accepted");
-    older.hear_the_end();
+    let end = older.hear_the_end();
+    let message = "another connection of this host's agent has taken this one's place";
+    assert_eq!((end.code(), end.message()), (Code::Aborted, message));
     assert_eq!(newer.hear_what_it_lacked(), []);
     assert_eq!(server.host("h1").expect("a host")["connected"], true);
     let network = server.network(managed(9));
@@ -88,7 +90,8 @@ fn an_agent_whose_host_is_removed_registers_anew() {
     let removed = Agent::connect(&server, "h1", acknowledge);
     let host = server.host("h1").expect("a host")["id"].as_str().expect("an id").to_owned();
     assert_eq!(server.send("DELETE", &format!("/privnet/v1/hosts/{host}"), b"").status, 204);
-    removed.hear_the_end();
+    let end = removed.hear_the_end();
+    assert_eq!((end.code(), end.message()), (Code::Aborted, "the host was removed"));
     let _back = Agent::connect(&server, "h1", acknowledge);
     assert_eq!(server.host("h1").expect("a host")["connected"], true);
 }
@@ -129,13 +132,62 @@ fn an_agent_that_answers_nothing_any_more_does_not_keep_the_server_from_stopping
 
 /// A connection of HTTP/2 to whose frames nobody answers (RFC 9113 §3.4).
 fn paused_connection(server: &TestServer) -> UnixStream {
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let mut connection = UnixStream::connect(server.sync_socket()).expect("the server listens");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("a preface");
-    connection.write_all(&SETTINGS).expect("settings");
+    connection.write_all(&frame(SETTINGS, 0, 0, &[])).expect("settings");
     // The server's own settings say that it follows the connection.
-    connection.read_exact(&mut [0; SETTINGS.len()]).expect("the server's settings");
+    assert_eq!(hear_frame(&mut connection).0, SETTINGS);
     connection
+}
+
+/// Kinds of frames (RFC 9113 §6).
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let octets = u8::try_from(payload.len()).expect("a short frame");
+    [&[0, 0, octets, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// The kind, the stream and the payload of the next frame.
+fn hear_frame(connection: &mut UnixStream) -> (u8, u8, Vec<u8>) {
+    let mut head = [0; 9];
+    connection.read_exact(&mut head).expect("a frame");
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    connection.read_exact(&mut payload).expect("its payload");
+    (head[3], head[8], payload)
+}
+
+/// The beginning of a call of `Follow`, without a message: fields of the static table by their index, others as they
+/// are (RFC 7541 §6).
+fn call(stream: u8) -> Vec<u8> {
+    const END_HEADERS: u8 = 4;
+    const POST: u8 = 0x83;
+    const HTTP: u8 = 0x86;
+    let literal = |name: &[u8], value: &str| [name, &[value.len() as u8], value.as_bytes()].concat();
+    let fields = [
+        vec![POST, HTTP],
+        literal(&[1], "server"),
+        literal(&[4], "/privnet.sync.v1.Sync/Follow"),
+        literal(&[0x0f, 31 - 15], "application/grpc"),
+        literal(b"\x00\x02te", "trailers"),
+    ];
+    frame(HEADERS, END_HEADERS, stream, &fields.concat())
+}
+
+#[test]
+fn a_connection_has_eight_calls_under_way_and_no_more() {
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    let server = TestServer::start(Setup::WAITING);
+    let mut connection = paused_connection(&server);
+    let streams = [1, 3, 5, 7, 9, 11, 13, 15, 17];
+    streams.iter().for_each(|stream| connection.write_all(&call(*stream)).expect("asked"));
+    let mut answers = std::iter::repeat_with(|| hear_frame(&mut connection));
+    let first = answers.find(|(kind, ..)| [HEADERS, RST_STREAM].contains(kind));
+    assert_eq!(first, Some((RST_STREAM, 17, REFUSED_STREAM.to_vec())));
 }
 
 #[test]

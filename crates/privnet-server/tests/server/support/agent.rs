@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use privnet_model::{Generation, HostFacts, HostName, NetworkId, Reason};
 use privnet_sync::proto::sync_client::SyncClient;
@@ -18,7 +18,7 @@ use super::{PATIENCE, TestServer, wait_until};
 /// An agent without a host: it answers each message as the test says. It leaves when it is dropped.
 pub(crate) struct Agent {
     name: &'static str,
-    heard: Receiver<FromServer>,
+    heard: Receiver<Result<FromServer, Status>>,
     outgoing: mpsc::Sender<proto::FromAgent>,
     listening: JoinHandle<()>,
 }
@@ -131,14 +131,14 @@ impl Agent {
     /// The next message.
     #[track_caller]
     pub(crate) fn hear(&self) -> FromServer {
-        self.heard.recv_timeout(PATIENCE).expect("a message")
+        self.heard.recv_timeout(PATIENCE).expect("a message").expect("no end")
     }
 
-    /// Waits until the server has ended the stream.
+    /// Waits until the server has ended the stream, and returns why.
     #[track_caller]
-    pub(crate) fn hear_the_end(&self) {
-        let end = std::iter::repeat_with(|| self.heard.recv_timeout(PATIENCE)).find_map(Result::err);
-        assert_eq!(end, Some(RecvTimeoutError::Disconnected));
+    pub(crate) fn hear_the_end(&self) -> Status {
+        let end = std::iter::repeat_with(|| self.heard.recv_timeout(PATIENCE).expect("an end")).find_map(Result::err);
+        end.expect("endless")
     }
 
     /// The messages between Welcome and Current: what the agent lacked.
@@ -166,6 +166,11 @@ impl Drop for Agent {
     }
 }
 
+/// So many networks that nobody has made.
+pub(crate) fn invented(networks: u64) -> Held {
+    (1..=networks).map(|number| (NetworkId::from_bytes(u128::from(number).to_be_bytes()), Generation(1))).collect()
+}
+
 /// Each agent is a run of its own.
 static RUN: AtomicU64 = AtomicU64::new(0);
 
@@ -187,15 +192,15 @@ pub(crate) fn hello(name: &str, held: Held) -> Hello {
 
 async fn listen(
     mut incoming: Streaming<proto::FromServer>,
-    hearing: Sender<FromServer>,
+    hearing: Sender<Result<FromServer, Status>>,
     outgoing: mpsc::Sender<proto::FromAgent>,
     answers: Answers,
 ) {
-    // The end of the stream is the end of the server or of the test.
-    while let Some(Ok(message)) = incoming.next().await {
-        let message = FromServer::parse(message).expect("well-formed").expect("known");
-        let answer = answers(&message);
-        if hearing.send(message).is_err() {
+    // Its end without a reason is the end of the server.
+    while let Some(message) = incoming.next().await {
+        let heard = message.map(|message| FromServer::parse(message).expect("well-formed").expect("known"));
+        let answer = heard.as_ref().ok().and_then(answers);
+        if hearing.send(heard).is_err() {
             return;
         }
         if let Some(answer) = answer

@@ -14,7 +14,7 @@ use tonic::codegen::{BoxFuture, Context, Poll, Service, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::agent::{Answers, Held, hello};
+use super::agent::{Answers, Held, hello, silent};
 use super::{Agent, TestServer};
 
 /// A machine that joins, and then shows its certificate.
@@ -83,6 +83,14 @@ impl Machine {
         Agent::try_connect_over(server, channel, hello(host, Held::new()), host, answers)
     }
 
+    /// Connects as an agent that takes nothing of what it is told, but for the answers to PING: its window for each
+    /// stream is empty (RFC 9113 §6.9.2).
+    pub(crate) fn connect_deaf(&self, server: &TestServer, host: &'static str, held: Held) -> Result<Agent, Status> {
+        let endpoint = Endpoint::from_static("https://server").initial_stream_window_size(0);
+        let channel = server.runtime().block_on(self.channel_of(server, endpoint))?;
+        Agent::try_connect_over(server, channel, hello(host, held), host, silent)
+    }
+
     /// A connection without anything asked on it yet.
     pub(crate) fn open(&self, server: &TestServer) -> Result<Channel, Status> {
         server.runtime().block_on(self.channel(server))
@@ -107,13 +115,16 @@ impl Machine {
     }
 
     async fn channel(&self, server: &TestServer) -> Result<Channel, Status> {
+        self.channel_of(server, Endpoint::from_static("https://server")).await
+    }
+
+    async fn channel_of(&self, server: &TestServer, endpoint: Endpoint) -> Result<Channel, Status> {
         let broken = |error: io::Error| Status::new(Code::Unavailable, error.to_string());
         let stream = TcpStream::connect(server.sync_address()).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         let connector = self.connector(server);
         let stream = connector.stream(&SERVER_NAME.parse().expect("a name"), stream).expect("a stream");
         let stream = stream.handshake().await.map_err(|error| broken(error.cause))?;
-        let endpoint = Endpoint::from_static("https://server");
         let channel = endpoint.connect_with_connector(Once(Mutex::new(Some(stream)))).await;
         channel.map_err(|error| Status::new(Code::Unavailable, error.to_string()))
     }
