@@ -525,6 +525,14 @@ mod tests {
         assert_eq!(ids, ["list-zones", "get-health", "get-readiness", "get-openapi-document"]);
     }
 
+    /// Go's and Python's clients read JSON from every answer that is no refusal (contract §2.1, 2.4).
+    #[test]
+    fn no_answer_under_v2_is_empty() {
+        for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path.starts_with("/v2/")) {
+            assert!(endpoint.status == 200 && endpoint.reply.is_some(), "{}", endpoint.id);
+        }
+    }
+
     #[test]
     fn ids_and_routes_are_unique() {
         assert_eq!(ENDPOINTS.iter().map(|e| e.id).collect::<BTreeSet<_>>().len(), ENDPOINTS.len());

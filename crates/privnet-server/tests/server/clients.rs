@@ -146,5 +146,7 @@ fn java_signs_for_now_and_sends_empty_labels() {
     java.change("PUT", &format!("{network}:detach"), &json!({"instance": whole}).to_string());
     assert!(java.get(&network).get("leases").is_none());
     java.get("/v2/instance?manager-type=instance-pool");
+    let events = java.get("/v2/event?from=2020-01-01T00%3A00%3A00%2B01%3A00");
+    assert_eq!(events.as_array().map(Vec::len), Some(4), "each change so far");
     java.change("DELETE", &network, "");
 }

@@ -62,6 +62,30 @@ fn a_creation_answers_with_a_reference_to_the_network() {
     assert_eq!(server.get("/v2/private-network"), json!({"private-networks": [network]}));
 }
 
+/// As was recorded of create, update and delete: the read, and the path with its prefix (contract §6).
+#[test]
+fn every_change_of_a_network_refers_to_what_reads_it() {
+    let (server, _agent) = server();
+    let created = server.post("/v2/private-network", managed(9));
+    let reference = created["reference"].clone();
+    let network = reference["link"].as_str().expect("a link").to_owned();
+    let id = network.strip_prefix("/v2/private-network/").expect("the path with its prefix");
+    assert_eq!(reference, json!({"id": id, "link": network, "command": "get-private-network"}));
+    let on_web = json!({"instance": {"id": server.instance("web", "h1")}});
+    for (method, path, body) in [
+        ("PUT", network.clone(), json!({"description": "d"})),
+        ("DELETE", format!("{network}/labels"), json!({})),
+        ("PUT", format!("{network}:attach"), on_web.clone()),
+        ("PUT", format!("{network}:update-ip"), on_web.clone()),
+        ("PUT", format!("{network}:detach"), on_web),
+        ("DELETE", network.clone(), json!({})),
+    ] {
+        let operation = server.ask(method, &path, body).ok();
+        assert_eq!((&operation["state"], &operation["reference"]), (&json!("success"), &reference), "{method} {path}");
+        assert_eq!(server.operation(&operation), operation, "{method} {path}");
+    }
+}
+
 #[test]
 fn a_managed_network_shows_what_it_was_made_with() {
     let server = TestServer::start(Setup::WAITING);

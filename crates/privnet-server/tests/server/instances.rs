@@ -380,10 +380,14 @@ fn an_instance_is_pending_until_its_host_has_made_it_and_deleted_until_that_has_
     // Told again to an agent that knows nothing, which makes it.
     let agent = Agent::connect(&server, "h1", acknowledge);
     assert_eq!(server.ended(&created)["state"], "success");
-    agent.leave(&server);
     let path = created["reference"]["link"].as_str().expect("a link").to_owned();
+    let network = server.network(managed(9));
+    assert_eq!(server.ended(&server.attach(&network, id_in(&path)))["state"], "success");
+    agent.leave(&server);
     let deleted = server.delete(&path);
     assert_eq!(deleted["state"], "pending", "its host is away");
+    // exo fails where the holder of a lease is not there.
+    assert_eq!((server.send("GET", &path, b"").status, server.get(&network).get("leases")), (404, None));
     let _agent = Agent::connect(&server, "h1", acknowledge);
     assert_eq!(server.ended(&deleted)["state"], "success");
 }

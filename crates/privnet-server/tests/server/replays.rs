@@ -132,6 +132,8 @@ fn typescript_walks_through_a_networks_life() {
     // Query arguments are sorted by name, encoded and signed.
     let found = typescript.get("/v2/instance?ip-address=10.0.0.20&labels=");
     assert_eq!(found["instances"][0]["id"], id_in(&path));
+    let events = typescript.get("/v2/event?from=2020-01-01T00%3A00%3A00Z&to=2100-01-01T00%3A00%3A00Z");
+    assert_eq!(events.as_array().map(Vec::len), Some(3), "the network, the instance and its attachment");
     let detach = json!({"instance": typescript.get(&path)}).to_string();
     typescript.change("PUT", &format!("{network}:detach"), &detach);
     typescript.change("DELETE", &format!("{network}/labels"), "");
