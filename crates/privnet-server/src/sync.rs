@@ -9,6 +9,7 @@ mod certificate;
 mod conversation;
 mod membership;
 mod peer;
+mod registration;
 mod services;
 mod tls;
 
@@ -20,8 +21,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use privnet_model::zone::{Caller, Command, Outcome, RefusalKind};
-use privnet_model::{HostFacts, HostId, HostName, NetworkId};
+use privnet_model::zone::{Caller, Outcome, RefusalKind};
+use privnet_model::{HostId, NetworkId};
 use privnet_sync::proto;
 use privnet_sync::proto::membership_server::MembershipServer;
 use privnet_sync::proto::sync_server::{Sync, SyncServer};
@@ -41,6 +42,7 @@ use self::certificate::OwnCertificate;
 use self::conversation::{Conversation, Sent, SentInstance};
 use self::membership::{MembershipService, http_status};
 use self::peer::Peer;
+use self::registration::Registration;
 use self::services::Services;
 use crate::audit::Origin;
 use crate::auth::{AuthorityError, HostAuthority, ShownCertificate};
@@ -166,7 +168,9 @@ where
     let (stopping, stopped) = watch::channel(());
     let mut late = stopped.clone();
     let is_tls = authority.is_some();
-    let sync = SyncServer::new(Follower { engine: engine.clone(), is_tls, stopped })
+    let registration = Registration::new(engine.clone());
+    let refused = Seldom::new("an agent is refused");
+    let sync = SyncServer::new(Follower { engine: engine.clone(), registration, refused, is_tls, stopped })
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let membership = authority.map(|authority| {
@@ -197,6 +201,9 @@ where
 
 struct Follower {
     engine: Engine,
+    registration: Registration,
+    /// Where those are noted that are no host's only agent.
+    refused: Seldom,
     /// Whether agents come by TLS, and prove which host they are.
     is_tls: bool,
     /// Closed when the server stops.
@@ -214,6 +221,10 @@ impl Sync for Follower {
         let peer = Peer::of(&request, self.is_tls)?;
         // Before anything of what it says is read.
         self.expect_certificate(&peer)?;
+        if peer.has_followed() {
+            let status = Status::failed_precondition("a connection has one stream of an agent: connect anew");
+            return Err(self.note_refusal(&peer, status));
+        }
         let mut incoming = request.into_inner();
         let mut stopped = self.stopped.clone();
         let hello = tokio::select! {
@@ -234,13 +245,14 @@ impl Sync for Follower {
             claim = self.engine.claim(newcomer) => claim.map_err(|busy| self.refuse_second(&hello, &peer, &busy))?,
             _ = stopped.changed() => return Err(Status::unavailable("the server is stopping")),
         };
-        let host = register(&self.engine, &hello, shown.as_ref()).await?;
+        let host = register(&self.registration, &hello, shown.as_ref()).await?;
         let makes_instances = hello.protocol >= INSTANCES_SINCE;
         let link = self.engine.connect(host, makes_instances.then_some(&hello.instances), claim);
         let link = link.ok_or_else(|| Status::aborted(REPLACED))?;
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
         let conversation = Conversation {
             engine: self.engine.clone(),
+            registration: self.registration.clone(),
             link,
             peer,
             shown,
@@ -259,15 +271,15 @@ impl Follower {
     /// The other agent is told, too.
     fn refuse_second(&self, hello: &Hello, peer: &Peer, other: &HostBusy) -> Status {
         let (host, connected) = (&hello.host, &other.who);
-        warn!(%host, refused = %peer, %connected, "refused a second agent for a host whose agent is connected");
         let message = format!(
             "an agent for host {host} is connected already ({connected}); two agents cannot be one host: stop one of them, or give this host a name of its own"
         );
         self.note_refusal(peer, Status::already_exists(message))
     }
 
-    /// Tells the audit log.
+    /// Tells the log and the audit log.
     fn note_refusal(&self, peer: &Peer, status: Status) -> Status {
+        self.refused.note(format_args!("{peer}: {}", status.message()));
         let origin = Origin::of_agent(peer.ip(), "connect-agent", "Follow");
         let event = origin.refused(Some(Caller::Server), http_status(status.code()), status.message(), now());
         self.engine.log().refused(event);
@@ -282,10 +294,7 @@ impl Follower {
             zone.host_that_shows(&shown.host, shown.fingerprint).map_err(|refusal| refused(refusal.into()))?;
             Ok(Some(shown.clone()))
         });
-        shown.map_err(|status| {
-            warn!(%peer, reason = status.message(), "refused an agent");
-            self.note_refusal(peer, status)
-        })
+        shown.map_err(|status| self.note_refusal(peer, status))
     }
 
     /// The certificate with which an agent is the host that it says; `None` where it need not show one.
@@ -296,7 +305,6 @@ impl Follower {
                 "the certificate is host {}'s, and the agent is named {}: a host speaks for itself alone",
                 shown.host, hello.host
             ));
-            warn!(host = %hello.host, %peer, reason = status.message(), "refused an agent");
             return Err(self.note_refusal(peer, status));
         }
         Ok(Some(shown))
@@ -320,17 +328,12 @@ async fn expect_hello(incoming: &mut Streaming<proto::FromAgent>) -> Result<Hell
     }
 }
 
-/// What makes a host's record, or brings its facts up to date.
-fn report(name: &HostName, facts: HostFacts, shown: Option<&ShownCertificate>) -> Command {
-    let name = name.clone();
-    match shown {
-        Some(shown) => Command::AdmitHost { name, certificate: shown.fingerprint, facts },
-        None => Command::RegisterHost { name, facts },
-    }
-}
-
-async fn register(engine: &Engine, hello: &Hello, shown: Option<&ShownCertificate>) -> Result<HostId, Status> {
-    match engine.submit(report(&hello.host, hello.facts.clone(), shown)).await {
+async fn register(
+    registration: &Registration,
+    hello: &Hello,
+    shown: Option<&ShownCertificate>,
+) -> Result<HostId, Status> {
+    match registration.report(&hello.host, hello.facts.clone(), shown).await {
         Ok(Outcome::Host(host)) => Ok(host.id),
         Ok(_) => Err(Status::internal("registering a host answered no host")),
         Err(cause) => Err(refused(cause)),

@@ -13,7 +13,8 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::peer::Peer;
-use super::{LOOK_EVERY, REPLACED, SEND_TIMEOUT, refused, report};
+use super::registration::Registration;
+use super::{LOOK_EVERY, REPLACED, SEND_TIMEOUT, refused};
 use crate::auth::ShownCertificate;
 use crate::engine::{Acknowledgement, Engine, Link, Progress, Standing};
 
@@ -28,6 +29,7 @@ const TAKES_NOTHING: &str = "the agent takes nothing of what it is told";
 /// One connected agent.
 pub(super) struct Conversation {
     pub(super) engine: Engine,
+    pub(super) registration: Registration,
     pub(super) link: Link,
     pub(super) peer: Peer,
     /// What the agent has shown; `None` where it need not show anything.
@@ -373,8 +375,7 @@ impl Conversation {
         let host = self.engine.view().host(self.link.host()).cloned().ok_or(Ended::Gone)?;
         info!(underlay_mtu_bytes = bytes, "the host's underlay has another MTU");
         let facts = HostFacts { underlay_mtu_bytes: bytes, ..host.facts.clone() };
-        let command = report(&host.name, facts, self.shown.as_ref());
-        match self.engine.submit(command).await {
+        match self.registration.report(&host.name, facts, self.shown.as_ref()).await {
             Ok(_) => Ok(()),
             Err(cause) => {
                 warn!(%cause, "cannot keep the host's MTU; it says so again when it connects again");

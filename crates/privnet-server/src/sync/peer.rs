@@ -1,5 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tonic::{Request, Status};
@@ -27,6 +29,8 @@ pub(super) struct Remote {
     pub(super) certificate: Option<ShownCertificate>,
     /// Has the connection break.
     pub(super) hang_up: mpsc::Sender<()>,
+    /// Whether an agent's stream was asked for on it.
+    pub(super) has_followed: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -48,6 +52,15 @@ impl Peer {
         if let Self::Remote(remote) = self {
             // Where there is no room, that has been said; where nobody hears it, the connection is gone.
             let _ = remote.hang_up.try_send(());
+        }
+    }
+
+    /// Whether an agent's stream was asked for on this connection before; from now on it was. One is all that an agent
+    /// needs, and what is left of others would be kept for as long as the connection. On this machine it makes no odds.
+    pub(super) fn has_followed(&self) -> bool {
+        match self {
+            Self::Socket => false,
+            Self::Remote(remote) => remote.has_followed.swap(true, Ordering::Relaxed),
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use hyper_util::rt::TokioIo;
-use privnet_model::Generation;
+use privnet_model::zone::Command;
+use privnet_model::{Generation, HostFacts, HostName};
 use privnet_store::SqliteStore;
 use privnet_sync::proto::sync_client::SyncClient;
 use privnet_sync::{PROTOCOL_VERSION, RunId};

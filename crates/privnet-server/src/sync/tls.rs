@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -166,7 +167,8 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let (hang_up, hung_up) = mpsc::channel(1);
     let stream = SendTimed::new(stream, SEND_TIMEOUT);
-    Ok(HostStream { stream, remote: Remote { address, certificate, hang_up }, hung_up, kind })
+    let remote = Remote { address, certificate, hang_up, has_followed: Arc::default() };
+    Ok(HostStream { stream, remote, hung_up, kind })
 }
 
 fn is_registered(engine: &Engine, shown: &ShownCertificate) -> bool {

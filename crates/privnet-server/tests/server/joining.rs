@@ -391,6 +391,20 @@ fn an_agent_that_holds_more_than_any_host_can_is_refused() {
 }
 
 #[test]
+fn a_connection_has_one_stream_of_an_agent() {
+    let server = TestServer::start(BY_TLS);
+    let machine = Machine::joined(&server, "h1");
+    let connection = machine.open(&server).expect("accepted");
+    let follow = || Machine::follow_on(connection.clone(), &server, Some(FromAgent::Hello(hello("h1", Held::new()))));
+    follow().expect("accepted");
+    let refusal = follow().expect_err("refused");
+    let expected = "a connection has one stream of an agent: connect anew";
+    assert_eq!((refusal.code(), refusal.message()), (Code::FailedPrecondition, expected));
+    wait_until("the end of the first", || server.host("h1").expect("a host")["connected"] == false);
+    machine.connect(&server, "h1", silent).expect("another connection has its own");
+}
+
+#[test]
 fn a_certificate_has_a_few_connections_and_no_more() {
     let server = TestServer::start(BY_TLS);
     let (one, other) = (Machine::joined(&server, "h1"), Machine::joined(&server, "h2"));

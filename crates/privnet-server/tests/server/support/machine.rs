@@ -98,7 +98,11 @@ impl Machine {
 
     /// Asks to be told what is wanted, and says `first` alone on the stream, which stays open.
     pub(crate) fn follow(&self, server: &TestServer, first: Option<FromAgent>) -> Result<(), Status> {
-        let channel = self.open(server)?;
+        Self::follow_on(self.open(server)?, server, first)
+    }
+
+    /// The same on a connection that there is.
+    pub(crate) fn follow_on(channel: Channel, server: &TestServer, first: Option<FromAgent>) -> Result<(), Status> {
         let (saying, said) = mpsc::channel(1);
         first.into_iter().for_each(|message| saying.try_send(message.into()).expect("there is room"));
         server.runtime().block_on(async { SyncClient::new(channel).follow(ReceiverStream::new(said)).await })?;
