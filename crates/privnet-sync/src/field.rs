@@ -15,6 +15,28 @@ pub(crate) fn not_too_many(field: &'static str, entries: usize, max: usize) -> R
     if entries > max { Err(MessageError::TooMany { field, entries, max }) } else { Ok(()) }
 }
 
+/// How many octets a version may have.
+const VERSION_OCTETS_MAX: usize = 255;
+
+pub(crate) fn version(version: String) -> Result<String, MessageError> {
+    match version.len() {
+        0..=VERSION_OCTETS_MAX => Ok(version),
+        octets => Err(MessageError::Length { field: "version", octets, expected: "at most 255" }),
+    }
+}
+
+/// How much of a sentence for people is kept, in octets.
+const SENTENCE_OCTETS_MAX: usize = 1024;
+
+/// The beginning of a sentence for people: where it goes on longer than any does that is read, the rest is left out.
+pub(crate) fn cut(mut sentence: String) -> String {
+    if sentence.len() > SENTENCE_OCTETS_MAX {
+        sentence.truncate(sentence.floor_char_boundary(SENTENCE_OCTETS_MAX));
+        sentence.shrink_to_fit();
+    }
+    sentence
+}
+
 pub(crate) fn rule<T, E: Error + Send + Sync + 'static>(
     field: &'static str,
     value: Result<T, E>,

@@ -9,6 +9,9 @@ use privnet_model::{
 use crate::proto::{self, from_agent, from_server};
 use crate::{HELD_MAX, MessageError, field, instance};
 
+/// How many operations of a repair are told of, as they are for people.
+const REPAIRS_TOLD_MAX: usize = 100;
+
 /// What an agent tells the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromAgent {
@@ -41,7 +44,7 @@ pub enum FromAgent {
     Repaired {
         /// The network.
         network: NetworkId,
-        /// What was done, one operation each, for people.
+        /// What was done, one operation each, for people; the first 100 arrive, and of each the first 1,024 octets.
         what: Vec<String>,
     },
     /// The underlay's device has another MTU than the Hello said.
@@ -162,7 +165,7 @@ pub struct Hello {
 pub struct InstanceFailure {
     /// One word for programs, as in [`PortFailure`].
     pub reason: Reason,
-    /// A sentence for people.
+    /// A sentence for people, of which the first 1,024 octets arrive.
     pub message: String,
 }
 
@@ -173,7 +176,7 @@ pub struct PortFailure {
     pub mac: MacAddr,
     /// One word for programs. One that a newer agent knows is read as [`Reason::Fault`].
     pub reason: Reason,
-    /// A sentence for people.
+    /// A sentence for people, of which the first 1,024 octets arrive.
     pub message: String,
 }
 
@@ -203,7 +206,7 @@ impl JoinRequest {
             facts: HostFacts {
                 vtep: field::vtep(&message.vtep)?,
                 underlay_mtu_bytes: message.underlay_mtu_bytes,
-                version: message.version,
+                version: field::version(message.version)?,
             },
         })
     }
@@ -246,9 +249,10 @@ impl FromAgent {
                 Self::Removed { network: field::network(&removed.network)?, removal: removed.removal }
             }
             from_agent::Kind::NeedFull(need) => Self::NeedFull { network: field::network(&need.network)? },
-            from_agent::Kind::Repaired(repaired) => {
-                Self::Repaired { network: field::network(&repaired.network)?, what: repaired.what }
-            }
+            from_agent::Kind::Repaired(repaired) => Self::Repaired {
+                network: field::network(&repaired.network)?,
+                what: repaired.what.into_iter().take(REPAIRS_TOLD_MAX).map(field::cut).collect(),
+            },
             from_agent::Kind::UnderlayMtu(mtu) => Self::UnderlayMtu { bytes: mtu.bytes },
             from_agent::Kind::InstanceMade(made) => {
                 Self::InstanceMade { instance: field::instance(&made.instance)?, serial: made.serial }
@@ -256,7 +260,7 @@ impl FromAgent {
             from_agent::Kind::InstanceFailed(failed) => Self::InstanceFailed {
                 instance: field::instance(&failed.instance)?,
                 serial: failed.serial,
-                failure: InstanceFailure { reason: reason(&failed.reason), message: failed.message },
+                failure: InstanceFailure { reason: reason(&failed.reason), message: field::cut(failed.message) },
             },
             from_agent::Kind::InstanceRemoved(removed) => {
                 Self::InstanceRemoved { instance: field::instance(&removed.instance)?, serial: removed.serial }
@@ -379,7 +383,7 @@ impl TryFrom<proto::Hello> for Hello {
             facts: HostFacts {
                 vtep: field::vtep(&hello.vtep)?,
                 underlay_mtu_bytes: hello.underlay_mtu_bytes,
-                version: hello.version,
+                version: field::version(hello.version)?,
             },
             held: held.collect::<Result<_, MessageError>>()?,
             instances: hello.instances.iter().map(|id| field::instance(id)).collect::<Result<_, _>>()?,
@@ -413,7 +417,11 @@ impl TryFrom<proto::PortFailure> for PortFailure {
     type Error = MessageError;
 
     fn try_from(failure: proto::PortFailure) -> Result<Self, MessageError> {
-        Ok(Self { mac: field::mac(&failure.mac)?, reason: reason(&failure.reason), message: failure.message })
+        Ok(Self {
+            mac: field::mac(&failure.mac)?,
+            reason: reason(&failure.reason),
+            message: field::cut(failure.message),
+        })
     }
 }
 

@@ -107,6 +107,45 @@ fn a_hello_holds_no_more_than_it_may() {
     assert_eq!(held(0, HELD_MAX + 1), Err("instances has 65537 entries, and at most 65536 are taken".to_owned()));
 }
 
+#[test]
+fn a_version_is_short() {
+    let told = |octets| {
+        let version = "9".repeat(octets);
+        let hello = proto::Hello { host_name: "h1".into(), vtep: vec![0; 4], version, ..proto::Hello::default() };
+        Hello::try_from(hello).map(|hello| hello.facts.version.len()).map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(told(255), Ok(255));
+    assert_eq!(told(256), Err("version has 256 octets instead of at most 255".to_owned()));
+}
+
+/// They are for people, and written to logs and operations.
+#[test]
+fn of_endless_sentences_the_beginning_arrives() {
+    // Two octets per letter, from the second octet on: none is cut in two.
+    let endless = format!("x{}", "é".repeat(100_000));
+    let beginning = format!("x{}", "é".repeat(511));
+    let (mac, instance, network) =
+        (MacAddr::new([0; 6]), InstanceId::from_bytes([1; 16]), NetworkId::from_bytes([2; 16]));
+    let said = |message: &String, repairs| {
+        let (reason, message) = (Reason::Fault, message.clone());
+        [
+            FromAgent::InstanceFailed {
+                instance,
+                serial: 1,
+                failure: InstanceFailure { reason, message: message.clone() },
+            },
+            FromAgent::Applied {
+                network,
+                generation: Generation(1),
+                failures: vec![PortFailure { mac, reason, message: message.clone() }],
+            },
+            FromAgent::Repaired { network, what: vec![message; repairs] },
+        ]
+    };
+    let heard = said(&endless, 1000).map(|said| FromAgent::parse(said.into()).expect("valid").expect("known"));
+    assert_eq!(heard, said(&beginning, 100));
+}
+
 fn check(damage: impl FnOnce(&mut proto::NetworkState), expected: &str) {
     let mac = MacAddr::for_port([0, 0, 0, 0, 1]);
     let member = Member { mac, address: None, location: Location::Remote { vtep: IpAddr::from([192, 0, 2, 1]) } };
