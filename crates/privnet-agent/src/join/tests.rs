@@ -120,6 +120,17 @@ async fn a_machine_that_has_joined_does_not_ask_again_with_the_same_token_and_is
     assert_eq!(fs::read_to_string(&config.identity_file).expect("readable"), written);
 }
 
+/// Whoever was refused has to do something, and whoever has no answer asks again.
+#[test]
+fn a_refusal_is_told_from_an_answer_that_is_lost() {
+    for refusal in [Status::permission_denied("no"), Status::invalid_argument("no"), Status::resource_exhausted("no")] {
+        assert_eq!(failure(refusal).to_string(), "the server lets this machine not join: no");
+    }
+    for lost in [Status::unavailable("?"), Status::internal("?"), Status::unknown("?")] {
+        assert!(matches!(failure(lost), JoinError::Lost(_)));
+    }
+}
+
 #[test]
 fn an_agent_is_the_host_of_its_identity_and_no_other() {
     let dir = folder();
