@@ -121,7 +121,7 @@ fn files_that_are_no_good_are_refused_by_name() {
 }
 
 #[test]
-fn new_files_are_served_when_told_and_bad_ones_change_nothing() {
+fn new_files_are_served_when_told() {
     let dir = folder();
     let (certificate, key) = files(&dir, for_a_day());
     let served = served(&Encryption::Files { certificate: certificate.clone(), key }, &dir, None).expect("good");
@@ -131,7 +131,56 @@ fn new_files_are_served_when_told_and_bad_ones_change_nothing() {
     assert_eq!(shown(&served, &[&first, &second]), first.fingerprint(), "nobody has said so");
     served.reload().expect("good files");
     assert_eq!(shown(&served, &[&first, &second]), second.fingerprint());
-    fs::write(&certificate, "").expect("written");
-    served.reload().expect_err("an empty file");
-    assert_eq!(shown(&served, &[&first, &second]), second.fingerprint());
+}
+
+/// As they are while somebody writes them, or were put there by mistake.
+#[test]
+fn files_that_are_no_good_change_nothing_and_the_error_says_why() {
+    let dir = folder();
+    let (certificate, key) = files(&dir, for_a_day());
+    let first = certificate_in(&certificate);
+    let (own, its_key) = (fs::read(&certificate).expect("read"), fs::read(&key).expect("read"));
+    let served = served(&Encryption::Files { certificate: certificate.clone(), key: key.clone() }, &dir, None);
+    let served = served.expect("good");
+    let other = folder();
+    let (next, next_key) = files(&other, for_a_day());
+    let (next, next_key) = (fs::read(next).expect("read"), fs::read(next_key).expect("read"));
+
+    let half = |octets: &[u8]| octets[..octets.len() / 2].to_vec();
+    let chain = [&own[..], &next[..next.len() / 2]].concat();
+    let (no_certificate, no_key) = (
+        "there is no certificate in it (a part that begins with \"-----BEGIN\", in PEM)",
+        "there is no private key in it (a part that begins with \"-----BEGIN\", in PEM)",
+    );
+    let cut_off = "the certificate in it cannot be read: its end is missing";
+    let another = "the private key does not belong to the (first) certificate";
+    for (file, text, why) in [
+        (&certificate, vec![], no_certificate),
+        (&certificate, half(&own), cut_off),
+        (&certificate, chain, cut_off),
+        (&certificate, next.clone(), another),
+        (&certificate, vec![0xff; 10], "stream did not contain valid UTF-8"),
+        (&key, vec![], no_key),
+        (&key, half(&its_key), "the private key in it cannot be read: its end is missing"),
+        (&key, next_key.clone(), another),
+    ] {
+        let good = fs::read(file).expect("read");
+        fs::write(file, &text).expect("written");
+        let error = served.reload().expect_err("no good");
+        let told = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(told.as_deref(), Some(why), "{error}");
+        assert_eq!(shown(&served, &[&first]), first.fingerprint());
+        fs::write(file, good).expect("written");
+    }
+    for file in [&certificate, &key] {
+        let aside = dir.path().join("aside");
+        fs::rename(file, &aside).expect("moved");
+        assert_eq!(served.reload().expect_err("none").to_string(), format!("cannot read {}", file.display()));
+        fs::create_dir(file).expect("made");
+        assert_eq!(served.reload().expect_err("a folder").to_string(), format!("cannot read {}", file.display()));
+        fs::remove_dir(file).expect("removed");
+        fs::rename(&aside, file).expect("moved");
+        assert_eq!(shown(&served, &[&first]), first.fingerprint());
+    }
+    served.reload().expect("all is well again");
 }
