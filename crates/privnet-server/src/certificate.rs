@@ -1,6 +1,7 @@
 //! The certificate that the API is served with: an operator's, from files that are read again when told so, or one
 //! that is made here and signs itself.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,6 +25,8 @@ const SELF_SIGNED_KEY_FILE: &str = "tls-self-signed.key";
 
 /// For how long a self-signed certificate is good. Whoever trusts it has to be told of the next one.
 const SELF_SIGNED_SECONDS: i64 = 10 * 365 * 24 * 3600;
+/// How many names it has at most, the latest first.
+const SELF_SIGNED_NAMES_MAX: usize = 32;
 /// How far the clocks of clients may be behind when it is made.
 const CLOCK_SECONDS: i64 = 24 * 3600;
 
@@ -46,7 +49,8 @@ pub enum Encryption {
         /// The key of the first.
         key: PathBuf,
     },
-    /// By TLS, with a certificate that is made at the first start, kept in the data folder, and signs itself.
+    /// By TLS, with a certificate that is made at the first start, kept in the data folder, and signs itself. It is made
+    /// anew where it does not have the listen address or the public URL's host.
     SelfSigned,
 }
 
@@ -116,7 +120,7 @@ impl ServedCertificate {
             Encryption::Files { certificate, key } => Self::load(certificate.clone(), key.clone()).map(Some),
             Encryption::SelfSigned => {
                 let (certificate, key) = (data_dir.join(SELF_SIGNED_FILE), data_dir.join(SELF_SIGNED_KEY_FILE));
-                keep_self_signed(&certificate, &key, &names(listen, public_url))?;
+                keep_self_signed(&certificate, &key, &Names::of(listen, public_url))?;
                 Self::load(certificate, key).map(Some)
             }
         }
@@ -191,18 +195,43 @@ fn text_of(file: &Path) -> Result<(String, u32), ServedCertificateError> {
     read().map_err(|source| ServedCertificateError::Read { file: file.to_owned(), source })
 }
 
-/// Makes a self-signed certificate where there is none, or one that has expired.
-fn keep_self_signed(certificate: &Path, key: &Path, names: &[AltName]) -> Result<(), ServedCertificateError> {
+/// Makes a self-signed certificate where there is none that is good for what the operator has said.
+///
+/// One that lacks a name of those is made anew. Whoever trusts the one before by a copy of it needs the new file, but
+/// whoever comes by the new name is refused until there is one, and who has said the name sees the log of this start.
+/// It keeps the names of the one before, so that nobody who has the file needs another name, and going back and forth
+/// between two settings changes it once. The machine's own name alone is no reason: a network may give it another one
+/// at any start, which nobody has asked for.
+fn keep_self_signed(certificate: &Path, key: &Path, names: &Names) -> Result<(), ServedCertificateError> {
     let there = fs::read_to_string(certificate).ok().and_then(|text| Certificate::all_from_pem(&text).ok());
-    if let Some(own) =
-        there.as_ref().and_then(|all| all.first()).filter(|own| own.validity().not_after > unix_seconds())
-    {
-        for name in names.iter().filter(|name| !own.names().contains(name)) {
-            let file = certificate.display();
-            warn!(%name, %file, "the self-signed certificate does not have this name: remove the file to have one made that does, and tell clients of it");
+    let there = there.and_then(|all| all.into_iter().next());
+    let file = certificate.display();
+    let of_before = match &there {
+        None => &[],
+        Some(own) if own.validity().not_after <= unix_seconds() => &[],
+        Some(own) => own.names(),
+    };
+    let missing = names.missing_in(of_before);
+    if !of_before.is_empty() && !is_of_another_key(certificate, key) {
+        if missing.iter().all(|name| !names.said.contains(name)) {
+            for name in missing {
+                info!(%name, %file, "the self-signed certificate does not have this machine's name: remove the file to have one made that does, and give clients that");
+            }
+            return Ok(());
         }
-        return Ok(());
+        let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        warn!(%file, names, "the self-signed certificate is made anew, since it does not have these names: give the file to all clients that trust the one before");
     }
+    let mut names: Vec<_> = names.all().chain(of_before).cloned().collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names.truncate(SELF_SIGNED_NAMES_MAX);
+    make_self_signed(certificate, key, &names)?;
+    info!(%file, "a self-signed certificate is made for the API: give clients this file to trust");
+    Ok(())
+}
+
+fn make_self_signed(certificate: &Path, key: &Path, names: &[AltName]) -> Result<(), ServedCertificateError> {
     let fresh = PrivateKey::generate().map_err(ServedCertificateError::Make)?;
     let begin = unix_seconds() - CLOCK_SECONDS;
     let subject = Subject {
@@ -214,31 +243,49 @@ fn keep_self_signed(certificate: &Path, key: &Path, names: &[AltName]) -> Result
     };
     let own = self_signed(&fresh, &subject).map_err(ServedCertificateError::Make)?;
     let secret = fresh.to_pem().map_err(ServedCertificateError::Make)?;
-    // The certificate comes last: where it is, its key is.
+    // The certificate comes last: where it is the first, its key is there.
     write_private(key, &secret).map_err(ServedCertificateError::Keep)?;
-    write_private(certificate, &own.to_pem()).map_err(ServedCertificateError::Keep)?;
-    info!(file = %certificate.display(), "a self-signed certificate is made for the API: give clients this file to trust");
-    Ok(())
+    write_private(certificate, &own.to_pem()).map_err(ServedCertificateError::Keep)
+}
+
+/// Whether making them anew was cut short between the two.
+fn is_of_another_key(certificate: &Path, key: &Path) -> bool {
+    let read = fs::read_to_string(certificate).and_then(|certificate| Ok((certificate, fs::read_to_string(key)?)));
+    read.is_ok_and(|(own, key)| matches!(Identity::from_pem(&own, &key), Err(CertificateError::KeyMismatch)))
 }
 
 /// What a server may be called by its clients.
-fn names(listen: SocketAddr, public_url: Option<&str>) -> Vec<AltName> {
-    const KERNEL_HOST_NAME: &str = "/proc/sys/kernel/hostname";
-    let host_name = fs::read_to_string(KERNEL_HOST_NAME).ok().and_then(|name| name_of(name.trim()));
-    let public_name = public_url.and_then(host_of).and_then(|host| name_of(&host));
-    let own_address = Some(listen.ip()).filter(|address| !address.is_unspecified());
-    let on_this_machine = [
-        AltName::Dns("localhost".into()),
-        AltName::Ip(Ipv4Addr::LOCALHOST.into()),
-        AltName::Ip(Ipv6Addr::LOCALHOST.into()),
-    ];
-    let mut names = Vec::new();
-    for name in on_this_machine.into_iter().chain(own_address.map(AltName::Ip)).chain(host_name).chain(public_name) {
-        if !names.contains(&name) {
-            names.push(name);
+struct Names {
+    /// As its operator says.
+    said: Vec<AltName>,
+    /// On this machine, and what that is called.
+    found: Vec<AltName>,
+}
+
+impl Names {
+    fn of(listen: SocketAddr, public_url: Option<&str>) -> Self {
+        const KERNEL_HOST_NAME: &str = "/proc/sys/kernel/hostname";
+        let host_name = fs::read_to_string(KERNEL_HOST_NAME).ok().and_then(|name| name_of(name.trim()));
+        let public_name = public_url.and_then(host_of).and_then(|host| name_of(&host));
+        let own_address = Some(listen.ip()).filter(|address| !address.is_unspecified());
+        let on_this_machine = [
+            AltName::Dns("localhost".into()),
+            AltName::Ip(Ipv4Addr::LOCALHOST.into()),
+            AltName::Ip(Ipv6Addr::LOCALHOST.into()),
+        ];
+        Self {
+            said: own_address.map(AltName::Ip).into_iter().chain(public_name).collect(),
+            found: on_this_machine.into_iter().chain(host_name).collect(),
         }
     }
-    names
+
+    fn all(&self) -> impl Iterator<Item = &AltName> {
+        self.said.iter().chain(&self.found)
+    }
+
+    fn missing_in(&self, names: &[AltName]) -> Vec<&AltName> {
+        self.all().filter(|name| !names.contains(name)).collect()
+    }
 }
 
 /// A host as a name for a certificate, if it can be one.

@@ -73,8 +73,64 @@ fn a_self_signed_certificate_is_made_once_and_kept_for_its_owner() {
         let mode = fs::metadata(dir.path().join(file)).expect("there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{file}");
     }
-    let again = served(&Encryption::SelfSigned, &dir, Some("https://other.example")).expect("a certificate");
+    let again = served(&Encryption::SelfSigned, &dir, None).expect("a certificate");
     assert_eq!(again.fingerprint(), first.fingerprint(), "whoever trusts it goes on to");
+}
+
+fn has(certificate: &Certificate, name: &str) -> bool {
+    certificate.names().iter().any(|known| known.to_string() == name)
+}
+
+#[test]
+fn a_name_that_the_operator_says_later_is_in_the_certificate_of_the_next_start() {
+    let dir = folder();
+    let start = |public_url| served(&Encryption::SelfSigned, &dir, public_url).expect("a certificate").fingerprint();
+    let first = start(Some("https://one.example"));
+    let second = start(Some("https://other.example"));
+    assert_ne!(second, first);
+    let own = self_signed_in(&dir);
+    assert!(has(&own, "other.example") && has(&own, "one.example"), "{:?}", own.names());
+    for earlier in [Some("https://one.example"), None, Some("https://other.example")] {
+        assert_eq!(start(earlier), second, "it has both, and is good for both");
+    }
+}
+
+#[test]
+fn a_machine_that_is_called_otherwise_keeps_its_certificate() {
+    let dir = folder();
+    let (certificate, key) = (dir.path().join(SELF_SIGNED_FILE), dir.path().join(SELF_SIGNED_KEY_FILE));
+    let called = |name: &str| {
+        let names = Names { said: vec![AltName::Dns("api.example".into())], found: vec![AltName::Dns(name.into())] };
+        keep_self_signed(&certificate, &key, &names).expect("a certificate");
+        self_signed_in(&dir)
+    };
+    let first = called("one");
+    assert_eq!(called("other"), first);
+    assert!(has(&first, "one") && !has(&first, "other"));
+}
+
+#[test]
+fn names_that_are_no_more_are_kept_up_to_a_limit() {
+    let dir = folder();
+    let start = |number: usize| {
+        let url = format!("https://host-{number}.example");
+        served(&Encryption::SelfSigned, &dir, Some(&url)).expect("a certificate");
+        self_signed_in(&dir)
+    };
+    (0..SELF_SIGNED_NAMES_MAX).map(start).for_each(drop);
+    let last = start(SELF_SIGNED_NAMES_MAX);
+    assert_eq!(last.names().len(), SELF_SIGNED_NAMES_MAX);
+    assert!(has(&last, "host-32.example") && has(&last, "localhost") && !has(&last, "host-0.example"));
+}
+
+#[test]
+fn a_certificate_whose_key_was_made_for_the_next_one_is_made_anew() {
+    let dir = folder();
+    served(&Encryption::SelfSigned, &dir, Some("https://one.example")).expect("a certificate");
+    let (_, key_of_next) = files(&dir, for_a_day());
+    fs::rename(key_of_next, dir.path().join(SELF_SIGNED_KEY_FILE)).expect("moved");
+    served(&Encryption::SelfSigned, &dir, None).expect("a certificate");
+    assert!(has(&self_signed_in(&dir), "one.example"));
 }
 
 #[test]
