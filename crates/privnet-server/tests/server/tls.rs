@@ -79,6 +79,8 @@ fn a_client_that_begins_many_handshakes_has_so_many_and_the_next_is_closed_at_on
     let server = TestServer::start(BY_TLS);
     let trusted = own(&server);
     let mut before = Connection::open(&server, &trusted).expect("a connection");
+    // Which tells that its handshake is over at the server, too.
+    before.expect_answer();
     let silent: Vec<_> =
         (0..HANDSHAKES_PER_CLIENT_MAX).map(|_| TcpStream::connect(server.address).expect("it listens")).collect();
     let mut next = TcpStream::connect(server.address).expect("it listens");
