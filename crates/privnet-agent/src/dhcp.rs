@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use privnet_datapath::{DhcpRequest, DhcpRequests, FrameSender};
+use privnet_datapath::{DeclineCounter, DhcpRequest, DhcpRequests, FrameSender};
 use privnet_dhcp::{PortFacts, Reply, Silence, answer};
 use privnet_model::{MacAddr, Vni};
 use tokio::sync::mpsc;
@@ -29,12 +29,13 @@ enum NoAnswer {
     Silence(#[from] Silence),
 }
 
-/// Answers until requests cannot be read any more, and returns why. Addresses that are found in use are reported to
-/// `reports`, too, as far as there is room.
+/// Answers until requests cannot be read any more, and returns why. Addresses that are found in use are counted, and
+/// reported to `reports`, too, as far as there is room.
 pub(crate) async fn serve(
     mut requests: DhcpRequests,
     sender: FrameSender,
     leases: Arc<Leases>,
+    mut counter: DeclineCounter,
     reports: mpsc::Sender<DeclineReport>,
 ) -> io::Error {
     let mut declines = Declines::default();
@@ -50,6 +51,9 @@ pub(crate) async fn serve(
                 Err(error) => warn!(%vni, %port, error = &error as &dyn Error, "cannot send a DHCP answer"),
             },
             Err(NoAnswer::Declined(declined)) => {
+                if let Err(error) = counter.count(port) {
+                    warn!(%vni, %port, error = &error as &dyn Error, "cannot count a declined address");
+                }
                 if let Some(report) = declines.count(declined, Instant::now()) {
                     warn!(%vni, %port, address = %declined.address, times = report.times,
                         "an instance finds its address in use by another machine of its network");

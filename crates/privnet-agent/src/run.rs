@@ -80,7 +80,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
         pin_dir: config.pin_dir,
         bum_copies_per_second: config.bum_copies_per_second,
     };
-    let Opened { datapath, dhcp_requests, sender, link_events, underlay_mtu_bytes } =
+    let Opened { datapath, dhcp_requests, sender, declines: counter, link_events, underlay_mtu_bytes } =
         Datapath::open(&datapath).map_err(AgentError::Open)?;
     info!(host = %config.host, %vtep, underlay_mtu_bytes, server = %config.server, "agent starts");
 
@@ -94,7 +94,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
 
     // A task of its own, so that no client waits for a pass; it ends with this function.
     let mut answering = JoinSet::new();
-    answering.spawn(dhcp::serve(dhcp_requests, sender, leases, reports));
+    answering.spawn(dhcp::serve(dhcp_requests, sender, leases, counter, reports));
     tokio::select! {
         ended = follow(agent, sources, shutdown) => ended.map_err(AgentError::Dump),
         () = keep_connected(server, events) => unreachable!("the loop receives its events"),

@@ -193,6 +193,19 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
+/*
+ * How many DHCPDECLINEs the agent has read of each port's own address. No program knows a message's type, and nobody
+ * but they may write what they count, or counts get lost: so it has a map of its own.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u64);
+} declines SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, DHCP_QUEUE_OCTETS);

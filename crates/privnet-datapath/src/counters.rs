@@ -10,9 +10,11 @@ use crate::names::{Alias, port_device};
 use crate::netlink::Socket;
 use crate::pins::Pins;
 use crate::tables::{CounterTable, Table};
-use crate::{Datapath, KernelError};
+use crate::{Datapath, FrameSender, KernelError};
 
-/// What passed this host, as its agent's programs have counted.
+const DECLINES: &str = "declines";
+
+/// What passed this host, as its agent and the agent's programs have counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostCounters {
     /// Ports, by network and device.
@@ -63,12 +65,41 @@ pub struct PortCounters {
     pub received_octets: u64,
     /// Requests handed to the agent.
     pub dhcp_requests: u64,
+    /// Those of them that declined the port's address as one that is in use (RFC 2131 §4.3.3).
+    pub dhcp_declines: u64,
     /// Requests answered in place.
     pub arp_replies: u64,
     /// Frames that were too big, answered by ICMP; they count as dropped, too.
     pub icmp_replies: u64,
     /// Frames that were dropped, by reason. Reasons without any are left out.
     pub drops: BTreeMap<&'static str, u64>,
+}
+
+/// Counts what no program can: which addresses clients decline.
+pub struct DeclineCounter {
+    ports: Table<u32, Port>,
+    declines: Table<u32, u64>,
+    sender: FrameSender,
+}
+
+impl DeclineCounter {
+    /// One for the ports of the agent with these pins, whose devices the sender finds.
+    pub(crate) fn open(pins: &Pins, sender: FrameSender) -> Result<Self, KernelError> {
+        Ok(Self { ports: Table::pinned(pins, "ports")?, declines: Table::pinned(pins, DECLINES)?, sender })
+    }
+
+    /// Counts that a port's client has declined its address. A port that is just being unplugged has none any more.
+    ///
+    /// # Errors
+    /// The count cannot be read or written.
+    pub fn count(&mut self, port: MacAddr) -> Result<(), KernelError> {
+        let Ok(index) = self.sender.index_of(&port_device(port)).map(i32::cast_unsigned) else { return Ok(()) };
+        if self.ports.get(&index)?.is_none_or(|entry| entry.mac != port.octets()) {
+            return Ok(());
+        }
+        let declines = self.declines.get(&index)?.unwrap_or_default();
+        self.declines.set(index, declines.saturating_add(1))
+    }
 }
 
 impl Datapath {
@@ -92,7 +123,8 @@ impl Datapath {
     }
 
     fn counters_of(&self, row: u32) -> Result<Option<PortCounters>, KernelError> {
-        Ok(self.tables.counters.get(row)?.map(sum))
+        let declines = self.tables.declines.get(&row)?.unwrap_or_default();
+        Ok(self.tables.counters.get(row)?.map(|counters| sum(counters, declines)))
     }
 }
 
@@ -110,7 +142,13 @@ pub fn read_counters(pin_dir: &Path) -> Result<HostCounters, CountersError> {
     }
     let ports: Table<u32, Port> = Table::pinned(&pins, "ports")?;
     let counters = CounterTable::pinned(&pins)?;
-    let sum_of = |row| Ok::<_, KernelError>(sum(counters.get(row)?.unwrap_or_default()));
+    // An earlier version of the same layout has not counted them.
+    let declines = pins.has_map(DECLINES).then(|| Table::<u32, u64>::pinned(&pins, DECLINES)).transpose()?;
+    let declines_of = |row| declines.as_ref().map_or(Ok(None), |declines| declines.get(&row));
+    let sum_of = |row| {
+        let declines = declines_of(row)?.unwrap_or_default();
+        Ok::<_, KernelError>(sum(counters.get(row)?.unwrap_or_default(), declines))
+    };
     let instances = instances()?;
     let counted = |(index, port): (u32, Port)| {
         let mac = MacAddr::from(port.mac);
@@ -129,9 +167,9 @@ fn instances() -> Result<BTreeMap<u32, InstanceId>, KernelError> {
     Ok(links.iter().filter_map(|link| Some((link.index, Alias::of(link)?.spec.instance))).collect())
 }
 
-/// What all processors have counted together.
-fn sum(by_processor: Vec<Counters>) -> PortCounters {
-    let mut sum = PortCounters::default();
+/// What all processors and the agent have counted together.
+fn sum(by_processor: Vec<Counters>, dhcp_declines: u64) -> PortCounters {
+    let mut sum = PortCounters { dhcp_declines, ..PortCounters::default() };
     by_processor.into_iter().for_each(|counters| sum += counters);
     sum.drops.retain(|_, frames| *frames > 0);
     sum

@@ -8,6 +8,7 @@ use privnet_model::{InstanceState, MacAddr, Placement, Vni, overlay_mtu_bytes};
 use privnet_plan::{FdbTarget, NetOp, NetworkSettings, PortSpec};
 use tracing::{info, warn};
 
+use crate::counters::DeclineCounter;
 use crate::dhcp::DhcpRequests;
 use crate::dump::{PortDevice, Snapshot};
 use crate::ends::Ends;
@@ -51,6 +52,8 @@ pub struct Opened {
     pub dhcp_requests: DhcpRequests,
     /// For the answers.
     pub sender: FrameSender,
+    /// For what the ports' DHCP clients decline.
+    pub declines: DeclineCounter,
     /// When to look at the devices.
     pub link_events: LinkEvents,
     /// The MTU of the device with the VTEP's address; those of devices that lead to other hosts may be less.
@@ -137,7 +140,9 @@ impl Datapath {
         if overlay == Version::Loaded {
             datapath.upgrade_underlay()?;
         }
-        Ok(Opened { datapath, dhcp_requests, sender: FrameSender::open()?, link_events, underlay_mtu_bytes })
+        let sender = FrameSender::open()?;
+        let declines = DeclineCounter::open(&datapath.pins, sender.clone())?;
+        Ok(Opened { datapath, dhcp_requests, sender, declines, link_events, underlay_mtu_bytes })
     }
 
     /// Makes the overlay device, or takes the one that is there, and filters before it sets up. Says by

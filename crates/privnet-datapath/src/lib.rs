@@ -37,7 +37,7 @@ mod tap;
 mod tests;
 mod underlay;
 
-pub use counters::{CountedPort, CountersError, HostCounters, PortCounters, read_counters};
+pub use counters::{CountedPort, CountersError, DeclineCounter, HostCounters, PortCounters, read_counters};
 pub use datapath::{Datapath, DatapathConfig, Opened};
 pub use dhcp::{DhcpRequest, DhcpRequests};
 pub use error::{ApplyError, DumpError, KernelError, OpenError};

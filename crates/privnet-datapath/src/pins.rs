@@ -77,6 +77,11 @@ impl Pins {
         self.dir.join(format!("v{}", self.layout))
     }
 
+    /// Whether a map is there.
+    pub(crate) fn has_map(&self, name: &str) -> bool {
+        self.maps().join(name).exists()
+    }
+
     /// The ids of the maps that are there.
     pub(crate) fn map_ids(&self) -> Result<BTreeSet<u32>, KernelError> {
         let dir = self.maps();

@@ -119,6 +119,7 @@ impl Datapath {
             self.shut(ifindex, port)?;
             self.tables.ports.remove(&ifindex)?;
             self.tables.counters.remove(ifindex)?;
+            self.tables.declines.remove(&ifindex)?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ impl FrameSender {
     }
 
     /// Asked of the socket, not of the thread, which may be in another network namespace.
-    fn index_of(&self, device: &str) -> io::Result<libc::c_int> {
+    pub(crate) fn index_of(&self, device: &str) -> io::Result<libc::c_int> {
         // SAFETY: a struct of numbers, all of which may be zero.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(device.bytes().take(libc::IFNAMSIZ - 1)) {

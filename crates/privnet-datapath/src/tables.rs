@@ -30,6 +30,8 @@ pub(crate) struct Tables {
     pub(crate) local_members: Table<MemberKey, u32>,
     pub(crate) remote_members: Table<MemberKey, RemoteMember>,
     pub(crate) counters: CounterTable,
+    /// By the index of the port's device.
+    pub(crate) declines: Table<u32, u64>,
 }
 
 impl Tables {
@@ -44,6 +46,7 @@ impl Tables {
             local_members: Table::take(object, "local_members")?,
             remote_members: Table::take(object, "remote_members")?,
             counters: CounterTable::take(object)?,
+            declines: Table::take(object, "declines")?,
         })
     }
 }

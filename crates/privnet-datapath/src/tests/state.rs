@@ -390,6 +390,30 @@ fn counters_are_read_from_maps_of_this_layout_alone() {
     assert!(matches!(read(&scene.one), Err(CountersError::OtherVersion(dir)) if dir == pins));
 }
 
+#[test]
+fn declined_addresses_are_counted_with_the_port_by_this_agent_and_the_next() {
+    let mut scene = Scene::new(Hook::Tcx);
+    let (a, b) = (scene.a.mac, scene.b.mac);
+    let counted = |host: &mut Host| [a, b].map(|port| host.counters(port).dhcp_declines);
+    let count = |host: &mut Host| host.with(|opened, _| opened.declines.count(a)).expect("counted");
+    count(&mut scene.one);
+    count(&mut scene.one);
+    assert_eq!(counted(&mut scene.one), [2, 0]);
+    scene.one.reopen();
+    count(&mut scene.one);
+    assert_eq!(counted(&mut scene.one), [3, 0]);
+    let all = scene.one.namespace.within(|| read_counters(&scene.one.pins.0)).expect("read");
+    assert_eq!(all.ports.iter().map(|port| port.counters.dhcp_declines).sum::<u64>(), 3);
+    scene.one.reach(vni(), &KernelNetwork::default());
+    count(&mut scene.one);
+    let left = scene.one.with(|opened, _| opened.datapath.tables.declines.entries()).expect("read");
+    assert_eq!(left, [], "it goes with the port, and nobody counts for one that is gone");
+    // As an agent of an earlier version has pinned them.
+    scene.one.close();
+    std::fs::remove_file(scene.one.pins.0.join(format!("v{LAYOUT_VERSION}/declines"))).expect("removed");
+    scene.one.namespace.within(|| read_counters(&scene.one.pins.0)).expect("read");
+}
+
 mod refusals {
     use super::*;
 

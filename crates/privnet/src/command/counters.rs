@@ -42,6 +42,7 @@ fn port_as_json(CountedPort { vni, device, mac, instance, counters }: &CountedPo
         "received-frames": counters.received_frames,
         "received-octets": counters.received_octets,
         "dhcp-requests": counters.dhcp_requests,
+        "dhcp-declines": counters.dhcp_declines,
         "arp-replies": counters.arp_replies,
         "icmp-replies": counters.icmp_replies,
         "drops": counters.drops,
@@ -71,7 +72,12 @@ fn traffic(frames: u64, octets: u64) -> String {
 }
 
 fn answered(counters: &PortCounters) -> String {
-    let kinds = [("dhcp", counters.dhcp_requests), ("arp", counters.arp_replies), ("icmp", counters.icmp_replies)];
+    let kinds = [
+        ("dhcp", counters.dhcp_requests),
+        ("dhcp-declined", counters.dhcp_declines),
+        ("arp", counters.arp_replies),
+        ("icmp", counters.icmp_replies),
+    ];
     listed(kinds.into_iter().filter(|(_, count)| *count > 0))
 }
 

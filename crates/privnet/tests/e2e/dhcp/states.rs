@@ -8,7 +8,7 @@ use privnet_lab::{Capture, DhcpClient, DhcpClientKind, invariants};
 use serde_json::json;
 
 use super::{CLIENTS, SERVER, attach, guest};
-use crate::support::{SETTLE_TIMEOUT, eventually, hosts, in_lab, log_lines, managed, octets, port_mac};
+use crate::support::{SETTLE_TIMEOUT, counters, eventually, hosts, in_lab, log_lines, managed, octets, port_mac};
 
 /// What nobody else is given.
 const CHANGED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 150);
@@ -107,6 +107,7 @@ fn a_client_that_finds_its_address_in_use_declines_it_and_that_is_reported() {
             eventually(&format!("{log} says so"), || Ok(!log_lines(lab, log, &words)?.is_empty()))
                 .with_context(|| udhcpc.log())?;
         }
+        ensure!(counters(lab, 1)?.of(&mac)?["dhcp-declines"].as_u64() >= Some(1), "it is counted");
         // When the impostor is gone, the same address is right again.
         impostor.namespace.ip(&format!("address del {address}/24 dev net0"))?;
         eventually("it has its address", || Ok(udhcpc.log().contains(&format!("lease of {address} obtained"))))?;
