@@ -20,6 +20,7 @@ mod properties;
 mod replays;
 mod restart;
 mod retries;
+mod runtimes;
 mod secrecy;
 mod store_failure;
 mod support;
