@@ -71,7 +71,7 @@ pub struct Datapath {
     pub(crate) devices: Devices,
     pins: Pins,
     pinned: PinnedMaps,
-    namespaces: Namespaces,
+    pub(crate) namespaces: Namespaces,
     pub(crate) ends: Ends,
     reading: Option<Reading>,
     /// The folder of the pins and the host, which are no other agent's meanwhile.

@@ -61,6 +61,9 @@ pub enum ApplyError {
     /// The process whose network namespace it is has ended.
     #[error("the process of {0} is gone; if there is one with its number, it is another")]
     ProcessGone(Netns),
+    /// The process is in a network namespace that the agent has made, which goes by its own name.
+    #[error("the process of {0} is in the network namespace that this host has made for an instance")]
+    OthersNetns(Netns),
     /// The instance's network namespace is this agent's.
     #[error("network namespace {0} is the host's own, where no instance is")]
     OwnNetns(Netns),

@@ -116,7 +116,7 @@ impl Namespaces {
     }
 
     /// The instance that a namespace was made for by this agent.
-    fn owner_of(&self, namespace: &File) -> Result<Option<InstanceId>, KernelError> {
+    pub(crate) fn owner_of(&self, namespace: &File) -> Result<Option<InstanceId>, KernelError> {
         let mut netlink = netns::netlink(namespace)?;
         let loopback = netlink.link(LOOPBACK).step(format_args!("look at device {LOOPBACK} of a network namespace"))?;
         let alias = loopback.map(|link| link.alias).unwrap_or_default();

@@ -35,6 +35,10 @@ impl Datapath {
             return Err(ApplyError::NetnsByNumber(netns.clone()));
         }
         let peer_netns = netns::open(netns)?;
+        // Whoever may name a process for one container could reach what the host makes for other tenants.
+        if netns.process().is_some() && self.namespaces.owner_of(&peer_netns)?.is_some() {
+            return Err(ApplyError::OthersNetns(netns.clone()));
+        }
         let netns_inode = netns::inode(&peer_netns).step(format_args!("plug in port {mac}"))?;
         let alias = Alias { vni, spec: spec.clone(), anchor: Anchor::Netns(netns_inode) };
         let written = alias.write().step(format_args!("plug in port {mac}"))?;

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::{self, Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aya::maps::HashMap;
@@ -30,6 +30,26 @@ pub(super) const VXLAN_PORT: u16 = 4789;
 
 pub(super) struct Namespace(File);
 
+/// A process in a namespace, until it is dropped.
+pub(super) struct Sleeper(Child);
+
+impl Sleeper {
+    pub(super) fn in_namespace(namespace: &Namespace) -> Self {
+        Self(namespace.within(|| Command::new("sleep").arg("600").spawn().expect("it runs")))
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // It may have been killed by hand.
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
 impl Namespace {
     pub(super) fn new() -> Self {
         let made = std::thread::spawn(|| {
@@ -39,6 +59,11 @@ impl Namespace {
         let namespace = Self(made.join().expect("no panic"));
         namespace.ip("link set lo up");
         namespace
+    }
+
+    /// One that has a name.
+    pub(super) fn of(netns: &Netns) -> Self {
+        Self(File::open(netns.path()).expect("it is there"))
     }
 
     /// As a program in another process names it.

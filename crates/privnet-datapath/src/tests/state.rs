@@ -7,14 +7,14 @@ use std::os::unix::fs::symlink;
 use std::sync::Barrier;
 
 use futures::{FutureExt, StreamExt};
-use privnet_model::{DeviceName, MacAddr, Netns, Placement, Vni};
+use privnet_model::{DeviceName, HostName, InstanceState, MacAddr, Netns, Placement, Vni};
 use privnet_plan::{KernelNetwork, NetOp, PortStage, plan};
 
-use super::lab::{Host, Instance, Namespace, PinDir, UNDERLAY_MTU_BYTES, config, network};
+use super::lab::{Host, Instance, Namespace, PinDir, Sleeper, UNDERLAY_MTU_BYTES, config, network};
 use crate::layout::{FdbKey, LAYOUT_VERSION, MemberKey, Network, VtepKey, vtep_octets};
 use crate::names::{OVERLAY_DEVICE, ROUTE_DEVICE, port_device};
 use crate::programs::Hook;
-use crate::{CountersError, Datapath, KernelDump, netns, purge, read_counters, sys};
+use crate::{CountersError, Datapath, Kernel as _, KernelDump, netns, purge, read_counters, sys};
 
 /// Instances a and b on one host, c on another, all in one network and with their addresses.
 pub(super) struct Scene {
@@ -492,6 +492,61 @@ mod refusals {
     }
 
     /// Frames are handed over from one namespace to another (bpf_redirect_peer).
+    fn plug_into(a: &Instance, netns: &Netns) -> NetOp {
+        let mut spec = a.port().spec;
+        spec.placement = Placement::Netns(netns.clone());
+        NetOp::Plug { vni: vni(), mac: a.mac, spec }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_or_another_one_by_now() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let sleeper = Sleeper::in_namespace(&a.namespace);
+        let (number, ticks) = (sleeper.number(), netns::start_of(sleeper.number()).expect("it runs"));
+        let its = Netns::of_process(number, ticks);
+        host.apply(&plug_into(&a, &its)).expect("plugged in");
+        host.apply(&NetOp::Unplug { mac: a.mac }).expect("unplugged");
+        for ticks in [ticks - 1, ticks + 1] {
+            let another = Netns::of_process(number, ticks);
+            let why = format!("the process of {another} is gone; if there is one with its number, it is another");
+            refused(&mut host, &plug_into(&a, &another), &why);
+        }
+        drop(sleeper);
+        assert!(host.apply(&plug_into(&a, &its)).expect_err("refused").is_not_found());
+    }
+
+    #[test]
+    fn a_process_of_the_host_itself() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let sleeper = Sleeper::in_namespace(&host.namespace);
+        let netns = Netns::of_process(sleeper.number(), netns::start_of(sleeper.number()).expect("it runs"));
+        let why = format!("network namespace {netns} is the host's own, where no instance is");
+        refused(&mut host, &plug_into(&a, &netns), &why);
+    }
+
+    /// Whoever may name a process is not to reach what the host makes for others.
+    #[test]
+    fn a_process_in_a_namespace_that_the_host_has_made() {
+        let (mut host, _wire) = Host::alone(Hook::Tcx);
+        let a = Instance::new(1);
+        let name = format!("test-{}", std::process::id());
+        let id = a.port().spec.instance;
+        let netns = Netns::of_instance(&HostName::try_from(&*name).expect("valid"), id);
+        let state = InstanceState { id, netns: netns.clone() };
+        host.with(|opened, runtime| runtime.block_on(opened.datapath.make_instance(&state))).expect("made");
+        let sleeper = Sleeper::in_namespace(&Namespace::of(&netns));
+        let by_process = Netns::of_process(sleeper.number(), netns::start_of(sleeper.number()).expect("it runs"));
+        let refusal = host.apply(&plug_into(&a, &by_process));
+        let by_name = host.apply(&plug_into(&a, &netns));
+        host.with(|opened, runtime| runtime.block_on(opened.datapath.remove_instance(&state))).expect("removed");
+        let why =
+            format!("the process of {by_process} is in the network namespace that this host has made for an instance");
+        assert_eq!(refusal.expect_err("refused").to_string(), why);
+        by_name.expect("plugged in");
+    }
+
     #[test]
     fn the_hosts_own_namespace() {
         let (mut host, _wire) = Host::alone(Hook::Tcx);
