@@ -202,7 +202,7 @@ where
 struct Follower {
     engine: Engine,
     registration: Registration,
-    /// Where those are noted that are no host's only agent.
+    /// Where those are noted that are no host's agent.
     refused: Seldom,
     /// Whether agents come by TLS, and prove which host they are.
     is_tls: bool,
@@ -223,7 +223,7 @@ impl Sync for Follower {
         self.expect_certificate(&peer)?;
         if peer.has_followed() {
             let status = Status::failed_precondition("a connection has one stream of an agent: connect anew");
-            return Err(self.note_refusal(&peer, status));
+            return Err(self.refuse(&peer, status));
         }
         let mut incoming = request.into_inner();
         let mut stopped = self.stopped.clone();
@@ -271,15 +271,22 @@ impl Follower {
     /// The other agent is told, too.
     fn refuse_second(&self, hello: &Hello, peer: &Peer, other: &HostBusy) -> Status {
         let (host, connected) = (&hello.host, &other.who);
+        // Whoever runs them is to hear of each: two machines have one identity.
+        warn!(%host, refused = %peer, %connected, "refused a second agent for a host whose agent is connected");
         let message = format!(
             "an agent for host {host} is connected already ({connected}); two agents cannot be one host: stop one of them, or give this host a name of its own"
         );
         self.note_refusal(peer, Status::already_exists(message))
     }
 
-    /// Tells the log and the audit log.
-    fn note_refusal(&self, peer: &Peer, status: Status) -> Status {
+    /// Tells the log, once in a while, and the audit log.
+    fn refuse(&self, peer: &Peer, status: Status) -> Status {
         self.refused.note(format_args!("{peer}: {}", status.message()));
+        self.note_refusal(peer, status)
+    }
+
+    /// Tells the audit log.
+    fn note_refusal(&self, peer: &Peer, status: Status) -> Status {
         let origin = Origin::of_agent(peer.ip(), "connect-agent", "Follow");
         let event = origin.refused(Some(Caller::Server), http_status(status.code()), status.message(), now());
         self.engine.log().refused(event);
@@ -294,7 +301,7 @@ impl Follower {
             zone.host_that_shows(&shown.host, shown.fingerprint).map_err(|refusal| refused(refusal.into()))?;
             Ok(Some(shown.clone()))
         });
-        shown.map_err(|status| self.note_refusal(peer, status))
+        shown.map_err(|status| self.refuse(peer, status))
     }
 
     /// The certificate with which an agent is the host that it says; `None` where it need not show one.
@@ -305,7 +312,7 @@ impl Follower {
                 "the certificate is host {}'s, and the agent is named {}: a host speaks for itself alone",
                 shown.host, hello.host
             ));
-            return Err(self.note_refusal(peer, status));
+            return Err(self.refuse(peer, status));
         }
         Ok(Some(shown))
     }
