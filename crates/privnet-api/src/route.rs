@@ -43,21 +43,25 @@ pub enum RouteError {
 /// [`RouteError`]; the path is looked at before the method.
 pub fn route(method: &str, path: &str) -> Result<Route, RouteError> {
     let segments: Vec<_> = path.split('/').map(decode).collect();
-    let matching: Vec<_> =
-        ENDPOINTS.iter().filter_map(|endpoint| Some((endpoint, params(endpoint.path, &segments)?))).collect();
-    let mut allowed: Vec<_> = matching.iter().flat_map(|(endpoint, _)| methods(endpoint)).copied().collect();
-    let action = matching.first().and_then(|(endpoint, _)| action(endpoint));
-    match matching.into_iter().find(|(endpoint, _)| methods(endpoint).iter().any(|taken| taken.as_str() == method)) {
-        Some((endpoint, params)) => Ok(Route { endpoint, params }),
-        None if allowed.is_empty() => Err(RouteError::UnknownPath),
-        None => {
-            allowed.sort_unstable();
-            let asked = method.chars().take(METHOD_CHARS_MAX).collect();
-            Err(match action {
-                Some(action) => RouteError::UnknownAction { asked, action, method: allowed[0] },
-                None => RouteError::WrongMethod { asked, allowed },
-            })
-        }
+    let takes = |endpoint: &&'static Endpoint| methods(endpoint).iter().any(|taken| taken.as_str() == method);
+    let found = ENDPOINTS.iter().filter(takes).find_map(|endpoint| {
+        let params = params(endpoint.path, &segments)?;
+        Some(Route { endpoint, params })
+    });
+    found.ok_or_else(|| no_route(method, &segments))
+}
+
+fn no_route(method: &str, segments: &[String]) -> RouteError {
+    let matching = || ENDPOINTS.iter().filter(|endpoint| params(endpoint.path, segments).is_some());
+    let mut allowed: Vec<_> = matching().flat_map(methods).copied().collect();
+    if allowed.is_empty() {
+        return RouteError::UnknownPath;
+    }
+    allowed.sort_unstable();
+    let asked = method.chars().take(METHOD_CHARS_MAX).collect();
+    match matching().next().and_then(action) {
+        Some(action) => RouteError::UnknownAction { asked, action, method: allowed[0] },
+        None => RouteError::WrongMethod { asked, allowed },
     }
 }
 
