@@ -11,10 +11,10 @@ const ADDRESSES_MAX: usize = 63;
 /// What a managed network's DHCP server tells its clients beside their address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DhcpOptions {
-    routers: Vec<Ipv4Addr>,
-    dns_servers: Vec<Ipv4Addr>,
-    ntp_servers: Vec<Ipv4Addr>,
-    domain_search: Vec<DomainName>,
+    routers: Box<[Ipv4Addr]>,
+    dns_servers: Box<[Ipv4Addr]>,
+    ntp_servers: Box<[Ipv4Addr]>,
+    domain_search: Box<[DomainName]>,
 }
 
 /// A list does not fit in its DHCP option.
@@ -53,7 +53,13 @@ impl DhcpOptions {
         if octets > DOMAIN_SEARCH_OCTETS_MAX {
             return Err(OptionsError::DomainSearchTooLong(octets));
         }
-        Ok(Self { routers, dns_servers, ntp_servers, domain_search })
+        // Without the room to spare that lists have which were read one by one: networks are very many.
+        Ok(Self {
+            routers: routers.into(),
+            dns_servers: dns_servers.into(),
+            ntp_servers: ntp_servers.into(),
+            domain_search: domain_search.into(),
+        })
     }
 
     /// DHCP option 3.
