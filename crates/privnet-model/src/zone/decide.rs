@@ -125,7 +125,7 @@ impl Zone {
 
     /// A network of the caller's organization.
     pub(super) fn segment(&self, id: NetworkId, caller: Caller) -> Result<&Segment, Refusal> {
-        let segment = self.segments.get(&id);
+        let segment = self.segments.get(&id).map(AsRef::as_ref);
         let is_own = |segment: &&Segment| segment.network.organization == caller.organization();
         segment.filter(is_own).ok_or(Refusal::NetworkNotFound(id))
     }

@@ -289,7 +289,7 @@ impl Zone {
     }
 
     fn segment_of(&self, port: &Port) -> Result<&Segment, Refusal> {
-        self.segments.get(&port.network).ok_or(Refusal::NetworkNotFound(port.network))
+        self.segments.get(&port.network).map(AsRef::as_ref).ok_or(Refusal::NetworkNotFound(port.network))
     }
 
     fn named_host(&self, name: &HostName) -> Result<&Arc<Host>, Refusal> {

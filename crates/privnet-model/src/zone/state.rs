@@ -23,7 +23,8 @@ pub struct Zone {
     /// Of each organization that has some.
     pub(super) ssh_keys: BTreeMap<OrganizationId, BTreeMap<Name, Arc<SshKey>>>,
     pub(super) keys: BTreeMap<KeyId, Arc<Key>>,
-    pub(super) segments: BTreeMap<NetworkId, Segment>,
+    /// Each in a place of its own: the nodes of a tree that grows at its end are half empty.
+    pub(super) segments: BTreeMap<NetworkId, Box<Segment>>,
     pub(super) instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(super) hosts: BTreeMap<HostId, Arc<Host>>,
     pub(super) invitations: BTreeMap<InvitationId, Arc<Invitation>>,
@@ -338,7 +339,7 @@ impl Zone {
                 }
                 None => {
                     self.hold_vni(after.vni);
-                    self.segments.insert(after.id, Segment::new(Arc::clone(after)));
+                    self.segments.insert(after.id, Box::new(Segment::new(Arc::clone(after))));
                 }
             },
             (Some(before), None) => {
