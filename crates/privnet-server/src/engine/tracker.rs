@@ -20,7 +20,7 @@ pub(super) enum Topic {
 /// The pending operations, and which of them wait for each network and instance.
 pub(super) struct Tracker {
     pending: HashMap<OperationId, Pending>,
-    waiting: HashMap<Topic, BTreeSet<OperationId>>,
+    waiting: BTreeSet<(Topic, OperationId)>,
     /// All of them by their deadlines, so that looking for late ones costs no more than what they are.
     deadlines: BTreeSet<(Instant, OperationId)>,
     /// How long any may be pending.
@@ -89,7 +89,7 @@ impl Tracker {
     pub(super) fn new(zone: &Zone, timeout: Duration, grace: Duration, now: Moment) -> Self {
         let mut tracker = Self {
             pending: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             timeout,
             failed_at: None,
@@ -117,7 +117,7 @@ impl Tracker {
             _ => now.steady + deadline.since(now.wall).min(self.timeout).max(at_least),
         };
         for topic in &topics {
-            self.waiting.entry(*topic).or_default().insert(operation.id);
+            self.waiting.insert((*topic, operation.id));
         }
         self.pending.insert(operation.id, Pending { kind: operation.kind, wait, topics: topics.clone(), deadline });
         self.deadlines.insert((deadline, operation.id));
@@ -126,12 +126,15 @@ impl Tracker {
 
     /// The networks and instances that operations wait for.
     pub(super) fn topics(&self) -> Vec<Topic> {
-        self.waiting.keys().copied().collect()
+        let mut topics: Vec<_> = self.waiting.iter().map(|(topic, _)| *topic).collect();
+        topics.dedup();
+        topics
     }
 
     /// The operations on a network or instance that have come to their end; they are followed no more.
     pub(super) fn settle(&mut self, topic: Topic, zone: &Zone, hosts: &Hosts) -> Vec<(OperationId, OperationState)> {
-        let waiting: Vec<_> = self.waiting.get(&topic).into_iter().flatten().copied().collect();
+        let waiting = self.waiting.range((topic, OperationId::MIN)..=(topic, OperationId::MAX));
+        let waiting = waiting.map(|(_, operation)| *operation).collect();
         self.take_out(waiting, |pending| verdict(pending, zone, hosts))
     }
 
@@ -162,12 +165,7 @@ impl Tracker {
         let Some(Pending { topics, deadline, .. }) = self.pending.remove(&id) else { return };
         self.deadlines.remove(&(deadline, id));
         for topic in topics {
-            if let Some(waiting) = self.waiting.get_mut(&topic) {
-                waiting.remove(&id);
-                if waiting.is_empty() {
-                    self.waiting.remove(&topic);
-                }
-            }
+            self.waiting.remove(&(topic, id));
         }
     }
 }
