@@ -1,13 +1,15 @@
 //! Bodies, as they come and as they go.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::IoSlice;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf, Bytes};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +22,10 @@ const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
 /// How much of each body takes no room: requests of the usual size find some whatever large ones others send.
 const FREE_BYTES: usize = 16 << 10;
+
+/// How much of an answer in parts is handed to the connection at a time, at least: it writes that with one call,
+/// where a call for each part would cost more than the copying.
+const SENT_TOGETHER_BYTES: usize = 256 << 10;
 
 /// The octets that the bodies of all requests may have together. Clones share them.
 #[derive(Debug, Clone)]
@@ -169,16 +175,80 @@ impl From<&'static [u8]> for Body {
     }
 }
 
+/// Parts that are sent together, none of them copied.
+#[derive(Debug, Default)]
+pub(super) struct Together {
+    /// None is empty.
+    parts: VecDeque<Bytes>,
+    remaining: usize,
+}
+
+impl Together {
+    fn add(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.remaining += part.len();
+            self.parts.push_back(part);
+        }
+    }
+
+    /// As many of the coming parts as are sent together, unless there are none.
+    fn of(parts: &mut dyn Iterator<Item = Bytes>) -> Option<Self> {
+        let mut together = Self::default();
+        while together.remaining < SENT_TOGETHER_BYTES
+            && let Some(part) = parts.next()
+        {
+            together.add(part);
+        }
+        together.has_remaining().then_some(together)
+    }
+}
+
+impl From<Bytes> for Together {
+    fn from(whole: Bytes) -> Self {
+        let mut together = Self::default();
+        together.add(whole);
+        together
+    }
+}
+
+impl Buf for Together {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.parts.front().map_or(&[], |part| part)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(&self.parts).map(|(slice, part)| *slice = IoSlice::new(part));
+        filled.count()
+    }
+
+    fn advance(&mut self, mut octets: usize) {
+        self.remaining -= octets;
+        while octets > 0 {
+            let part = self.parts.front_mut().expect("no more than remains");
+            if octets < part.len() {
+                part.advance(octets);
+                return;
+            }
+            octets -= part.len();
+            self.parts.pop_front();
+        }
+    }
+}
+
 impl hyper::body::Body for Body {
-    type Data = Bytes;
+    type Data = Together;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = match self.get_mut() {
-            Self::Whole(octets) => octets.has_remaining().then(|| std::mem::take(octets)),
-            Self::Parts(parts) => parts.next(),
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Together>, Infallible>>> {
+        let data = match self.get_mut() {
+            Self::Whole(octets) => octets.has_remaining().then(|| std::mem::take(octets).into()),
+            Self::Parts(parts) => Together::of(parts),
         };
-        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -190,5 +260,45 @@ impl hyper::body::Body for Body {
             Self::Whole(octets) => SizeHint::with_exact(octets.len() as u64),
             Self::Parts(_) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn together(parts: &[&'static [u8]]) -> Together {
+        Together::of(&mut parts.iter().copied().map(Bytes::from_static)).expect("something")
+    }
+
+    #[test]
+    fn parts_that_are_sent_together_are_their_octets_in_order_however_they_are_taken() {
+        let parts: [&[u8]; 5] = [b"", b"ab", b"cde", b"", b"f"];
+        for taken in 1..=6 {
+            let (mut data, mut octets) = (together(&parts), Vec::new());
+            while data.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = data.chunks_vectored(&mut slices);
+                let seen: Vec<_> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                assert_eq!((seen.len(), data.chunk()[0]), (data.remaining(), seen[0]));
+                let taken = taken.min(data.remaining());
+                octets.extend_from_slice(&seen[..taken]);
+                data.advance(taken);
+            }
+            assert_eq!(octets, b"abcdef");
+        }
+    }
+
+    #[test]
+    fn no_more_slices_are_filled_than_there_are() {
+        assert_eq!(together(&[b"ab", b"cde", b"f"]).chunks_vectored(&mut [IoSlice::new(&[]); 2]), 2);
+    }
+
+    #[test]
+    fn so_many_parts_are_sent_together_as_have_the_octets() {
+        const PART: &[u8] = &[0; SENT_TOGETHER_BYTES / 2];
+        let mut parts = std::iter::repeat_n(Bytes::from_static(PART), 3);
+        let sizes: Vec<_> = std::iter::from_fn(|| Together::of(&mut parts)).map(|data| data.remaining()).collect();
+        assert_eq!(sizes, [2 * PART.len(), PART.len()]);
     }
 }

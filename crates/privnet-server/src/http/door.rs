@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use self::timed::{Answering, HeadTimed, Phase};
-use super::body::{self, Body};
+use super::body::{self, Body, Together};
 use super::{BUSY_RETRY_AFTER, Refused};
 use crate::admission::{Admissions, Client, Full};
 use crate::handshakes::Handshakes;
@@ -236,10 +235,10 @@ struct Sending {
 }
 
 impl hyper::body::Body for Sending {
-    type Data = Bytes;
+    type Data = Together;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Together>, Infallible>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 

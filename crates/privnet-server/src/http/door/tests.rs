@@ -4,6 +4,7 @@ mod encrypted;
 
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
 
