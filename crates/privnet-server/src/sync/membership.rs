@@ -1,11 +1,12 @@
 //! How machines become hosts, and how hosts get their next certificates.
 
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use privnet_model::Fingerprint;
 use privnet_model::zone::{Caller, Command, JoinHost};
+use privnet_model::{Fingerprint, HostName};
 use privnet_sync::proto::membership_server::Membership;
 use privnet_sync::{JoinRequest, proto};
 use privnet_tls::SigningRequest;
@@ -28,10 +29,15 @@ use crate::seldom::Seldom;
 const JOINS_PER_SECOND: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
 const _: () = assert!(JOINS_PER_SECOND.get() as usize >= STRANGERS_PER_CLIENT_MAX);
 
+/// How often in a second a host may renew its certificate, and twice as often at once. It has to once in weeks; each is
+/// signed, and written down.
+const RENEWALS_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
+
 pub(super) struct MembershipService {
     engine: Engine,
     authority: Arc<HostAuthority>,
     joins: Mutex<Buckets<Client>>,
+    renewals: Mutex<Buckets<HostName>>,
     refused: Seldom,
 }
 
@@ -40,7 +46,8 @@ impl Membership for MembershipService {
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::JoinReply>, Status> {
         let peer = Peer::of(&request, true)?;
         let origin = Origin::of_agent(peer.ip(), "join-host", "Join");
-        let joined = match self.expect_few(&peer) {
+        let often = "too many machines ask to join from this address: ask again in a second";
+        let joined = match take_turn(&self.joins, Client::from(peer.ip()), often) {
             Ok(()) => self.join_host(request.into_inner(), &origin).await,
             Err(status) => Err(status),
         };
@@ -58,14 +65,8 @@ impl Membership for MembershipService {
 impl MembershipService {
     pub(super) fn new(engine: Engine, authority: Arc<HostAuthority>) -> Self {
         let joins = Mutex::new(Buckets::per_second(Some(JOINS_PER_SECOND)));
-        Self { engine, authority, joins, refused: Seldom::new("refused to make a host") }
-    }
-
-    fn expect_few(&self, peer: &Peer) -> Result<(), Status> {
-        let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
-        joins.take(Client::from(peer.ip()), Instant::now()).map_err(|_| {
-            Status::resource_exhausted("too many machines ask to join from this address: ask again in a second")
-        })
+        let renewals = Mutex::new(Buckets::per_second(Some(RENEWALS_PER_SECOND)));
+        Self { engine, authority, joins, renewals, refused: Seldom::new("refused to make a host") }
     }
 
     async fn join_host(&self, request: proto::JoinRequest, origin: &Origin) -> Result<proto::JoinReply, Status> {
@@ -106,6 +107,11 @@ impl MembershipService {
             .view()
             .host_that_shows(&shown.host, shown.fingerprint)
             .map_err(|refusal| refused(refusal.into()))?;
+        take_turn(
+            &self.renewals,
+            shown.host.clone(),
+            "the host renews its certificate too often: ask again in a second",
+        )?;
         let request = signing_request(&request.request)?;
         let (certificate, next) = self.authority.certify(&shown.host, &request, now()).map_err(fault)?;
         let command = Command::RenewCertificate { name: shown.host.clone(), shown: shown.fingerprint, next };
@@ -119,6 +125,11 @@ impl MembershipService {
         let event = origin.refused(Some(Caller::Server), http_status(status.code()), status.message(), now());
         self.engine.log().refused(event);
     }
+}
+
+fn take_turn<C: Eq + Hash>(turns: &Mutex<Buckets<C>>, whose: C, refusal: &'static str) -> Result<(), Status> {
+    let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+    turns.take(whose, Instant::now()).map_err(|_| Status::resource_exhausted(refusal))
 }
 
 /// As HTTP would say it, for the audit log.

@@ -302,6 +302,16 @@ fn a_certificate_that_is_replaced_keeps_no_place_for_who_takes_nothing() {
 }
 
 #[test]
+fn a_host_that_renews_often_is_told_so_and_keeps_no_other_from_it() {
+    let server = TestServer::start(BY_TLS);
+    let (often, other) = (Machine::joined(&server, "h1"), Machine::joined(&server, "h2"));
+    let refusal = (0..100).find_map(|_| often.renewed(&server).err()).expect("it is too much at last");
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
+    other.renewed(&server).expect("renewed");
+    wait_until("a turn", || often.renewed(&server).is_ok());
+}
+
+#[test]
 fn a_certificate_is_good_until_the_next_one_was_used() {
     let server = TestServer::start(BY_TLS);
     let first = Machine::joined(&server, "h1");
