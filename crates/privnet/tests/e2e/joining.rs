@@ -3,40 +3,20 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use privnet_lab::{Daemon, Lab, Namespace};
+use privnet_lab::{Daemon, Lab};
 
-use crate::support::{PRIVNET, eventually, hosts, in_prepared_lab};
-
-/// One of a lab's hosts as a machine of its own.
-struct Machine {
-    namespace: Namespace,
-    dir: PathBuf,
-    settings: [(&'static str, String); 3],
-}
+use crate::support::{Machine, eventually, hosts, in_prepared_lab};
 
 /// Where the server serves hosts, on the first machine.
 const SYNC: &str = "192.0.2.1:4443";
 
 impl Machine {
-    fn of(lab: &Lab, number: usize) -> Result<Self> {
-        let dir = lab.dir().join(format!("machine-{number}"));
-        fs::create_dir(&dir)?;
-        let settings = [
-            ("PRIVNET_CONFIG", dir.join("privnet.toml").display().to_string()),
-            ("PRIVNET_DATA", dir.join("data").display().to_string()),
-            ("PRIVNET_BPF_DIR", lab.host(number).pin_dir.display().to_string()),
-        ];
-        Ok(Self { namespace: lab.host(number).namespace.clone(), dir, settings })
-    }
-
     /// The first machine of a lab, with its server, which is ready.
     fn serving(lab: &mut Lab, words: &[&str]) -> Result<(Self, Daemon)> {
-        let machine = Self::of(lab, 1)?;
-        fs::write(machine.dir.join("privnet.toml"), "")?;
+        let machine = Self::configured(lab, 1)?;
         let server = machine.serve(lab, words)?;
         Ok((machine, server))
     }
@@ -49,21 +29,6 @@ impl Machine {
             Ok(self.run(&["host", "list"]).is_ok())
         })?;
         Ok(server)
-    }
-
-    /// `privnet` with these words, on this machine.
-    fn privnet(&self, words: &[&str]) -> Command {
-        let mut command = self.namespace.command(PRIVNET);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value))).args(words);
-        command
-    }
-
-    /// Runs it to its end, which must be good, and returns what it printed.
-    fn run(&self, words: &[&str]) -> Result<String> {
-        let output = self.privnet(words).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "privnet {}: {}: {stderr}", words.join(" "), output.status);
-        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Runs it to its end, which must be bad, and returns its exit code and what it said.
@@ -249,11 +214,8 @@ fn what_goes_wrong_is_told_and_changes_nothing() {
             "another server",
             operator.privnet(&["server", "--listen", "127.0.0.1:8081"]).env("PRIVNET_DATA", operator.dir.join("other")),
         )?;
-        let own = Machine {
-            namespace: operator.namespace.clone(),
-            dir: machine.dir.clone(),
-            settings: machine.settings.clone(),
-        };
+        let mut own = machine.clone();
+        own.namespace = operator.namespace.clone();
         let plain = changed(&invitation, "--server", "https://127.0.0.1:8081");
         let words: Vec<_> = plain.iter().map(String::as_str).chain(["--vtep", "192.0.2.1", "--no-start"]).collect();
         eventually("it is told that this is no TLS", || {

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -48,6 +49,51 @@ fn run_in(mut lab: Lab, test: impl FnOnce(&mut Lab) -> Result<()>) {
         Err(panic) => resume_unwind(panic),
     }
     lab.remove().expect("the lab can be removed");
+}
+
+/// One of a lab's hosts as a machine of its own, with nothing of the lab's running on it.
+#[derive(Clone)]
+pub struct Machine {
+    pub namespace: Namespace,
+    /// For what is on its disk.
+    pub dir: PathBuf,
+    settings: [(&'static str, String); 3],
+}
+
+impl Machine {
+    /// Host `number`, from 1, whose file of settings is not there yet.
+    pub fn of(lab: &Lab, number: usize) -> Result<Self> {
+        let dir = lab.dir().join(format!("machine-{number}"));
+        std::fs::create_dir(&dir)?;
+        let settings = [
+            ("PRIVNET_CONFIG", dir.join("privnet.toml").display().to_string()),
+            ("PRIVNET_DATA", dir.join("data").display().to_string()),
+            ("PRIVNET_BPF_DIR", lab.host(number).pin_dir.display().to_string()),
+        ];
+        Ok(Self { namespace: lab.host(number).namespace.clone(), dir, settings })
+    }
+
+    /// The same, with a file of settings that sets nothing.
+    pub fn configured(lab: &Lab, number: usize) -> Result<Self> {
+        let machine = Self::of(lab, number)?;
+        std::fs::write(machine.dir.join("privnet.toml"), "")?;
+        Ok(machine)
+    }
+
+    /// `privnet` with these words, on this machine.
+    pub fn privnet(&self, words: &[&str]) -> Command {
+        let mut command = self.namespace.command(PRIVNET);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value))).args(words);
+        command
+    }
+
+    /// Runs it to its end, which must be good, and returns what it printed.
+    pub fn run(&self, words: &[&str]) -> Result<String> {
+        let output = self.privnet(words).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "privnet {}: {}: {stderr}", words.join(" "), output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
 }
 
 /// A managed network, with the same addresses whatever its name.

@@ -2,51 +2,17 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use privnet_lab::{Lab, Namespace};
 
-use crate::support::{PRIVNET, eventually, hosts, in_prepared_lab};
-
-/// The first of a lab's hosts as a machine of its own.
-struct Machine {
-    namespace: Namespace,
-    settings: [(&'static str, String); 3],
-}
-
-impl Machine {
-    fn of(lab: &Lab) -> Self {
-        let settings = [
-            ("PRIVNET_CONFIG", "/dev/null".to_owned()),
-            ("PRIVNET_DATA", lab.dir().join("up").display().to_string()),
-            ("PRIVNET_BPF_DIR", lab.host(1).pin_dir.display().to_string()),
-        ];
-        Self { namespace: lab.host(1).namespace.clone(), settings }
-    }
-
-    /// `privnet` with these words, on this machine.
-    fn privnet(&self, words: &[&str]) -> Command {
-        let mut command = self.namespace.command(PRIVNET);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value))).args(words);
-        command
-    }
-
-    /// Runs it to its end, which must be good, and returns what it printed.
-    fn run(&self, words: &[&str]) -> Result<String> {
-        let output = self.privnet(words).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "privnet {}: {}: {stderr}", words.join(" "), output.status);
-        Ok(String::from_utf8(output.stdout)?)
-    }
-}
+use crate::support::{Machine, PRIVNET, eventually, hosts, in_prepared_lab};
 
 #[test]
 fn five_commands_after_up_two_namespaces_reach_each_other() {
     in_prepared_lab(hosts(1), |lab| {
-        let machine = Machine::of(lab);
+        let machine = Machine::configured(lab, 1)?;
         machine.namespace.ip("route add default via 192.0.2.254")?;
         let [red, blue] = [lab.add_namespace()?, lab.add_namespace()?];
         let up = lab.daemon("privnet up", &mut machine.privnet(&["up"]))?;
@@ -84,7 +50,7 @@ fn five_commands_after_up_two_namespaces_reach_each_other() {
 #[test]
 fn without_a_route_it_says_what_to_do() {
     in_prepared_lab(hosts(1), |lab| {
-        let output = Machine::of(lab).privnet(&["up"]).output()?;
+        let output = Machine::configured(lab, 1)?.privnet(&["up"]).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(2) && stderr.contains("--vtep"), "{}: {stderr}", output.status);
         Ok(())
@@ -94,10 +60,10 @@ fn without_a_route_it_says_what_to_do() {
 #[test]
 fn when_one_of_the_two_cannot_go_on_both_end_and_say_why() {
     in_prepared_lab(hosts(1), |lab| {
-        let machine = Machine::of(lab);
+        let machine = Machine::configured(lab, 1)?;
         // A file where the agent's folder is to be.
-        let data = Path::new(&machine.settings[1].1);
-        fs::create_dir(data)?;
+        let data = machine.dir.join("data");
+        fs::create_dir(&data)?;
         fs::write(data.join("agent"), "")?;
         let output = machine.privnet(&["up", "--vtep", "192.0.2.1"]).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
