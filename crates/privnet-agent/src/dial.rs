@@ -1,13 +1,11 @@
 //! Connections to the server by TLS.
 
 use std::io;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
+use privnet_sync::channel_over;
 use privnet_tls::{CertificateFault, Connector, ServerName, TlsError, TlsStream, tls_error};
 use tokio::net::TcpStream;
-use tonic::codegen::{BoxFuture, Context, Poll, Service, http};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::RemoteAddress;
@@ -99,24 +97,6 @@ pub(crate) async fn channel(
     server: &RemoteAddress,
     stream: TlsStream<TcpStream>,
 ) -> Result<Channel, DialError> {
-    let connected = endpoint.connect_with_connector(Once(Mutex::new(Some(stream)))).await;
+    let connected = channel_over(&endpoint, stream).await;
     connected.map_err(|source| DialError::Http { server: server.clone(), source })
-}
-
-/// Gives a connection that there is.
-struct Once(Mutex<Option<TlsStream<TcpStream>>>);
-
-impl Service<http::Uri> for Once {
-    type Response = TokioIo<TlsStream<TcpStream>>;
-    type Error = io::Error;
-    type Future = BoxFuture<Self::Response, io::Error>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let stream = self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        Box::pin(async move { stream.map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()) })
-    }
 }

@@ -10,6 +10,7 @@
 //! [`FromServer::Current`]; from then on it sends changes as
 //! they come. The agent confirms with [`FromAgent::Applied`] and [`FromAgent::Removed`].
 
+mod channel;
 mod copy;
 mod error;
 mod field;
@@ -17,6 +18,7 @@ mod instance;
 mod message;
 mod network;
 
+pub use channel::channel_over;
 pub use copy::{decode_instances, decode_network_state, encode_instances, encode_network_state};
 pub use error::MessageError;
 pub use message::{FromAgent, FromServer, Hello, InstanceFailure, JoinRequest, PortFailure, RunId};

@@ -1,16 +1,13 @@
 use std::io;
-use std::sync::Mutex;
 
-use hyper_util::rt::TokioIo;
 use privnet_sync::proto::membership_client::MembershipClient;
 use privnet_sync::proto::sync_client::SyncClient;
-use privnet_sync::{FromAgent, Hello, JoinRequest, PROTOCOL, SERVER_NAME, proto};
-use privnet_tls::{Certificate, Connector, Identity, PrivateKey, SigningRequest, TlsStream, Trust};
+use privnet_sync::{FromAgent, Hello, JoinRequest, PROTOCOL, SERVER_NAME, channel_over, proto};
+use privnet_tls::{Certificate, Connector, Identity, PrivateKey, SigningRequest, Trust};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codegen::{BoxFuture, Context, Poll, Service, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -129,7 +126,7 @@ impl Machine {
         let connector = self.connector(server);
         let stream = connector.stream(&SERVER_NAME.parse().expect("a name"), stream).expect("a stream");
         let stream = stream.handshake().await.map_err(|error| broken(error.cause))?;
-        let channel = endpoint.connect_with_connector(Once(Mutex::new(Some(stream)))).await;
+        let channel = channel_over(&endpoint, stream).await;
         channel.map_err(|error| Status::new(Code::Unavailable, error.to_string()))
     }
 
@@ -140,23 +137,5 @@ impl Machine {
             .map(|certificate| Identity::new(vec![certificate.clone()], self.key.clone()).expect("an identity"));
         let trust = Trust::PinnedAuthority(server.authority().fingerprint());
         Connector::new(&trust, identity.as_ref(), &[PROTOCOL]).expect("a connector")
-    }
-}
-
-/// Gives a connection that there is.
-struct Once(Mutex<Option<TlsStream<TcpStream>>>);
-
-impl Service<http::Uri> for Once {
-    type Response = TokioIo<TlsStream<TcpStream>>;
-    type Error = io::Error;
-    type Future = BoxFuture<Self::Response, io::Error>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let stream = self.0.get_mut().expect("no panic").take();
-        Box::pin(async move { stream.map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()) })
     }
 }
