@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use privnet_crypto::Secret;
 use privnet_model::HostName;
 use privnet_tls::{Certificate, CertificateError, Connector, Identity, PrivateKey, SettingsError, Trust};
 
@@ -80,10 +81,12 @@ impl HostIdentity {
     /// # Errors
     /// [`IdentityError::Io`], [`IdentityError::Malformed`].
     pub(crate) fn read(file: &Path) -> Result<Option<Self>, IdentityError> {
-        let Some(text) = read(file)? else { return Ok(None) };
+        let Some(read) = read(file)? else { return Ok(None) };
+        let unreadable = |source| IdentityError::Io { doing: "read", file: file.to_owned(), source };
+        let text = read.text().map_err(unreadable)?;
         let parse = || {
-            let key = PrivateKey::from_pem(&text)?;
-            let mut certificates = Certificate::all_from_pem(&text)?.into_iter();
+            let key = PrivateKey::from_pem(text)?;
+            let mut certificates = Certificate::all_from_pem(text)?.into_iter();
             let missing = || CertificateError::Missing("certificate of the authority");
             let own = certificates.next().ok_or_else(missing)?;
             let authority = certificates.next().ok_or_else(missing)?;
@@ -115,7 +118,8 @@ impl HostIdentity {
         let key = self.identity.key().to_pem();
         let key = key.map_err(|source| IdentityError::Malformed { file: file.to_owned(), source })?;
         let joined = self.joined_with.as_ref().map(|digest| format!("{JOINED_WITH}{digest}\n")).unwrap_or_default();
-        write_private(file, &format!("{joined}{key}{}{}", self.certificate().to_pem(), self.authority.to_pem()))
+        let (own, authority) = (self.certificate().to_pem(), self.authority.to_pem());
+        write_private(file, &Secret::of(&[joined.as_bytes(), key.as_bytes(), own.as_bytes(), authority.as_bytes()]))
     }
 
     /// The name in the certificate.
@@ -170,16 +174,16 @@ impl HostIdentity {
 }
 
 /// Reads a file; `None` where there is none.
-pub(crate) fn read(file: &Path) -> Result<Option<String>, IdentityError> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
+pub(crate) fn read(file: &Path) -> Result<Option<Secret>, IdentityError> {
+    match File::open(file).and_then(Secret::read) {
+        Ok(read) => Ok(Some(read)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(IdentityError::Io { doing: "read", file: file.to_owned(), source }),
     }
 }
 
 /// Writes a file that its owner alone reads, whole or not at all.
-pub(crate) fn write_private(file: &Path, text: &str) -> Result<(), IdentityError> {
+pub(crate) fn write_private(file: &Path, content: &Secret) -> Result<(), IdentityError> {
     let write = || -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -191,7 +195,7 @@ pub(crate) fn write_private(file: &Path, text: &str) -> Result<(), IdentityError
             _ => {}
         }
         let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        written.write_all(text.as_bytes())?;
+        written.write_all(content.as_bytes())?;
         written.sync_all()?;
         fs::rename(&new, file)?;
         File::open(dir)?.sync_all()

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use privnet_crypto::CryptoError;
+use privnet_crypto::{CryptoError, Secret};
 use privnet_datapath::{OpenError, underlay_mtu_bytes};
 use privnet_model::{self as model, HostFacts, HostName};
 use privnet_sync::proto::membership_client::MembershipClient;
@@ -180,14 +180,15 @@ fn expect_clock(certificate: &Certificate, server_ms: u64, now: SystemTime) -> R
 
 /// The key that was made for this token, or one that is made now.
 fn pending_key(file: &Path, digest: &str) -> Result<PrivateKey, JoinError> {
-    if let Some(text) = read(file)?
+    if let Some(read) = read(file)?
+        && let Ok(text) = read.text()
         && text.lines().next() == Some(digest)
-        && let Ok(key) = PrivateKey::from_pem(&text)
+        && let Ok(key) = PrivateKey::from_pem(text)
     {
         return Ok(key);
     }
     let key = PrivateKey::generate()?;
-    write_private(file, &format!("{digest}\n{}", key.to_pem()?))?;
+    write_private(file, &Secret::of(&[digest.as_bytes(), b"\n", key.to_pem()?.as_bytes()]))?;
     Ok(key)
 }
 

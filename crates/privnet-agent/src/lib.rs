@@ -24,6 +24,9 @@ mod renewal;
 mod run;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../privnet-crypto/tests/watching/mod.rs"]
+mod watching;
 
 pub use config::{AgentConfig, RemoteAddress, RemoteAddressError, ServerAddress, ServerAddressError};
 pub use copies::StateDirError;

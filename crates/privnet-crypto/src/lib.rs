@@ -1,13 +1,16 @@
 //! The only door to cryptography: HMAC-SHA-256 (RFC 2104), secrets sealed at rest by AES-256-GCM
-//! (NIST SP 800-38D), comparison in constant time, random octets, and digests: SHA-256, and MD5 for fingerprints that
-//! people compare.
+//! (NIST SP 800-38D), and wiped in memory, comparison in constant time, random octets, and digests: SHA-256, and MD5
+//! for fingerprints that people compare.
 //!
 //! Nothing is computed here. The system's libcrypto (OpenSSL 3.0 or newer) does it, and `libcrypto.rs`
 //! is the one file that knows so; this one is what the rest of the tree sees.
 
 mod libcrypto;
+mod secret;
 
 use std::fmt;
+
+pub use secret::Secret;
 
 /// The length of an HMAC-SHA-256 (SHA-256 yields 256 bits, FIPS 180-4).
 pub const SIGNATURE_OCTETS: usize = 32;
@@ -84,12 +87,12 @@ impl fmt::Debug for SigningKey {
 /// Each seal draws a nonce at random: 2^32 seals with one key keep the chance that two are equal
 /// below 2^-32 (SP 800-38D §8.3).
 #[derive(Clone)]
-pub struct SealingKey([u8; SEALING_KEY_OCTETS]);
+pub struct SealingKey(Secret);
 
 impl SealingKey {
-    /// The key of these octets, which are expected to be random.
-    pub fn new(octets: [u8; SEALING_KEY_OCTETS]) -> Self {
-        Self(octets)
+    /// The key of these octets, which are expected to be random; `None` unless they are [`SEALING_KEY_OCTETS`].
+    pub fn new(octets: Secret) -> Option<Self> {
+        (octets.as_bytes().len() == SEALING_KEY_OCTETS).then_some(Self(octets))
     }
 
     /// Encrypts and authenticates a secret: nonce (12 octets), ciphertext (as long as the secret), tag (16
@@ -99,17 +102,21 @@ impl SealingKey {
     /// # Errors
     /// [`CryptoError::Random`], then [`CryptoError::Library`], also for what is longer than 2 GiB.
     pub fn seal(&self, secret: &[u8], purpose: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        libcrypto::seal(&self.0, random()?, secret, purpose)
+        libcrypto::seal(self.octets(), random()?, secret, purpose)
     }
 
     /// The secret that [`seal`](Self::seal) made this of.
     ///
     /// # Errors
     /// [`OpenError::Refused`] if key or purpose are others, or an octet has changed; [`CryptoError::Library`].
-    pub fn open(&self, sealed: &[u8], purpose: &[u8]) -> Result<Vec<u8>, OpenError> {
+    pub fn open(&self, sealed: &[u8], purpose: &[u8]) -> Result<Secret, OpenError> {
         let (nonce, rest) = sealed.split_first_chunk().ok_or(OpenError::Refused)?;
         let (ciphertext, tag) = rest.split_last_chunk().ok_or(OpenError::Refused)?;
-        libcrypto::open(&self.0, nonce, ciphertext, tag, purpose)?.ok_or(OpenError::Refused)
+        libcrypto::open(self.octets(), nonce, ciphertext, tag, purpose)?.ok_or(OpenError::Refused)
+    }
+
+    fn octets(&self) -> &[u8; SEALING_KEY_OCTETS] {
+        self.0.as_bytes().try_into().expect("it was made of as many")
     }
 }
 
@@ -139,6 +146,11 @@ pub fn sha256(octets: &[u8]) -> Result<[u8; SHA256_OCTETS], CryptoError> {
 /// [`CryptoError::Library`], always where the library is restricted to algorithms that are approved (FIPS 140).
 pub fn md5(octets: &[u8]) -> Result<[u8; MD5_OCTETS], CryptoError> {
     libcrypto::digest(c"MD5", octets)
+}
+
+/// Makes octets that were secret all zero, in a way that no compiler leaves out.
+pub fn wipe(secret: &mut [u8]) {
+    libcrypto::wipe(secret);
 }
 
 /// Octets that nobody can guess, from the kernel's generator.

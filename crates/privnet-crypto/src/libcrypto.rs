@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use crate::{CryptoError, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, TAG_OCTETS};
+use crate::{CryptoError, NONCE_OCTETS, SEALING_KEY_OCTETS, SIGNATURE_OCTETS, Secret, TAG_OCTETS};
 
 /// An opaque type of the library.
 #[repr(C)]
@@ -77,6 +77,7 @@ unsafe extern "C" {
         written: *mut usize,
     ) -> c_int;
 
+    fn OPENSSL_cleanse(memory: *mut c_void, octets: usize);
     fn CRYPTO_memcmp(one: *const c_void, other: *const c_void, octets: usize) -> c_int;
 
     fn ERR_get_error() -> c_ulong;
@@ -183,7 +184,7 @@ pub(crate) fn seal(
     let cipher = CipherState::new(key, &nonce, Direction::Encrypt)?;
     cipher.associate(purpose)?;
     let mut sealed = nonce.to_vec();
-    sealed.extend(cipher.pass(secret)?);
+    sealed.extend(cipher.pass(secret)?.as_bytes());
     if !cipher.finish() {
         return Err(failure("finish an encryption"));
     }
@@ -200,7 +201,7 @@ pub(crate) fn open(
     ciphertext: &[u8],
     tag: &[u8; TAG_OCTETS],
     purpose: &[u8],
-) -> Result<Option<Vec<u8>>, CryptoError> {
+) -> Result<Option<Secret>, CryptoError> {
     let cipher = CipherState::new(key, nonce, Direction::Decrypt)?;
     cipher.associate(purpose)?;
     let secret = cipher.pass(ciphertext)?;
@@ -249,11 +250,12 @@ impl CipherState {
     }
 
     /// Encrypts or decrypts.
-    fn pass(&self, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let mut out = vec![0; data.len()];
-        let written = self.update(out.as_mut_ptr(), data, "pass a secret through AES-256-GCM")?;
-        assert_eq!(usize::try_from(written), Ok(data.len()), "GCM is a stream: as much comes out as goes in");
-        Ok(out)
+    fn pass(&self, data: &[u8]) -> Result<Secret, CryptoError> {
+        Secret::filled(data.len(), |out| {
+            let written = self.update(out.as_mut_ptr(), data, "pass a secret through AES-256-GCM")?;
+            assert_eq!(usize::try_from(written), Ok(data.len()), "GCM is a stream: as much comes out as goes in");
+            Ok(data.len())
+        })
     }
 
     /// `out` is null, or has room for as much as `data` is long: GCM is a stream and keeps nothing back.
@@ -288,6 +290,11 @@ impl Drop for CipherState {
         // SAFETY: this is the only owner.
         unsafe { EVP_CIPHER_CTX_free(self.0.as_ptr()) }
     }
+}
+
+pub(crate) fn wipe(secret: &mut [u8]) {
+    // SAFETY: the memory is as long as is told.
+    unsafe { OPENSSL_cleanse(secret.as_mut_ptr().cast(), secret.len()) }
 }
 
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {

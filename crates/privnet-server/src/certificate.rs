@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use privnet_crypto::CryptoError;
+use privnet_crypto::{CryptoError, Secret};
 use privnet_tls::{
     Acceptor, AltName, Certificate, CertificateError, ClientCertificates, Fingerprint, Identity, PrivateKey,
     SettingsError, Subject, Use, Validity, self_signed,
@@ -162,12 +162,13 @@ impl ServedCertificate {
 
 /// Reads both files, and says what somebody should know about them.
 fn read(certificate: &Path, key: &Path) -> Result<(Acceptor, Certificate), ServedCertificateError> {
-    let certificates = text_of(certificate)?.0;
-    let (secret, mode) = text_of(key)?;
+    let certificates = read_file(certificate)?.0;
+    let (secret, mode) = read_file(key)?;
     if mode & 0o007 != 0 {
         warn!(file = %key.display(), mode = format_args!("{mode:04o}"), "everybody on this machine can read the private key of the API: chmod 600 it");
     }
-    let identity = Identity::from_pem(&certificates, &secret).map_err(|source| ServedCertificateError::Unusable {
+    let identity = Identity::from_pem(text_of(&certificates, certificate)?, text_of(&secret, key)?);
+    let identity = identity.map_err(|source| ServedCertificateError::Unusable {
         certificate: certificate.to_owned(),
         key: key.to_owned(),
         source,
@@ -183,16 +184,18 @@ fn read(certificate: &Path, key: &Path) -> Result<(Acceptor, Certificate), Serve
     Ok((acceptor, own.clone()))
 }
 
-/// A text, and who may do what with its file.
-fn text_of(file: &Path) -> Result<(String, u32), ServedCertificateError> {
+/// What is in a file, and who may do what with it.
+fn read_file(file: &Path) -> Result<(Secret, u32), ServedCertificateError> {
     let read = || {
-        let mut opened = File::open(file)?;
+        let opened = File::open(file)?;
         let mode = opened.metadata()?.permissions().mode() & 0o7777;
-        let mut text = String::new();
-        opened.read_to_string(&mut text)?;
-        Ok((text, mode))
+        Ok((Secret::read(opened)?, mode))
     };
     read().map_err(|source| ServedCertificateError::Read { file: file.to_owned(), source })
+}
+
+fn text_of<'a>(read: &'a Secret, file: &Path) -> Result<&'a str, ServedCertificateError> {
+    read.text().map_err(|source| ServedCertificateError::Read { file: file.to_owned(), source })
 }
 
 /// Makes a self-signed certificate where there is none that is good for what the operator has said.
@@ -244,14 +247,17 @@ fn make_self_signed(certificate: &Path, key: &Path, names: &[AltName]) -> Result
     let own = self_signed(&fresh, &subject).map_err(ServedCertificateError::Make)?;
     let secret = fresh.to_pem().map_err(ServedCertificateError::Make)?;
     // The certificate comes last: where it is the first, its key is there.
-    write_private(key, &secret).map_err(ServedCertificateError::Keep)?;
-    write_private(certificate, &own.to_pem()).map_err(ServedCertificateError::Keep)
+    write_private(key, secret.as_bytes()).map_err(ServedCertificateError::Keep)?;
+    write_private(certificate, own.to_pem().as_bytes()).map_err(ServedCertificateError::Keep)
 }
 
 /// Whether making them anew was cut short between the two.
 fn is_of_another_key(certificate: &Path, key: &Path) -> bool {
-    let read = fs::read_to_string(certificate).and_then(|certificate| Ok((certificate, fs::read_to_string(key)?)));
-    read.is_ok_and(|(own, key)| matches!(Identity::from_pem(&own, &key), Err(CertificateError::KeyMismatch)))
+    let identity = || {
+        let (own, secret) = (read_file(certificate)?.0, read_file(key)?.0);
+        Ok::<_, ServedCertificateError>(Identity::from_pem(text_of(&own, certificate)?, text_of(&secret, key)?))
+    };
+    matches!(identity(), Ok(Err(CertificateError::KeyMismatch)))
 }
 
 /// What a server may be called by its clients.

@@ -17,6 +17,9 @@ mod seldom;
 mod server;
 mod sync;
 mod timed;
+#[cfg(test)]
+#[path = "../../privnet-crypto/tests/watching/mod.rs"]
+mod watching;
 
 pub use audit::AuditConfig;
 pub use auth::{AuthorityError, KeyFileError};

@@ -110,7 +110,7 @@ impl SigningRequest {
     /// [`CertificateError::Missing`], and those of [`from_der`](Self::from_der).
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
         let mut parts = pem::parts(text, |label| label.ends_with(REQUEST_LABEL));
-        Self::from_der(&parts.next().ok_or(CertificateError::Missing(REQUEST))?.der(REQUEST)?)
+        Self::from_der(parts.next().ok_or(CertificateError::Missing(REQUEST))?.der(REQUEST)?.as_bytes())
     }
 
     /// In DER.
@@ -125,7 +125,7 @@ impl SigningRequest {
 
     /// In PEM.
     pub fn to_pem(&self) -> String {
-        pem::write(REQUEST_LABEL, &self.der)
+        pem::write_public(REQUEST_LABEL, &self.der)
     }
 }
 

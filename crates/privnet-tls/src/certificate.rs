@@ -148,13 +148,13 @@ impl Certificate {
     /// [`CertificateError::Missing`] if there is none, [`CertificateError::Damaged`].
     pub fn all_from_pem(text: &str) -> Result<Vec<Self>, CertificateError> {
         let parts = pem::parts(text, |label| label == LABEL);
-        let all: Vec<_> = parts.map(|part| Self::from_der(&part.der(WHAT)?)).collect::<Result<_, _>>()?;
+        let all: Vec<_> = parts.map(|part| Self::from_der(part.der(WHAT)?.as_bytes())).collect::<Result<_, _>>()?;
         if all.is_empty() { Err(CertificateError::Missing(WHAT)) } else { Ok(all) }
     }
 
     /// In PEM.
     pub fn to_pem(&self) -> String {
-        pem::write(LABEL, &self.0.der)
+        pem::write_public(LABEL, &self.0.der)
     }
 
     /// In DER.

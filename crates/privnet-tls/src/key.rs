@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use privnet_crypto::Secret;
+
 use crate::certificate::Certificate;
 use crate::error::CertificateError;
 use crate::pem;
-use crate::x509::{Key, X509, cleanse};
+use crate::x509::{Key, X509};
 
 const LABEL: &str = "PRIVATE KEY";
 const WHAT: &str = "private key";
@@ -34,21 +36,15 @@ impl PrivateKey {
         if part.is_encrypted() {
             return Err(CertificateError::EncryptedKey);
         }
-        let mut der = part.der(WHAT)?;
-        let key = Key::from_der(&der);
-        cleanse(&mut der);
-        Ok(Self(Arc::new(key?)))
+        Ok(Self(Arc::new(Key::from_der(part.der(WHAT)?.as_bytes())?)))
     }
 
     /// In PEM (PKCS#8), not encrypted: for a file that only its owner can read.
     ///
     /// # Errors
     /// [`CertificateError::Library`].
-    pub fn to_pem(&self) -> Result<String, CertificateError> {
-        let mut der = self.0.private_der()?;
-        let text = pem::write(LABEL, &der);
-        cleanse(&mut der);
-        Ok(text)
+    pub fn to_pem(&self) -> Result<Secret, CertificateError> {
+        Ok(pem::write(LABEL, self.0.private_der()?.as_bytes()))
     }
 
     pub(crate) fn raw(&self) -> &Key {

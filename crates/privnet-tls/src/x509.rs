@@ -6,6 +6,8 @@
 use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 
+use privnet_crypto::{Secret, wipe};
+
 use crate::error::CertificateError;
 
 /// An opaque type of the library.
@@ -68,7 +70,6 @@ unsafe extern "C" {
     ) -> c_int;
 
     fn CRYPTO_free(memory: *mut c_void, file: *const c_char, line: c_int);
-    fn OPENSSL_cleanse(memory: *mut c_void, octets: usize);
     fn ERR_get_error() -> c_ulong;
     fn ERR_clear_error();
     fn ERR_error_string_n(error: c_ulong, text: *mut c_char, space: usize);
@@ -128,7 +129,7 @@ impl Drop for X509 {
 /// The pointer is a valid one, and nobody changes the certificate meanwhile.
 pub(crate) unsafe fn der_of(certificate: *const RawX509) -> Result<Vec<u8>, CertificateError> {
     // SAFETY: by the caller; `encoded` passes null or a place for a pointer.
-    encoded("encode a certificate", |out| unsafe { i2d_X509(certificate, out) })
+    encoded("encode a certificate", |out| unsafe { i2d_X509(certificate, out) }, <[u8]>::to_vec)
 }
 
 /// Owns an EVP_PKEY.
@@ -165,12 +166,13 @@ impl Key {
     }
 
     /// The private key in PKCS#8.
-    pub(crate) fn private_der(&self) -> Result<Vec<u8>, CertificateError> {
+    pub(crate) fn private_der(&self) -> Result<Secret, CertificateError> {
         const DOING: &str = "encode a private key";
         // SAFETY: the key is valid and only read.
         let info = non_null(unsafe { EVP_PKEY2PKCS8(self.0.as_ptr()) }, DOING)?;
         // SAFETY: what was just made is valid; `encoded` passes null or a place for a pointer.
-        let der = encoded(DOING, |out| unsafe { i2d_PKCS8_PRIV_KEY_INFO(info.as_ptr(), out) });
+        let encode = |out| unsafe { i2d_PKCS8_PRIV_KEY_INFO(info.as_ptr(), out) };
+        let der = encoded(DOING, encode, |der| Secret::of(&[der]));
         // SAFETY: this is the only owner.
         unsafe { PKCS8_PRIV_KEY_INFO_free(info.as_ptr()) };
         der
@@ -179,7 +181,7 @@ impl Key {
     /// The public key's SubjectPublicKeyInfo.
     pub(crate) fn public_der(&self) -> Result<Vec<u8>, CertificateError> {
         // SAFETY: the key is valid and only read; `encoded` passes null or a place for a pointer.
-        encoded("encode a public key", |out| unsafe { i2d_PUBKEY(self.0.as_ptr(), out) })
+        encoded("encode a public key", |out| unsafe { i2d_PUBKEY(self.0.as_ptr(), out) }, <[u8]>::to_vec)
     }
 
     /// A signature over the SHA-256 of some octets, as X.509 has it for this kind of key.
@@ -256,27 +258,25 @@ fn whole<T>(
     Ok((object, at == der.as_ptr_range().end))
 }
 
-/// Has the library encode an object.
-fn encoded(doing: &'static str, encode: impl Fn(*mut *mut c_uchar) -> c_int) -> Result<Vec<u8>, CertificateError> {
+/// Has the library encode an object, and keeps it.
+fn encoded<T>(
+    doing: &'static str,
+    encode: impl Fn(*mut *mut c_uchar) -> c_int,
+    keep: impl FnOnce(&[u8]) -> T,
+) -> Result<T, CertificateError> {
     let mut memory: *mut c_uchar = ptr::null_mut();
     let octets = encode(&raw mut memory);
     let (Ok(octets), Some(memory)) = (usize::try_from(octets), NonNull::new(memory)) else {
         return Err(failure(doing));
     };
-    // SAFETY: a pointer to null was passed, so the library has allocated as much as it tells; it is copied, made
-    // empty, since it may be a private key, and freed by the library's own means.
-    unsafe {
-        let der = std::slice::from_raw_parts(memory.as_ptr(), octets).to_vec();
-        OPENSSL_cleanse(memory.as_ptr().cast(), octets);
-        CRYPTO_free(memory.as_ptr().cast(), c"".as_ptr(), 0);
-        Ok(der)
-    }
-}
-
-/// Makes octets that were secret all zero, in a way that no compiler leaves out.
-pub(crate) fn cleanse(secret: &mut [u8]) {
-    // SAFETY: the memory is as long as is told.
-    unsafe { OPENSSL_cleanse(secret.as_mut_ptr().cast(), secret.len()) }
+    // SAFETY: a pointer to null was passed, so the library has allocated as much as it tells, and nobody else has it.
+    let der = unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), octets) };
+    let kept = keep(der);
+    // It may be a private key.
+    wipe(der);
+    // SAFETY: it is freed by the library's own means, and used no more.
+    unsafe { CRYPTO_free(memory.as_ptr().cast(), c"".as_ptr(), 0) };
+    Ok(kept)
 }
 
 fn non_null<T>(pointer: *mut T, doing: &'static str) -> Result<NonNull<T>, CertificateError> {

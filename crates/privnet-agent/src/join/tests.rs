@@ -6,6 +6,7 @@ use privnet_tls::{Authority, SERIAL_OCTETS, Subject, Use, Validity};
 use tempfile::TempDir;
 
 use super::*;
+use crate::watching::left_behind;
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -63,13 +64,34 @@ fn mode(file: &Path) -> u32 {
 fn a_token_has_its_key_again_and_another_one_has_another() {
     let dir = folder();
     let file = dir.path().join("identity.pem.joining");
-    let pem =
-        |token: &str| pending_key(&file, &digest(token).expect("a digest")).expect("a key").to_pem().expect("encoded");
+    let pem = |token: &str| {
+        let key = pending_key(&file, &digest(token).expect("a digest")).expect("a key");
+        key.to_pem().expect("encoded").as_bytes().to_vec()
+    };
     let first = pem("one");
     assert_eq!(pem("one"), first);
     assert_eq!(mode(&file), 0o600);
     assert_ne!(pem("two"), first);
     assert!(!fs::read_to_string(&file).expect("readable").contains("two"));
+}
+
+#[test]
+fn nothing_of_a_key_is_left_in_memory_by_its_files() {
+    let dir = folder();
+    let (pending, file) = (dir.path().join("pending"), dir.path().join("identity.pem"));
+    let identity = identity(&authority(), "h1", days(-1, 1));
+    identity.write(&file).expect("written");
+    pending_key(&pending, "digest").expect("made");
+    for (file, use_it) in [
+        (&file, &(|| drop(HostIdentity::read(&file).expect("read"))) as &dyn Fn()),
+        (&file, &|| identity.write(&file).expect("written again")),
+        (&pending, &|| drop(pending_key(&pending, "digest").expect("known"))),
+    ] {
+        let text = fs::read_to_string(file).expect("readable");
+        let (_, key) = text.split_once("PRIVATE KEY-----\n").expect("a key");
+        // Where a P-256 key itself begins in PKCS#8.
+        assert_eq!(left_behind(&key.as_bytes()[48..64], use_it), 0);
+    }
 }
 
 #[test]

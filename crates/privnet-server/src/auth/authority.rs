@@ -125,7 +125,7 @@ impl HostAuthority {
     ) -> Result<Self, AuthorityError> {
         let file = dir.join(AUTHORITY_FILE);
         let authority = match files::read(&file)? {
-            Some(found) => open(&file, &found.text, keys)?,
+            Some(found) => open(&file, found.text.as_bytes(), keys)?,
             None => {
                 let hosts = zone.hosts().filter(|host| host.certificates.current.is_some()).count();
                 if hosts > 0 {
@@ -134,7 +134,7 @@ impl HostAuthority {
                 create(&file, keys, now)?
             }
         };
-        files::write_public(&dir.join(CERTIFICATE_FILE), &authority.certificate().to_pem())?;
+        files::write_public(&dir.join(CERTIFICATE_FILE), authority.certificate().to_pem().as_bytes())?;
         Ok(Self { authority, lifetime })
     }
 
@@ -203,7 +203,7 @@ fn create(file: &Path, keys: &KeyRing, now: Timestamp) -> Result<Authority, Auth
         sealed_key: BASE64_STANDARD.encode(keys.master().seal(key.as_bytes(), PURPOSE)?),
     };
     let json = serde_json::to_string_pretty(&written).expect("texts alone");
-    files::write(file, &(json + "\n"))?;
+    files::write(file, (json + "\n").as_bytes())?;
     Ok(authority)
 }
 
@@ -216,8 +216,8 @@ fn open(file: &Path, text: &[u8], keys: &KeyRing) -> Result<Authority, Authority
         .master()
         .open(&sealed, PURPOSE)
         .map_err(|source| AuthorityError::OtherMaster { file: file.to_owned(), source })?;
-    let key = String::from_utf8(key).map_err(|error| malformed(error.into()))?;
-    Authority::from_pem(&read.certificate, &key).map_err(|error| malformed(error.into()))
+    let key = key.text().map_err(|error| malformed(error.into()))?;
+    Authority::from_pem(&read.certificate, key).map_err(|error| malformed(error.into()))
 }
 
 /// From a while before to a while after, in whole seconds: at its last one a certificate has expired already

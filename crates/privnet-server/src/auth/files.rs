@@ -1,14 +1,14 @@
 //! The two files about keys in the data folder: the master key, and the first keys with their secrets.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privnet_api::{Credentials, FirstCredentials};
-use privnet_crypto::{CryptoError, OpenError, SEALING_KEY_OCTETS, SealingKey};
+use privnet_crypto::{CryptoError, OpenError, SEALING_KEY_OCTETS, SealingKey, Secret};
 use privnet_model::zone::Zone;
 use privnet_model::{Key, Name, OrganizationId, Role, Scope, Timestamp};
 
@@ -82,17 +82,19 @@ pub(crate) fn unlock(dir: &Path, zone: &Zone) -> Result<KeyRing, KeyFileError> {
     let file = dir.join(MASTER_KEY_FILE);
     let master = match read(&file)? {
         Some(Found { mode, .. }) if mode & 0o077 != 0 => return Err(KeyFileError::MasterKeyNotPrivate { file, mode }),
-        Some(Found { text, .. }) => decode(&text).ok_or_else(|| KeyFileError::MasterKeyMalformed(file.clone()))?,
+        Some(Found { text, .. }) => {
+            decode(&text).and_then(SealingKey::new).ok_or_else(|| KeyFileError::MasterKeyMalformed(file.clone()))?
+        }
         None if zone.keys().len() > 0 => {
             return Err(KeyFileError::MasterKeyMissing { file, keys: zone.keys().len() });
         }
         None => {
-            let octets = privnet_crypto::random()?;
-            write(&file, &(BASE64_STANDARD.encode(octets) + "\n"))?;
-            octets
+            let octets = Secret::of(&[&privnet_crypto::random::<SEALING_KEY_OCTETS>()?]);
+            write(&file, encode(&octets).as_bytes())?;
+            SealingKey::new(octets).expect("as many octets as it has")
         }
     };
-    KeyRing::new(SealingKey::new(master), zone).map_err(|source| KeyFileError::MasterKeyWrong { file, source })
+    KeyRing::new(master, zone).map_err(|source| KeyFileError::MasterKeyWrong { file, source })
 }
 
 /// Makes the keys of a zone that has none, an operator's and an admin's, and writes them down for who has this
@@ -106,7 +108,7 @@ pub(crate) fn first_keys(dir: &Path, keys: &KeyRing, now: Timestamp) -> Result<(
     let (admins, default) = new_key(keys, "first admin", admin, now)?;
     let file = dir.join(FirstCredentials::FILE);
     let json = serde_json::to_string_pretty(&FirstCredentials { operator, default }).expect("texts alone");
-    write(&file, &(json + "\n"))?;
+    write(&file, (json + "\n").as_bytes())?;
     Ok(([operators, admins], file))
 }
 
@@ -123,23 +125,30 @@ fn new_key(keys: &KeyRing, name: &str, scope: Scope, now: Timestamp) -> Result<(
     Ok((key, Credentials { key: id.to_string(), secret }))
 }
 
-fn decode(text: &[u8]) -> Option<[u8; SEALING_KEY_OCTETS]> {
-    BASE64_STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
+/// In Base64, on a line.
+fn encode(octets: &Secret) -> Secret {
+    let chars = base64::encoded_len(octets.as_bytes().len(), true).expect("few");
+    let mut text = Secret::filled(chars, |text| BASE64_STANDARD.encode_slice(octets.as_bytes(), text)).expect("room");
+    text.push(b"\n");
+    text
+}
+
+fn decode(text: &Secret) -> Option<Secret> {
+    let text = text.as_bytes().trim_ascii();
+    Secret::filled(base64::decoded_len_estimate(text.len()), |octets| BASE64_STANDARD.decode_slice(text, octets)).ok()
 }
 
 pub(super) struct Found {
-    pub(super) text: Vec<u8>,
+    pub(super) text: Secret,
     /// Who may do what with it.
     mode: u32,
 }
 
 pub(super) fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
     let read = || -> io::Result<Found> {
-        let mut opened = File::open(file)?;
+        let opened = File::open(file)?;
         let mode = opened.metadata()?.permissions().mode() & 0o7777;
-        let mut text = Vec::new();
-        opened.read_to_end(&mut text)?;
-        Ok(Found { text, mode })
+        Ok(Found { text: Secret::read(opened)?, mode })
     };
     match read() {
         Ok(found) => Ok(Some(found)),
@@ -149,16 +158,16 @@ pub(super) fn read(file: &Path) -> Result<Option<Found>, KeyFileError> {
 }
 
 /// Writes a file that only its owner reads, whole or not at all.
-pub(crate) fn write(file: &Path, text: &str) -> Result<(), KeyFileError> {
+pub(crate) fn write(file: &Path, text: &[u8]) -> Result<(), KeyFileError> {
     write_with_mode(file, text, 0o600)
 }
 
 /// Writes a file that everybody may read, whole or not at all.
-pub(super) fn write_public(file: &Path, text: &str) -> Result<(), KeyFileError> {
+pub(super) fn write_public(file: &Path, text: &[u8]) -> Result<(), KeyFileError> {
     write_with_mode(file, text, 0o644)
 }
 
-fn write_with_mode(file: &Path, text: &str, mode: u32) -> Result<(), KeyFileError> {
+fn write_with_mode(file: &Path, text: &[u8], mode: u32) -> Result<(), KeyFileError> {
     let write = || {
         let new = PathBuf::from(format!("{}.new", file.display()));
         // What a crash has left may be somebody else's to read.
@@ -167,7 +176,7 @@ fn write_with_mode(file: &Path, text: &str, mode: u32) -> Result<(), KeyFileErro
             _ => {}
         }
         let mut written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-        written.write_all(text.as_bytes())?;
+        written.write_all(text)?;
         written.sync_all()?;
         fs::rename(&new, file)?;
         File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -183,6 +192,7 @@ mod tests {
     use privnet_model::zone::{Change, Row};
 
     use super::*;
+    use crate::watching::left_behind;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a folder")
@@ -230,6 +240,14 @@ mod tests {
             let opened = keys.signing_key(Some(key), &zone).expect("opened");
             assert_eq!(opened.sign(&[b"x"]).expect("signed"), own.sign(&[b"x"]).expect("signed"));
         }
+    }
+
+    #[test]
+    fn nothing_of_the_master_key_s_file_is_left_in_memory() {
+        let dir = folder();
+        let zone = founded(dir.path());
+        let text = fs::read(dir.path().join("master.key")).expect("readable");
+        assert_eq!(left_behind(&text[..16], || drop(unlock(dir.path(), &zone).expect("unlocked"))), 0);
     }
 
     #[test]

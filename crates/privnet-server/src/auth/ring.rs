@@ -91,7 +91,7 @@ impl KeyRing {
 
 fn open(master: &SealingKey, key: &Key) -> Result<Arc<SigningKey>, OpenError> {
     let secret = master.open(key.sealed_secret.as_bytes(), &purpose(key.id))?;
-    Ok(Arc::new(SigningKey::new(&secret)?))
+    Ok(Arc::new(SigningKey::new(secret.as_bytes())?))
 }
 
 /// Holds a secret to its key: in another key's record it does not open.
@@ -101,6 +101,7 @@ fn purpose(id: KeyId) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use privnet_crypto::Secret;
     use privnet_model::zone::{Change, Row};
     use privnet_model::{Name, Scope, Timestamp};
 
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn the_secrets_of_keys_that_are_gone_are_forgotten() {
         let mut zone = Zone::default();
-        let ring = KeyRing::new(SealingKey::new([7; 32]), &zone).expect("a ring");
+        let ring = KeyRing::new(SealingKey::new(Secret::of(&[&[7; 32]])).expect("32 octets"), &zone).expect("a ring");
         let key = |number: u8| {
             let id = KeyId::from_bytes([number; KeyId::OCTETS]);
             Arc::new(Key {

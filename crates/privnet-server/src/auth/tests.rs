@@ -1,6 +1,6 @@
 use hyper::header::{HOST, HeaderValue};
 use privnet_api::exo2;
-use privnet_crypto::{SealingKey, SigningKey};
+use privnet_crypto::{SealingKey, Secret, SigningKey};
 use privnet_model::zone::{Change, Row};
 use privnet_model::{Key, Name, Scope};
 
@@ -20,7 +20,7 @@ struct Place {
 impl Place {
     fn new(expires_at: Option<Timestamp>) -> Self {
         let mut zone = Zone::default();
-        let keys = KeyRing::new(SealingKey::new([7; 32]), &zone).expect("a ring");
+        let keys = KeyRing::new(SealingKey::new(Secret::of(&[&[7; 32]])).expect("32 octets"), &zone).expect("a ring");
         let id = KeyId::from_bytes([1; KeyId::OCTETS]);
         let key = Key {
             id,

@@ -2,6 +2,7 @@ use privnet_tls::{Connector, Handshake, Trust};
 use tempfile::TempDir;
 
 use super::*;
+use crate::watching::left_behind;
 
 const LISTEN: &str = "192.0.2.1:8080";
 
@@ -32,8 +33,8 @@ fn files(dir: &TempDir, validity: Validity) -> (PathBuf, PathBuf) {
     let subject = Subject { serial, common_name: "x", names: &names, uses: Use::Server, validity };
     let certificate = self_signed(&key, &subject).expect("a certificate");
     let (certificate_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    write_private(&certificate_file, &certificate.to_pem()).expect("written");
-    write_private(&key_file, &key.to_pem().expect("PEM")).expect("written");
+    write_private(&certificate_file, certificate.to_pem().as_bytes()).expect("written");
+    write_private(&key_file, key.to_pem().expect("PEM").as_bytes()).expect("written");
     (certificate_file, key_file)
 }
 
@@ -239,4 +240,15 @@ fn files_that_are_no_good_change_nothing_and_the_error_says_why() {
         assert_eq!(shown(&served, &[&first]), first.fingerprint());
     }
     served.reload().expect("all is well again");
+}
+
+#[test]
+fn nothing_of_its_key_s_file_is_left_in_memory() {
+    let dir = folder();
+    let (certificate, key) = files(&dir, for_a_day());
+    let text = fs::read_to_string(&key).expect("readable");
+    let line = text.lines().nth(1).expect("its first line");
+    let served = served(&Encryption::Files { certificate, key }, &dir, None).expect("good");
+    // Where a P-256 key itself begins in PKCS#8.
+    assert_eq!(left_behind(&line.as_bytes()[48..], || served.reload().expect("good")), 0);
 }

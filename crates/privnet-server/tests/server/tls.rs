@@ -71,7 +71,8 @@ fn another() -> (Certificate, String) {
     let names = [AltName::Dns("localhost".into())];
     let always = Validity { not_before: 0, not_after: 253_402_000_000 };
     let subject = Subject { serial: [9; 16], common_name: "x", names: &names, uses: Use::Server, validity: always };
-    (self_signed(&key, &subject).expect("a certificate"), key.to_pem().expect("PEM"))
+    let secret = key.to_pem().expect("PEM").text().expect("a text").to_owned();
+    (self_signed(&key, &subject).expect("a certificate"), secret)
 }
 
 #[test]

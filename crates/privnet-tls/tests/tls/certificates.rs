@@ -11,6 +11,10 @@ fn key() -> PrivateKey {
     PrivateKey::generate().expect("a key")
 }
 
+fn pem_of(key: &PrivateKey) -> String {
+    key.to_pem().expect("PEM").text().expect("a text").to_owned()
+}
+
 #[test]
 fn a_certificate_says_what_its_authority_was_told() {
     let names = [
@@ -53,7 +57,7 @@ fn what_cannot_stand_in_a_certificate_is_refused() {
 #[test]
 fn an_authority_is_the_same_after_a_way_through_pem() {
     let before = authority();
-    let key = before.key().to_pem().expect("PEM");
+    let key = pem_of(before.key());
     let after = Authority::from_pem(&before.certificate().to_pem(), &key).expect("an authority");
     assert_eq!(after.certificate(), before.certificate());
     let request = SigningRequest::new(&self::key(), "host").expect("a request");
@@ -64,11 +68,10 @@ fn an_authority_is_the_same_after_a_way_through_pem() {
 #[test]
 fn an_authority_has_its_own_key_and_may_sign() {
     let (one, other) = (authority(), authority());
-    let pem = |authority: &Authority| authority.key().to_pem().expect("PEM");
-    let mismatch = Authority::from_pem(&one.certificate().to_pem(), &pem(&other));
+    let mismatch = Authority::from_pem(&one.certificate().to_pem(), &pem_of(other.key()));
     assert_eq!(mismatch.expect_err("another key"), CertificateError::KeyMismatch);
     let end = identity(&one, &server(&[]));
-    let no_authority = Authority::from_pem(&end.certificate().to_pem(), &end.key().to_pem().expect("PEM"));
+    let no_authority = Authority::from_pem(&end.certificate().to_pem(), &pem_of(end.key()));
     assert_eq!(no_authority.expect_err("an end"), CertificateError::NotAnAuthority);
 }
 
@@ -104,7 +107,7 @@ fn an_identity_is_a_certificate_and_its_own_key() {
     let authority = authority();
     let (one, other) = (identity(&authority, &server(&[])), identity(&authority, &server(&[])));
     let certificates = one.certificate().to_pem() + &authority.certificate().to_pem();
-    let key = one.key().to_pem().expect("PEM");
+    let key = pem_of(one.key());
     let read = Identity::from_pem(&certificates, &key).expect("an identity");
     assert_eq!(read.chain(), one.chain());
     let both = format!("{key}{certificates}");
@@ -112,7 +115,7 @@ fn an_identity_is_a_certificate_and_its_own_key() {
     let check = |certificates: &str, key: &str, expected: CertificateError| {
         assert_eq!(Identity::from_pem(certificates, key).expect_err("refused"), expected);
     };
-    check(&certificates, &other.key().to_pem().expect("PEM"), CertificateError::KeyMismatch);
+    check(&certificates, &pem_of(other.key()), CertificateError::KeyMismatch);
     check("", &key, CertificateError::Missing("certificate"));
     check(&certificates, &certificates, CertificateError::Missing("private key"));
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
@@ -138,7 +141,7 @@ fn certificates_of_which_the_last_is_cut_off_are_refused() {
 #[test]
 fn a_private_key_is_never_printed() {
     let identity = identity(&authority(), &server(&[]));
-    let key = identity.key().to_pem().expect("PEM");
+    let key = pem_of(identity.key());
     let secret = key.lines().nth(1).expect("its first line");
     for shown in [format!("{identity:?}"), format!("{:?}", identity.key()), format!("{:?}", authority())] {
         assert!(shown.contains("PrivateKey(secret)") && !shown.contains(secret), "{shown}");

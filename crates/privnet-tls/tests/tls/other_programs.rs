@@ -31,12 +31,12 @@ impl World {
         let authority = authority();
         let server = identity(&authority, &server(&server_names()));
         let client = identity(&authority, &client(&[]));
-        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("written");
-        write("ca.pem", authority.certificate().to_pem());
-        write("stranger.pem", crate::common::authority().certificate().to_pem());
+        let write = |name: &str, text: &[u8]| std::fs::write(dir.path().join(name), text).expect("written");
+        write("ca.pem", authority.certificate().to_pem().as_bytes());
+        write("stranger.pem", crate::common::authority().certificate().to_pem().as_bytes());
         for (who, identity) in [("server", &server), ("client", &client)] {
-            write(&format!("{who}.pem"), identity.certificate().to_pem());
-            write(&format!("{who}.key"), identity.key().to_pem().expect("PEM"));
+            write(&format!("{who}.pem"), identity.certificate().to_pem().as_bytes());
+            write(&format!("{who}.key"), identity.key().to_pem().expect("PEM").as_bytes());
         }
         Self { dir, authority, server, client }
     }

@@ -116,7 +116,7 @@ impl Certificates {
         };
         let certificate = self.authority.sign(&SigningRequest::new(&key, "x")?, &subject)?;
         fs::write(self.path("cert.pem"), certificate.to_pem())?;
-        fs::write(self.path("key.pem"), key.to_pem()?)?;
+        fs::write(self.path("key.pem"), key.to_pem()?.as_bytes())?;
         Ok(())
     }
 
