@@ -4,6 +4,7 @@
 //! token finishes it: the server lets whoever has used a token use it again with the same key.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,8 +37,8 @@ pub struct JoinConfig {
     pub server: RemoteAddress,
     /// Of the authority of the server.
     pub fingerprint: Fingerprint,
-    /// Of the invitation.
-    pub token: String,
+    /// Of the invitation; a text.
+    pub token: Secret,
     /// Where its identity is kept from then on.
     pub identity_file: PathBuf,
     /// The underlay address that other hosts send to.
@@ -47,6 +48,9 @@ pub struct JoinConfig {
 /// Why a machine has not joined. Doing it again is no harm.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
+    /// There is no such token.
+    #[error("the token is no text; take it from what `privnet host invite NAME` prints")]
+    Token(#[source] io::Error),
     /// The host has no such address.
     #[error("the VTEP's address {vtep} is not usable")]
     Vtep {
@@ -117,6 +121,7 @@ pub enum JoinError {
 pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
     let JoinConfig { host, server, fingerprint, token, identity_file, vtep } = config;
     let underlay_mtu_bytes = underlay_mtu_bytes(*vtep).map_err(|source| JoinError::Vtep { vtep: *vtep, source })?;
+    let token = token.text().map_err(JoinError::Token)?;
     let digest = digest(token)?;
     if let Some(there) = HostIdentity::read(identity_file)? {
         if there.name() != host.as_str() {
@@ -137,7 +142,7 @@ pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
     let endpoint = Endpoint::from_static("https://server").timeout(ANSWER_TIMEOUT);
     let channel = dial::channel(endpoint, server, stream).await.map_err(|source| JoinError::Dial { source })?;
     let facts = HostFacts { vtep: *vtep, underlay_mtu_bytes, version: env!("CARGO_PKG_VERSION").to_owned() };
-    let request = JoinRequest { token: token.clone(), host: host.clone(), request, facts };
+    let request = JoinRequest { token: token.to_owned(), host: host.clone(), request, facts };
     let answer = MembershipClient::new(channel).join(proto::JoinRequest::from(request)).await;
     let reply = answer.map_err(failure)?.into_inner();
 
@@ -145,7 +150,7 @@ pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
     identity.write(identity_file)?;
     // Its key is in the identity now.
     match fs::remove_file(&pending) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(IdentityError::Io { doing: "remove", file: pending, source }.into())
         }
         _ => Ok(()),

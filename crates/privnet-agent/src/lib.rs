@@ -33,6 +33,7 @@ pub use copies::StateDirError;
 pub use dial::DialError;
 pub use identity::IdentityError;
 pub use join::{JoinConfig, JoinError, join};
+pub use privnet_crypto::Secret;
 pub use privnet_datapath::{
     ApplyError, CountedPort, CountersError, DeviceState, HostCounters, PortCounters, default_vtep, inspect_device,
     inspect_port, read_counters, start_of_process,

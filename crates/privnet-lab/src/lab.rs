@@ -1,6 +1,6 @@
 //! The lab: its parts, how they start and how all of them go.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -603,7 +603,11 @@ impl Lab {
         // Of an earlier time; the settings are given by flags.
         let _ = fs::remove_file(&config);
         let mut command = self.host_command(host, &config.display().to_string(), &["agent", "join"]);
-        command.args(["--fingerprint", &text(&invitation, "fingerprint")?, "--token", &text(&invitation, "token")?]);
+        command.args(["--fingerprint", &text(&invitation, "fingerprint")?]);
+        let token = self.dir().join(format!("h{host}.token"));
+        fs::write(&token, text(&invitation, "token")?)?;
+        command.stdin(File::open(&token)?);
+        fs::remove_file(&token)?;
         Ok(command)
     }
 

@@ -42,7 +42,7 @@ fn config(dir: &TempDir, authority: &Authority) -> JoinConfig {
         host: host("h1"),
         server: "https://127.0.0.1:1".parse().expect("an address"),
         fingerprint: authority.certificate().fingerprint(),
-        token: "one".to_owned(),
+        token: Secret::of(&[b"one"]),
         identity_file: dir.path().join("identity.pem"),
         vtep: [127, 0, 0, 1].into(),
     }
@@ -133,7 +133,7 @@ async fn a_machine_that_has_joined_does_not_ask_again_with_the_same_token_and_is
     join(&config).await.expect("nothing is to be done");
     let other_host = join(&JoinConfig { host: host("h2"), ..config.clone() }).await.expect_err("refused");
     assert!(matches!(&other_host, JoinError::OtherHost { found, .. } if found == "h1"), "{other_host}");
-    let other_token = JoinConfig { token: "two".to_owned(), ..config.clone() };
+    let other_token = JoinConfig { token: Secret::of(&[b"two"]), ..config.clone() };
     let other_server = JoinConfig { fingerprint: Fingerprint::new([0; 32]), ..config.clone() };
     for asking in [other_token, other_server] {
         let refusal = join(&asking).await.expect_err("it asks a server that is not there");

@@ -1,6 +1,8 @@
 //! Commands that stay: server, agent, both, and the lab. Their flags are read through the settings,
 //! so here they only say what may be typed.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::limits::LimitArgs;
@@ -109,6 +111,9 @@ pub(crate) struct AgentArgs {
 pub(crate) enum AgentCommand {
     /// Make this machine a host that was invited, and run its agent
     ///
+    /// The token of the invitation is read from standard input; a person is asked for it. It is no flag, as every user
+    /// of this machine sees those of all processes.
+    ///
     /// The server is known by the fingerprint of its authority before the token is sent to it. The key is made here and
     /// stays here. Settings that are given are written to the configuration file (--config, else
     /// /etc/privnet/privnet.toml), so that `privnet agent` finds them; nothing that is in it is changed. If the command
@@ -116,7 +121,9 @@ pub(crate) enum AgentCommand {
     #[command(after_help = "\
 `privnet host invite NAME`, where the server runs, prints the whole command.
 
-Example: privnet agent join --server https://192.0.2.1:4443 --name h1 --fingerprint 5d0c... --token pnj-...")]
+Examples:
+  echo pnj-... | privnet agent join --server https://192.0.2.1:4443 --name h1 --fingerprint 5d0c...
+  privnet agent join --server https://192.0.2.1:4443 --name h1 --fingerprint 5d0c... --token-file token")]
     Join(Box<JoinArgs>),
 }
 
@@ -130,9 +137,9 @@ pub(crate) struct JoinArgs {
     /// The SHA-256 of the certificate of the server's authority
     #[arg(long, value_name = "SHA256")]
     pub(crate) fingerprint: privnet_agent::Fingerprint,
-    /// The token of the invitation
-    #[arg(long)]
-    pub(crate) token: String,
+    /// The file whose first line is the token, instead of standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Write the configuration, and do not run the agent
     #[arg(long)]
     pub(crate) no_start: bool,

@@ -54,11 +54,12 @@ fn describe_all(hosts: &[Value]) -> String {
     table(["NAME", "ID", "VTEP", "AGENT"], hosts.iter().map(row))
 }
 
-/// The command alone is printed, so that a script can hand it over.
+/// The command alone is printed, so that a script can hand it over. The token is an argument of `echo`, which shells
+/// carry out themselves, and so of no process.
 fn describe_invitation(invitation: &Value) -> String {
     let [server, host, fingerprint, token] =
         ["server", "host", "fingerprint", "token"].map(|name| text(invitation, name));
-    format!("privnet agent join --server {server} --name {host} --fingerprint {fingerprint} --token {token}")
+    format!("echo {token} | privnet agent join --server {server} --name {host} --fingerprint {fingerprint}")
 }
 
 fn describe_invitations(invitations: &[Value]) -> String {

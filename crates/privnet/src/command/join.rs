@@ -1,5 +1,7 @@
 //! Joining: what is checked before anything leaves the machine, and the file that the agent finds its settings in.
 
+mod token;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -33,7 +35,7 @@ pub(super) fn run(settings: &Settings, args: &JoinArgs) -> Result<(), Failure> {
         host,
         server,
         fingerprint: args.fingerprint,
-        token: args.token.clone(),
+        token: token::read(args.token_file.as_deref())?,
         identity_file: settings.require("identity")?,
         vtep,
     };
@@ -51,7 +53,7 @@ fn failure(error: JoinError) -> Failure {
     let exit = match &error {
         JoinError::Dial { source: DialError::Unreachable { .. } } | JoinError::Lost(_) => Exit::Unavailable,
         JoinError::Refused(_) => Exit::Conflict,
-        JoinError::OtherHost { .. } | JoinError::Vtep { .. } => Exit::Usage,
+        JoinError::OtherHost { .. } | JoinError::Vtep { .. } | JoinError::Token(_) => Exit::Usage,
         _ => Exit::Failure,
     };
     Failure::new(exit, error)

@@ -1,14 +1,16 @@
 //! Machines that join by the one command that an invitation prints, over the network between them and the server.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use privnet_lab::{Daemon, Lab};
 
-use crate::support::{Machine, eventually, hosts, in_prepared_lab};
+use crate::support::{Machine, PRIVNET, eventually, finish, hosts, in_prepared_lab};
 
 /// Where the server serves hosts, on the first machine.
 const SYNC: &str = "192.0.2.1:4443";
@@ -31,24 +33,37 @@ impl Machine {
         Ok(server)
     }
 
-    /// Runs it to its end, which must be bad, and returns its exit code and what it said.
-    fn fails(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
-        let output = self.privnet(words).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(!output.status.success(), "privnet {} succeeds", words.join(" "));
-        Ok((output.status.code(), stderr))
-    }
-
-    /// The words after `privnet` of the command that an invitation prints.
-    fn invite(&self, words: &[&str]) -> Result<Vec<String>> {
+    /// Invites a host; `words` are its name and flags.
+    fn invite(&self, words: &[&str]) -> Result<Invitation> {
         let printed = self.run(&[&["host", "invite"], words].concat())?;
-        let words = printed.trim().strip_prefix("privnet ").with_context(|| format!("no command: {printed}"))?;
-        Ok(words.split(' ').map(str::to_owned).collect())
+        let parts = printed.trim().strip_prefix("echo ").and_then(|line| line.split_once(" | privnet "));
+        let (token, words) = parts.with_context(|| format!("no command: {printed}"))?;
+        ensure!(!words.contains(token), "everybody sees the arguments of processes: {printed}");
+        let words = words.split(' ').chain(["--vtep", "192.0.2.2"]);
+        Ok(Invitation { token: token.to_owned(), words: words.map(str::to_owned).collect() })
     }
 
-    /// The agent that runs the command of an invitation.
-    fn join(&self, lab: &mut Lab, invitation: &[String]) -> Result<Daemon> {
-        lab.daemon("a host that joins", &mut self.privnet(&with(invitation, &[])))
+    /// The command of an invitation, with more words.
+    fn joining(&self, invitation: &Invitation, more: &[&str]) -> Result<Command> {
+        let words = invitation.words.iter().map(String::as_str);
+        let mut command = self.privnet(&words.chain(more.iter().copied()).collect::<Vec<_>>());
+        command.stdin(invitation.input()?);
+        Ok(command)
+    }
+
+    /// The agent that runs it.
+    fn join(&self, lab: &mut Lab, invitation: &Invitation) -> Result<Daemon> {
+        lab.daemon("a host that joins", &mut self.joining(invitation, &[])?)
+    }
+
+    /// Runs it to its end, without an agent.
+    fn join_alone(&self, invitation: &Invitation) -> Result<()> {
+        finish(&mut self.joining(invitation, &["--no-start"])?).map(drop)
+    }
+
+    /// The same, where the end must be bad.
+    fn is_not_joined(&self, invitation: &Invitation) -> Result<(Option<i32>, String)> {
+        fail(&mut self.joining(invitation, &["--no-start"])?)
     }
 
     fn identity(&self) -> PathBuf {
@@ -64,17 +79,36 @@ impl Machine {
     }
 }
 
-fn with<'a>(invitation: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
-    let vtep = ["--vtep", "192.0.2.2"];
-    invitation.iter().map(String::as_str).chain(vtep).chain(more.iter().copied()).collect()
+/// What the new host is told.
+#[derive(Clone)]
+struct Invitation {
+    token: String,
+    /// Those after `privnet`, with an address of the second machine.
+    words: Vec<String>,
 }
 
-/// Another word in the place of the one after a flag.
-fn changed(invitation: &[String], flag: &str, value: &str) -> Vec<String> {
-    let mut words = invitation.to_vec();
-    let at = words.iter().position(|word| word == flag).expect("the flag");
-    words[at + 1] = value.to_owned();
-    words
+impl Invitation {
+    /// With another word in the place of the one after a flag.
+    fn changed(&self, flag: &str, value: &str) -> Self {
+        let mut words = self.words.clone();
+        let at = words.iter().position(|word| word == flag).expect("the flag");
+        words[at + 1] = value.to_owned();
+        Self { words, ..self.clone() }
+    }
+
+    /// What gives the token as `echo` does.
+    fn input(&self) -> Result<Stdio> {
+        let (read, mut write) = std::io::pipe()?;
+        writeln!(write, "{}", self.token)?;
+        Ok(read.into())
+    }
+}
+
+/// Runs a command to its end, which must be bad, and returns its exit code and what it said.
+fn fail(command: &mut Command) -> Result<(Option<i32>, String)> {
+    let output = command.output()?;
+    ensure!(!output.status.success(), "{command:?} succeeds");
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 #[test]
@@ -95,6 +129,24 @@ fn one_command_makes_a_host_that_is_there_again_after_a_restart() {
         let server = operator.serve(lab, &[])?;
         operator.wait_for("h2", true)?;
         agent.stop()?;
+        server.stop()
+    });
+}
+
+/// By a shell that reads it from somewhere, so that the token is in the arguments of no process.
+#[test]
+fn what_an_invitation_prints_is_carried_out_by_a_shell() {
+    in_prepared_lab(hosts(2), |lab| {
+        let (operator, server) = Machine::serving(lab, &[])?;
+        let machine = Machine::of(lab, 2)?;
+        let printed = operator.run(&["host", "invite", "h2"])?;
+        let binaries = Path::new(PRIVNET).parent().context("a folder")?.display();
+        let (script, mut typed) = std::io::pipe()?;
+        writeln!(typed, "PATH={binaries}:$PATH\n{} --vtep 192.0.2.2 --no-start", printed.trim())?;
+        drop(typed);
+        let said = finish(machine.command("sh").stdin(script))?;
+        ensure!(said.contains("h2 has joined"), "{said}");
+        operator.wait_for("h2", false)?;
         server.stop()
     });
 }
@@ -189,8 +241,8 @@ fn what_goes_wrong_is_told_and_changes_nothing() {
         let (operator, server) = Machine::serving(lab, &[])?;
         let machine = Machine::of(lab, 2)?;
         let invitation = operator.invite(&["h2"])?;
-        let refused = |invitation: &[String], code: i32, message: &str| {
-            let (found, said) = machine.fails(&with(invitation, &["--no-start"]))?;
+        let refused = |invitation: &Invitation, code: i32, message: &str| {
+            let (found, said) = machine.is_not_joined(invitation)?;
             ensure!(found == Some(code) && said.contains(message), "{found:?}: {said}");
             ensure!(
                 !machine.identity().exists() && !machine.dir.join("privnet.toml").exists(),
@@ -200,15 +252,15 @@ fn what_goes_wrong_is_told_and_changes_nothing() {
         };
         let zeros = "0".repeat(64);
         refused(
-            &changed(&invitation, "--fingerprint", &zeros),
+            &invitation.changed("--fingerprint", &zeros),
             1,
             "the token has not left this machine: the server at https://192.0.2.1:4443 is not connected to: the certificate of the server is not accepted: it does not come from the authority with the fingerprint that was given",
         )?;
-        refused(&changed(&invitation, "--token", "pnj-0"), 4, "no invitation has this token")?;
-        refused(&changed(&invitation, "--name", "h3"), 4, "the invitation is for host h2, and this one is named h3")?;
-        refused(&changed(&invitation, "--server", "https://192.0.2.1:4444"), 5, "cannot reach the server")?;
-        refused(&changed(&invitation, "--server", "http://192.0.2.1:4443"), 2, "is not https://name:port")?;
-        refused(&changed(&invitation, "--fingerprint", "00"), 2, "is no SHA-256 fingerprint")?;
+        refused(&Invitation { token: "pnj-0".to_owned(), ..invitation.clone() }, 4, "no invitation has this token")?;
+        refused(&invitation.changed("--name", "h3"), 4, "the invitation is for host h2, and this one is named h3")?;
+        refused(&invitation.changed("--server", "https://192.0.2.1:4444"), 5, "cannot reach the server")?;
+        refused(&invitation.changed("--server", "http://192.0.2.1:4443"), 2, "is not https://name:port")?;
+        refused(&invitation.changed("--fingerprint", "00"), 2, "is no SHA-256 fingerprint")?;
         // The API of the server is no TLS.
         let api = lab.daemon(
             "another server",
@@ -216,19 +268,18 @@ fn what_goes_wrong_is_told_and_changes_nothing() {
         )?;
         let mut own = machine.clone();
         own.namespace = operator.namespace.clone();
-        let plain = changed(&invitation, "--server", "https://127.0.0.1:8081");
-        let words: Vec<_> = plain.iter().map(String::as_str).chain(["--vtep", "192.0.2.1", "--no-start"]).collect();
+        let plain = invitation.changed("--server", "https://127.0.0.1:8081").changed("--vtep", "192.0.2.1");
         eventually("it is told that this is no TLS", || {
-            let (_, said) = own.fails(&words)?;
+            let (_, said) = own.is_not_joined(&plain)?;
             Ok(said.contains("plain HTTP") || said.contains("is not TLS"))
         })?;
         api.stop()?;
         // Nor is anything lost by all that.
-        machine.run(&with(&invitation, &["--no-start"]))?;
+        machine.join_alone(&invitation)?;
         operator.wait_for("h2", false)?;
-        let (code, said) = machine.fails(&with(&changed(&invitation, "--name", "h3"), &["--no-start"]))?;
+        let (code, said) = machine.is_not_joined(&invitation.changed("--name", "h3"))?;
         ensure!(code == Some(2) && said.contains("it says name = \"h2\""), "{code:?}: {said}");
-        let (code, said) = operator.fails(&["host", "invite", "h2"])?;
+        let (code, said) = fail(&mut operator.privnet(&["host", "invite", "h2"]))?;
         ensure!(code == Some(4) && said.contains("there is a host h2 already"), "{code:?}: {said}");
         server.stop()
     });
@@ -242,16 +293,16 @@ fn a_file_of_settings_keeps_what_it_says() {
         let file = machine.dir.join("privnet.toml");
         fs::write(&file, "# mine\nserver = \"https://192.0.2.9:1\"\n")?;
         let invitation = operator.invite(&["h2"])?;
-        let (code, said) = machine.fails(&with(&invitation, &["--no-start"]))?;
+        let (code, said) = machine.is_not_joined(&invitation)?;
         ensure!(code == Some(2) && said.contains("it says server = \"https://192.0.2.9:1\""), "{code:?}: {said}");
         ensure!(!machine.identity().exists(), "it has joined");
         fs::write(&file, "# mine\nlog = \"debug\"\n")?;
-        machine.run(&with(&invitation, &["--no-start"]))?;
+        machine.join_alone(&invitation)?;
         let text = fs::read_to_string(&file)?;
         let expected = format!("# mine\nlog = \"debug\"\nname = \"h2\"\nserver = \"https://{SYNC}\"\n");
         ensure!(text.starts_with(&expected) && text.contains("vtep = \"192.0.2.2\""), "{text}");
         // Done again it changes nothing.
-        machine.run(&with(&invitation, &["--no-start"]))?;
+        machine.join_alone(&invitation)?;
         ensure!(fs::read_to_string(&file)? == text, "it is written again");
         server.stop()
     });
@@ -268,7 +319,7 @@ fn a_join_that_is_killed_is_finished_by_the_same_command() {
             let machine = Machine::of(lab, 2)?;
             let name = format!("r{round}");
             let invitation = operator.invite(&[&name])?;
-            let mut joining = machine.privnet(&with(&invitation, &["--no-start"])).spawn()?;
+            let mut joining = machine.joining(&invitation, &["--no-start"])?.spawn()?;
             std::thread::sleep(std::time::Duration::from_micros(microseconds));
             if round % 3 == 2 {
                 server.signal(Signal::SIGKILL)?;
@@ -278,7 +329,7 @@ fn a_join_that_is_killed_is_finished_by_the_same_command() {
                 joining.kill()?;
                 joining.wait()?;
             }
-            machine.run(&with(&invitation, &["--no-start"])).with_context(|| format!("round {round}"))?;
+            machine.join_alone(&invitation).with_context(|| format!("round {round}"))?;
             let agent = lab.daemon("the agent", &mut machine.privnet(&["agent"]))?;
             operator.wait_for(&name, true)?;
             agent.stop()?;

@@ -82,18 +82,30 @@ impl Machine {
 
     /// `privnet` with these words, on this machine.
     pub fn privnet(&self, words: &[&str]) -> Command {
-        let mut command = self.namespace.command(PRIVNET);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value))).args(words);
+        let mut command = self.command(PRIVNET);
+        command.args(words);
+        command
+    }
+
+    /// Another program.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = self.namespace.command(program);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Runs it to its end, which must be good, and returns what it printed.
     pub fn run(&self, words: &[&str]) -> Result<String> {
-        let output = self.privnet(words).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "privnet {}: {}: {stderr}", words.join(" "), output.status);
-        Ok(String::from_utf8(output.stdout)?)
+        finish(&mut self.privnet(words))
     }
+}
+
+/// Runs a command to its end, which must be good, and returns what it printed.
+pub fn finish(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A managed network, with the same addresses whatever its name.
