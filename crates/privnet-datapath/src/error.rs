@@ -81,9 +81,6 @@ pub enum ApplyError {
     /// The host has another device of that name.
     #[error("this host has another device named {0}")]
     NameTaken(DeviceName),
-    /// Somebody was quicker than the kernel's own check of who may.
-    #[error("somebody has opened the tap of port {0} while it was made; it was removed again")]
-    TapOpened(MacAddr),
     /// Nobody is called so.
     #[error("this host has no user {0}")]
     UserNotFound(Account),

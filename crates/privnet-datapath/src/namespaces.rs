@@ -9,11 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use nix::Error as Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use privnet_model::{InstanceId, InstanceState, Netns};
 
 use crate::error::Step;
@@ -61,8 +59,7 @@ impl Namespaces {
         share_folder(&path).step(made)?;
         OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).step(made)?;
         let alias = self.alias(state.id);
-        let mounted = in_a_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET)?;
+        let mounted = netns::in_a_new_one(|| {
             set_up_loopback(&alias)?;
             let none: Option<&str> = None;
             Ok(mount(Some("/proc/thread-self/ns/net"), &path, none, MsFlags::MS_BIND, none)?)
@@ -174,12 +171,4 @@ fn set_up_loopback(alias: &str) -> io::Result<()> {
     let index = loopback.ok_or(Errno::ENODEV)?.index;
     netlink.set_alias(index, alias).map_err(io::Error::other)?;
     netlink.set_up(index).map_err(io::Error::other)
-}
-
-/// A thread of its own, so that no other work finds itself in another namespace.
-fn in_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let ended = thread::Builder::new().spawn_scoped(scope, work)?.join();
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use privnet_model::Netns;
 
@@ -98,15 +98,30 @@ pub(crate) fn is_any_of(netns: &File, paths: &[&str]) -> io::Result<bool> {
 
 /// Opens a netlink socket in a network namespace.
 pub(crate) fn netlink(netns: &File) -> Result<Socket, KernelError> {
-    // A thread of its own, so that no other work finds itself in another namespace.
-    let open = || {
+    let opened = in_a_thread(|| {
         setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
         Socket::open()
-    };
-    let opened = thread::scope(|scope| {
-        let ended = thread::Builder::new().spawn_scoped(scope, open)?.join();
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
-    let opened: io::Result<Socket> = opened;
     opened.step(format_args!("enter a network namespace"))
+}
+
+/// Does something in a network namespace that is made for it, and goes when nobody has it any more.
+pub(crate) fn in_a_new_one<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    in_a_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        work()
+    })
+}
+
+/// That of the thread.
+pub(crate) fn own() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// A thread of its own, so that no other work finds itself in another namespace.
+fn in_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let ended = thread::Builder::new().spawn_scoped(scope, work)?.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

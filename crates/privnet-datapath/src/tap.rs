@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use nix::Error as Errno;
 use nix::unistd::{Group, User};
@@ -15,9 +15,9 @@ use privnet_plan::PortSpec;
 
 use crate::error::Step;
 use crate::names::{Alias, Anchor, Openers, port_device};
-use crate::netlink::{Link, Tun};
+use crate::netlink::{Link, Socket, Tun};
 use crate::ports::silence;
-use crate::{ApplyError, Datapath};
+use crate::{ApplyError, Datapath, netns};
 
 const CONTROL: &str = "/dev/net/tun";
 
@@ -36,13 +36,9 @@ impl Datapath {
             self.unplug(mac)?;
         }
         let name = port_device(mac);
-        make(&name, openers, tap.is_multi_queue).step(format_args!("make tap {name}"))?;
+        let making = if tap.is_multi_queue { make_with_queues(&name, openers) } else { make(&name, openers, 0) };
+        making.step(format_args!("make tap {name}"))?;
         let made = self.device(mac)?.ok_or(ApplyError::NotPlugged(mac))?;
-        // Before it had an owner, anybody could open it; the one queue of others was open here meanwhile.
-        if made.tun.is_some_and(|tun| tun.open_queues > 0) {
-            self.unplug(mac)?;
-            return Err(ApplyError::TapOpened(mac));
-        }
         silence(&name).step(format_args!("switch IPv6 off on device {name}"))?;
         let set = self.netlink.set_mtu(made.index, spec.mtu_bytes);
         set.step(format_args!("set the MTU of device {name}"))?;
@@ -65,10 +61,7 @@ impl Datapath {
 /// more is: it goes when it is closed, and is made anew then.
 pub(crate) fn is_as_made(link: &Link, device: &DeviceName, tap: &Tap, openers: Openers) -> bool {
     let is_named = link.name == device.as_str() || link.other_names.iter().any(|name| name == device.as_str());
-    let is_as_made = |found: Tun| {
-        found == Tun { is_tap: true, is_multi_queue: tap.is_multi_queue, openers, open_queues: found.open_queues }
-    };
-    is_named && link.tun.is_some_and(is_as_made)
+    is_named && link.tun == Some(Tun { is_tap: true, is_multi_queue: tap.is_multi_queue, openers })
 }
 
 /// Whom that is on this host. With neither a user nor a group the kernel would let anybody open the device.
@@ -95,13 +88,24 @@ fn number_of(
     }
 }
 
-/// Makes a persistent tap of this name, down, whose frames have vnet headers.
-fn make(name: &str, openers: Openers, is_multi_queue: bool) -> io::Result<()> {
+/// Makes a persistent tap of this name, as [`make`], of several queues. Until it has an owner anybody may open one of
+/// them (tun_not_capable() in drivers/net/tun.c), so it is made where nobody else is.
+fn make_with_queues(name: &str, openers: Openers) -> io::Result<()> {
+    let home = netns::own()?;
+    netns::in_a_new_one(|| {
+        make(name, openers, libc::IFF_MULTI_QUEUE)?;
+        let mut netlink = Socket::open()?;
+        let made = netlink.link(name).map_err(io::Error::other)?.ok_or(Errno::ENODEV)?;
+        netlink.move_to(home.as_fd(), made.index).map_err(io::Error::other)
+    })
+}
+
+/// Makes a persistent tap of this name, down, whose frames have vnet headers. The one queue of a tap without others is
+/// taken from the start (tun_net_init() attaches it, and tun_attach() then answers EBUSY), until the tap has an owner
+/// and the file is closed.
+fn make(name: &str, openers: Openers, more_flags: libc::c_int) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(CONTROL)?;
-    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
-    if is_multi_queue {
-        flags |= libc::IFF_MULTI_QUEUE;
-    }
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL | more_flags;
     // SAFETY: a struct of numbers, all of which may be zero.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {

@@ -26,8 +26,6 @@ const IFLA_TUN_OWNER: u16 = 1;
 const IFLA_TUN_GROUP: u16 = 2;
 const IFLA_TUN_TYPE: u16 = 3;
 const IFLA_TUN_MULTI_QUEUE: u16 = 7;
-const IFLA_TUN_NUM_QUEUES: u16 = 8;
-const IFLA_TUN_NUM_DISABLED_QUEUES: u16 = 9;
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_FORWARDING: u16 = 1;
 const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
@@ -80,8 +78,6 @@ pub(crate) struct Tun {
     pub(crate) is_tap: bool,
     pub(crate) is_multi_queue: bool,
     pub(crate) openers: Openers,
-    /// How many queues somebody has open; told of a tap with several alone.
-    pub(crate) open_queues: u32,
 }
 
 /// Where the other end of a veth pair is.
@@ -198,6 +194,12 @@ impl Socket {
         self.request(request.attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes()))
     }
 
+    /// Moves a device to another network namespace, where nothing has its name.
+    pub(crate) fn move_to(&mut self, netns: BorrowedFd<'_>, index: u32) -> Result<(), NetlinkError> {
+        let request = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &[&header(index, 0, 0)]);
+        self.request(request.attribute(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes()))
+    }
+
     /// Lets a device forward IPv4.
     pub(crate) fn forward_ipv4(&mut self, index: u32) -> Result<(), NetlinkError> {
         self.switch_on(index, IPV4_DEVCONF_FORWARDING)
@@ -268,7 +270,6 @@ impl Link {
             has_metadata: is_on(IFLA_VXLAN_COLLECT_METADATA),
             takes_zero_checksums: is_on(IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
         });
-        let count = |kind| data.get(kind).and_then(|count| u32_at(count, 0)).unwrap_or_default();
         let tun = (kind == "tun").then(|| Tun {
             is_tap: data.get(IFLA_TUN_TYPE) == Some(&[libc::IFF_TAP as u8]),
             is_multi_queue: is_on(IFLA_TUN_MULTI_QUEUE),
@@ -276,7 +277,6 @@ impl Link {
                 uid: data.get(IFLA_TUN_OWNER).and_then(|owner| u32_at(owner, 0)),
                 gid: data.get(IFLA_TUN_GROUP).and_then(|group| u32_at(group, 0)),
             },
-            open_queues: count(IFLA_TUN_NUM_QUEUES) + count(IFLA_TUN_NUM_DISABLED_QUEUES),
         });
         let settings = attributes.within(IFLA_AF_SPEC).within(libc::AF_INET as u16).get(IFLA_INET_CONF);
         let number = |kind| attributes.get(kind).and_then(|value| u32_at(value, 0));

@@ -1,5 +1,8 @@
 //! Ports that are taps.
 
+use std::os::fd::AsRawFd as _;
+
+use nix::sys::socket::{MsgFlags, SockFlag, recv};
 use privnet_model::{Account, DeviceName, Placement, Tap, Vni};
 use privnet_plan::{KernelNetwork, NetOp};
 
@@ -8,7 +11,7 @@ use super::lab::{Host, Instance, MTU_BYTES, UNDERLAY_MTU_BYTES, network};
 use super::monitor::{Monitor, unfinished};
 use crate::KernelDump;
 use crate::names::port_device;
-use crate::netlink::Socket;
+use crate::netlink::{self, Link};
 use crate::programs::Hook;
 
 /// A virtual machine and instance b on one host, c on another, all in one network.
@@ -165,15 +168,31 @@ fn a_tap_of_several_queues_is_opened_several_times() {
     let scene = Scene::with(Tap { is_multi_queue: true, ..Tap::default() });
     let queue = || Monitor::open_with(&scene.one.namespace, &scene.device(), libc::IFF_MULTI_QUEUE).expect("opened");
     let queues = [queue(), queue()];
-    let mut netlink = scene.one.namespace.within(|| Socket::open().expect("a netlink socket"));
-    let link = netlink.link(&scene.device()).expect("read").expect("a device");
-    assert_eq!(link.tun.map(|tun| tun.open_queues), Some(2), "as whoever makes one must see");
     let device = frames::Tap::on(&scene.b.namespace, "net0");
     for monitor in &queues {
         let frame = saying(scene.b.mac, scene.vm.mac, "there?");
         monitor.send(&frame).expect("sent");
         assert_eq!(device.next(), frame);
     }
+}
+
+/// Whoever looks for new devices, as anybody may, finds none that is open to all. One of one queue is busy meanwhile.
+#[test]
+fn a_tap_of_several_queues_has_its_owner_from_the_first_moment() {
+    const HEADER_OCTETS: usize = 16;
+    let mut scene = Scene::with(Tap { is_multi_queue: true, ..Tap::default() });
+    let (mac, spec) = (scene.vm.mac, scene.spec_of_tap().clone());
+    scene.one.apply(&NetOp::Unplug { mac }).expect("unplugged");
+    let open = || netlink::open(libc::NETLINK_ROUTE, SockFlag::SOCK_NONBLOCK, libc::RTMGRP_LINK as u32);
+    let events = scene.one.namespace.within(open).expect("subscribed");
+    scene.one.apply(&NetOp::Plug { vni: vni(), mac, spec }).expect("plugged in");
+    let mut owners = Vec::new();
+    let mut message = [0; 1 << 16];
+    while let Ok(octets) = recv(events.as_raw_fd(), &mut message, MsgFlags::empty()) {
+        let link = Link::read(&message[HEADER_OCTETS..octets]).expect("a device");
+        owners.extend((link.name == scene.device()).then(|| link.tun.expect("a tap").openers.uid));
+    }
+    assert!(!owners.is_empty() && owners.iter().all(|uid| *uid == Some(0)), "{owners:?}");
 }
 
 /// A monitor that goes, and takes its tap along.
