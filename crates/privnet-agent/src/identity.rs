@@ -20,10 +20,10 @@ pub enum IdentityError {
         .0.display()
     )]
     Missing(PathBuf),
-    /// It cannot be read or written.
+    /// It cannot be read, written or removed.
     #[error("cannot {doing} {}", file.display())]
     Io {
-        /// `read` or `write`.
+        /// `read`, `write` or `remove`.
         doing: &'static str,
         /// The file.
         file: PathBuf,
@@ -188,7 +188,7 @@ pub(crate) fn write_private(file: &Path, content: &Secret) -> Result<(), Identit
         use std::os::unix::fs::DirBuilderExt as _;
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let new = PathBuf::from(format!("{}.new", file.display()));
+        let new = with_suffix(file, "new");
         // What a crash has left may be somebody else's to read.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -201,4 +201,33 @@ pub(crate) fn write_private(file: &Path, content: &Secret) -> Result<(), Identit
         File::open(dir)?.sync_all()
     };
     write().map_err(|source| IdentityError::Io { doing: "write", file: file.to_owned(), source })
+}
+
+/// Where the key of an identity waits for its certificate.
+pub(crate) fn pending(identity_file: &Path) -> PathBuf {
+    with_suffix(identity_file, "joining")
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{suffix}", file.display()))
+}
+
+/// Removes a file; `false` where there is none.
+pub(crate) fn remove(file: &Path) -> Result<bool, IdentityError> {
+    match fs::remove_file(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(IdentityError::Io { doing: "remove", file: file.to_owned(), source }),
+    }
+}
+
+/// Removes an identity, and the keys that joining or renewing may have left when it ended early; `false` where there
+/// is none of all that.
+pub(crate) fn remove_all(identity_file: &Path) -> Result<bool, IdentityError> {
+    let mut found = false;
+    for file in [identity_file.to_owned(), pending(identity_file)] {
+        found |= remove(&with_suffix(&file, "new"))?;
+        found |= remove(&file)?;
+    }
+    Ok(found)
 }

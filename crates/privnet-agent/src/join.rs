@@ -3,7 +3,6 @@
 //! The key is on disk before the token leaves the machine. So whenever this ends early, doing it again with the same
 //! token finishes it: the server lets whoever has used a token use it again with the same key.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use tracing::info;
 
 use crate::RemoteAddress;
 use crate::dial::{self, DialError};
-use crate::identity::{HostIdentity, IdentityError, read, write_private};
+use crate::identity::{HostIdentity, IdentityError, pending, read, remove, write_private};
 
 /// How long the server may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -123,6 +122,7 @@ pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
     let underlay_mtu_bytes = underlay_mtu_bytes(*vtep).map_err(|source| JoinError::Vtep { vtep: *vtep, source })?;
     let token = token.text().map_err(JoinError::Token)?;
     let digest = digest(token)?;
+    let pending = pending(identity_file);
     if let Some(there) = HostIdentity::read(identity_file)? {
         if there.name() != host.as_str() {
             let (file, found) = (identity_file.clone(), there.name().to_owned());
@@ -130,10 +130,11 @@ pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
         }
         if there.joined_with() == Some(&digest) && there.authority().fingerprint() == *fingerprint {
             info!(%host, "this machine has joined with this token already");
+            // Or it has ended before it came to that.
+            remove(&pending)?;
             return Ok(());
         }
     }
-    let pending = PathBuf::from(format!("{}.joining", identity_file.display()));
     let key = pending_key(&pending, &digest)?;
     let request = SigningRequest::new(&key, host.as_str())?.der().to_vec();
 
@@ -149,12 +150,8 @@ pub async fn join(config: &JoinConfig) -> Result<(), JoinError> {
     let identity = identity_of(config, key, &digest, &reply)?;
     identity.write(identity_file)?;
     // Its key is in the identity now.
-    match fs::remove_file(&pending) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(IdentityError::Io { doing: "remove", file: pending, source }.into())
-        }
-        _ => Ok(()),
-    }
+    remove(&pending)?;
+    Ok(())
 }
 
 fn identity_of(

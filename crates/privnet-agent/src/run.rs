@@ -13,7 +13,7 @@ use crate::agent::{Agent, Identity};
 use crate::client::{Server, keep_connected};
 use crate::copies::{Copies, IdleStateDir};
 use crate::follow::{Sources, follow};
-use crate::identity::{HostIdentity, IdentityError};
+use crate::identity::{HostIdentity, IdentityError, remove_all};
 use crate::leases::Leases;
 use crate::renewal::keep_renewed;
 use crate::{AgentConfig, ServerAddress, StateDirError, dhcp};
@@ -102,18 +102,24 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     }
 }
 
-/// Takes everything of ours off this host, and nothing else: devices, pins and the own copy. Returns what
+/// Takes everything of ours off this host, and nothing else: devices, pins, the own copy and who it is. Returns what
 /// was there, for people.
 ///
 /// # Errors
-/// [`StateDirError::Locked`] while an agent runs, and nothing is removed then; [`AgentError::Purge`] and
-/// [`StateDirError::Io`] when something cannot be removed.
-pub fn purge(pin_dir: &Path, state_dir: &Path) -> Result<Vec<String>, AgentError> {
+/// [`StateDirError::Locked`] while an agent runs, and nothing is removed then; [`AgentError::Purge`],
+/// [`StateDirError::Io`] and [`AgentError::Identity`] when something cannot be removed.
+pub fn purge(pin_dir: &Path, state_dir: &Path, identity_file: &Path) -> Result<Vec<String>, AgentError> {
     let state = IdleStateDir::take(state_dir)?;
     let mut removed = privnet_datapath::purge(pin_dir).map_err(AgentError::Purge)?;
     let networks = state.remove()?;
     if networks > 0 {
         removed.push(format!("own copy of what is wanted in {} ({networks} networks)", state_dir.display()));
+    }
+    if remove_all(identity_file)? {
+        removed.push(format!(
+            "who this host is, {}: to join again it needs a new invitation (privnet host invite NAME --rejoin)",
+            identity_file.display()
+        ));
     }
     Ok(removed)
 }

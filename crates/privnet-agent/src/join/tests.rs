@@ -1,11 +1,13 @@
 //! What a machine makes of what the server answers, and the files in which it keeps who it is.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use privnet_tls::{Authority, SERIAL_OCTETS, Subject, Use, Validity};
 use tempfile::TempDir;
 
 use super::*;
+use crate::identity::remove_all;
 use crate::watching::left_behind;
 
 const DAY_SECONDS: i64 = 86_400;
@@ -130,7 +132,10 @@ async fn a_machine_that_has_joined_does_not_ask_again_with_the_same_token_and_is
     let config = config(&dir, &authority);
     identity(&authority, "h1", days(-1, 1)).write(&config.identity_file).expect("written");
     let written = fs::read_to_string(&config.identity_file).expect("readable");
+    let pending = pending(&config.identity_file);
+    fs::write(&pending, "a key").expect("written");
     join(&config).await.expect("nothing is to be done");
+    assert!(!pending.exists(), "a key is left that nobody needs");
     let other_host = join(&JoinConfig { host: host("h2"), ..config.clone() }).await.expect_err("refused");
     assert!(matches!(&other_host, JoinError::OtherHost { found, .. } if found == "h1"), "{other_host}");
     let other_token = JoinConfig { token: Secret::of(&[b"two"]), ..config.clone() };
@@ -184,4 +189,19 @@ fn an_identity_is_its_owner_s_alone_whatever_was_there_before() {
     fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).expect("set");
     identity.write(&file).expect("written again");
     assert_eq!((mode(&file), left.exists()), (0o600, false));
+}
+
+#[test]
+fn nothing_of_an_identity_is_left_where_it_is_removed() {
+    let dir = folder();
+    let file = dir.path().join("identity.pem");
+    assert!(!remove_all(&file).expect("nothing is there"));
+    for name in ["identity.pem", "identity.pem.new", "identity.pem.joining", "identity.pem.joining.new"] {
+        fs::write(dir.path().join(name), "").expect("written");
+        assert!(remove_all(&file).expect("removed"), "{name}");
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "{name}");
+    }
+    fs::write(dir.path().join("identity.pem.mine"), "").expect("written");
+    assert!(!remove_all(&file).expect("nothing of ours is there"));
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
 }

@@ -102,7 +102,7 @@ pub(crate) struct AgentArgs {
     /// Where the server serves agents: unix:///PATH, or https://NAME:PORT where this host has joined
     #[arg(long, value_name = "ADDRESS")]
     server: Option<String>,
-    /// Remove all of privnet's devices, eBPF pins and state from this host, and exit
+    /// Remove all of privnet's devices, eBPF pins and state from this host, with who it is, and exit
     #[arg(long)]
     pub(crate) purge: bool,
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use privnet_agent::{AgentConfig, AgentError, RemoteAddress, ServerAddress};
+use privnet_agent::{AgentConfig, AgentError, IdentityError, RemoteAddress, ServerAddress};
 use privnet_model::{HostName, with_causes};
 use privnet_server::{Authentication, Catalogue, Encryption, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
@@ -73,9 +73,10 @@ pub(super) fn up(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> 
 
 /// Removes everything of ours from this host, and says what that was.
 pub(super) fn purge(settings: &Settings) -> Result<(), Failure> {
-    let (pin_dir, state_dir): (PathBuf, PathBuf) = (settings.require("bpf-dir")?, settings.require("state")?);
+    let file = |name| settings.require::<PathBuf>(name);
+    let (pin_dir, state_dir, identity_file) = (file("bpf-dir")?, file("state")?, file("identity")?);
     privilege::require("privnet agent --purge")?;
-    let removed = privnet_agent::purge(&pin_dir, &state_dir).map_err(agent_failure)?;
+    let removed = privnet_agent::purge(&pin_dir, &state_dir, &identity_file).map_err(agent_failure)?;
     match &removed[..] {
         [] => print_line("nothing of privnet is on this host"),
         removed => print_line(&format!("removed {}", removed.join("\nremoved "))),
@@ -237,6 +238,7 @@ fn agent_failure(error: AgentError) -> Failure {
             let advice = "this host has no default route: give its underlay address by --vtep";
             Failure::new(Exit::Usage, anyhow::Error::new(error).context(advice))
         }
+        AgentError::Identity(IdentityError::Io { .. }) => Failure::new(Exit::Failure, error),
         AgentError::Identity(_) => Failure::new(Exit::Usage, error),
         _ => Failure::new(Exit::Failure, error),
     }
@@ -285,8 +287,10 @@ fn purge_command(settings: &Settings) -> String {
     if by_flag("bpf-dir") {
         command += &format!(" --bpf-dir {}", text("bpf-dir"));
     }
-    if by_flag("state") || by_flag("data") {
-        command += &format!(" --state {}", text("state"));
+    for in_data in ["state", "identity"] {
+        if by_flag(in_data) || by_flag("data") {
+            command += &format!(" --{in_data} {}", text(in_data));
+        }
     }
     command
 }
@@ -302,7 +306,9 @@ mod tests {
             purge_command(&Settings::load(flag, |_| None, Some("/dev/null".into()), false).expect("valid"))
         };
         assert_eq!(with(&[]), "privnet agent --purge");
-        assert_eq!(with(&[("data", "/srv/p")]), "privnet agent --purge --state /srv/p/agent");
+        let moved = "privnet agent --purge --state /srv/p/agent --identity /srv/p/identity.pem";
+        assert_eq!(with(&[("data", "/srv/p")]), moved);
+        assert_eq!(with(&[("identity", "/srv/i")]), "privnet agent --purge --identity /srv/i");
         let both = with(&[("bpf-dir", "/sys/fs/bpf/x"), ("state", "/srv/s")]);
         assert_eq!(both, "privnet agent --purge --bpf-dir /sys/fs/bpf/x --state /srv/s");
     }

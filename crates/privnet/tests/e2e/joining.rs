@@ -120,6 +120,7 @@ fn one_command_makes_a_host_that_is_there_again_after_a_restart() {
         operator.wait_for("h2", true)?;
         let mode = fs::metadata(machine.identity())?.permissions().mode() & 0o777;
         ensure!(mode == 0o600, "{mode:o}");
+        ensure!(!machine.dir.join("data/identity.pem.joining").exists(), "the key is there a second time");
         agent.stop()?;
         operator.wait_for("h2", false)?;
         let agent = lab.daemon("the agent", &mut machine.privnet(&["agent"]))?;

@@ -159,8 +159,15 @@ fn purge_removes_everything_of_ours_and_nothing_else() {
         ensure!(lab.purge(1).is_err(), "a running agent is purged under its feet");
         invariants::hold(lab)?;
         lab.stop_agent(1)?;
+        // As joining may leave it where it is killed.
+        let identity = lab.dir().join("h1.pem");
+        ensure!(identity.exists(), "the host has not joined");
+        fs::write(lab.dir().join("h1.pem.joining"), "")?;
         let printed = lab.purge(1)?;
-        ensure!(printed.contains("pnvxlan"), "what was removed is not told: {printed}");
+        for told in ["pnvxlan", "h1.pem: to join again it needs a new invitation (privnet host invite NAME --rejoin)"] {
+            ensure!(printed.contains(told), "what was removed is not told: {printed}");
+        }
+        ensure!(!identity.exists() && !lab.dir().join("h1.pem.joining").exists(), "its key is left");
 
         let devices: Vec<_> =
             namespace.links()?.iter().map(|link| link["ifname"].as_str().unwrap_or("").to_owned()).collect();
