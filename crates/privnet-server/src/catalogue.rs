@@ -4,6 +4,8 @@
 //! something that clients can show, by [`Catalogue::type_with_id`] and [`Catalogue::template_with_id`], as they look
 //! both up for each instance.
 
+mod served;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
@@ -15,6 +17,8 @@ use privnet_model::{Description, Driver, InstanceProperties, InstanceTypeId, Nam
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use tracing::warn;
+
+pub use self::served::ServedCatalogue;
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;

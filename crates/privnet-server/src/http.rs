@@ -34,7 +34,7 @@ pub(crate) use self::invitations::Invitations;
 use crate::admission::Client;
 use crate::audit::Origin;
 use crate::auth::{Denied, Gate, NewSecret};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, ServedCatalogue};
 use crate::engine::{Engine, SubmitError, now};
 use crate::limits::Limits;
 use crate::rate::{Buckets, Payer};
@@ -55,7 +55,7 @@ pub(crate) struct HttpConfig {
     /// How long a mutation's answer is held back while the hosts apply it.
     pub(crate) operation_hold: Duration,
     /// What instances can be as large as and made of.
-    pub(crate) catalogue: Catalogue,
+    pub(crate) catalogue: ServedCatalogue,
     /// Where the hosts go that are invited.
     pub(crate) invitations: Invitations,
 }
@@ -261,20 +261,20 @@ impl Api {
             Request::ListInstanceTypes => {
                 let zone = engine.view();
                 let used = properties_of(caller, &zone).map(|properties| properties.instance_type);
-                json(&self.config.catalogue.types(used))
+                json(&self.config.catalogue.current().types(used))
             }
             Request::GetInstanceType(id) => {
                 let zone = engine.view();
                 let is_used = || properties_of(caller, &zone).any(|properties| properties.instance_type == id);
-                let found = self.config.catalogue.type_with_id(id, is_used);
-                json(&found.ok_or_else(|| not_found("instance type", id))?)
+                let catalogue = self.config.catalogue.current();
+                json(&catalogue.type_with_id(id, is_used).ok_or_else(|| not_found("instance type", id))?)
             }
-            Request::ListTemplates => json(&self.config.catalogue.templates()),
+            Request::ListTemplates => json(&self.config.catalogue.current().templates()),
             Request::GetTemplate(id) => {
                 let zone = engine.view();
                 let is_used = || properties_of(caller, &zone).any(|properties| properties.template == id);
-                let found = self.config.catalogue.template_with_id(id, is_used);
-                json(&found.ok_or_else(|| not_found("template", id))?)
+                let catalogue = self.config.catalogue.current();
+                json(&catalogue.template_with_id(id, is_used).ok_or_else(|| not_found("template", id))?)
             }
             Request::ListSshKeys => {
                 let zone = engine.view();
@@ -339,11 +339,11 @@ impl Api {
             }
             Request::Document => Body::from(OPENAPI_JSON.as_bytes()),
             Request::Change(mut command) => {
-                let catalogue = &self.config.catalogue;
+                let catalogue = self.config.catalogue.current();
                 match &mut command {
-                    Command::LaunchInstance(wish) => wish.driver = driver_of(wish, catalogue)?,
+                    Command::LaunchInstance(wish) => wish.driver = driver_of(wish, &catalogue)?,
                     Command::UpdateInstance(_, wish) => {
-                        wish.instance_type.map_or(Ok(()), |id| offered_type(id, catalogue))?
+                        wish.instance_type.map_or(Ok(()), |id| offered_type(id, &catalogue))?
                     }
                     _ => {}
                 }

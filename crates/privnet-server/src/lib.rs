@@ -13,6 +13,7 @@ mod handshakes;
 mod http;
 mod limits;
 mod rate;
+mod reload;
 mod seldom;
 mod server;
 mod sync;
@@ -23,8 +24,9 @@ mod watching;
 
 pub use audit::AuditConfig;
 pub use auth::{AuthorityError, KeyFileError};
-pub use catalogue::{Catalogue, CatalogueError};
+pub use catalogue::{Catalogue, CatalogueError, ServedCatalogue};
 pub use certificate::{Encryption, SELF_SIGNED_FILE, ServedCertificate, ServedCertificateError};
 pub use engine::EngineConfig;
 pub use limits::Limits;
+pub use reload::Reloader;
 pub use server::{Authentication, Server, ServerConfig, ServerError};

@@ -12,12 +12,13 @@ use tracing::{info, warn};
 
 use crate::audit::AuditConfig;
 use crate::auth::{self, AuthorityError, Gate, HostAuthority, KeyFileError, KeyRing};
-use crate::catalogue::Catalogue;
+use crate::catalogue::ServedCatalogue;
 use crate::certificate::{Encryption, ServedCertificate, ServedCertificateError};
 use crate::engine::{Engine, EngineConfig, Records, now};
 use crate::handshakes::Handshakes;
 use crate::http::{self, HttpConfig, Invitations, Tls};
 use crate::limits::Limits;
+use crate::reload::Reloader;
 use crate::seldom::Seldom;
 use crate::sync::{self, TlsDoor};
 
@@ -36,7 +37,7 @@ pub struct ServerConfig {
     /// The URL under which clients reach the API, without `/v2`; `None` makes it from the address.
     pub public_url: Option<String>,
     /// What instances can be as large as and made of.
-    pub catalogue: Catalogue,
+    pub catalogue: ServedCatalogue,
     /// How long a mutation's answer is held back while the hosts apply it.
     pub operation_hold: Duration,
     /// Whether requests must be signed.
@@ -209,7 +210,7 @@ impl Server {
             Authentication::Signatures { leeway } => Gate::Guarded { keys, leeway },
             Authentication::None => Gate::Open { own_host: config.public_url.as_deref().and_then(auth::host_of) },
         };
-        config.catalogue.warn_of_gone(records.zone());
+        config.catalogue.current().warn_of_gone(records.zone());
         let engine = Engine::start(records, engine_config, config.audit).map_err(ServerError::Load)?;
         Ok(Self {
             engine,
@@ -233,6 +234,12 @@ impl Server {
     /// The certificate with which the API is served, if it is by TLS.
     pub fn certificate(&self) -> Option<&ServedCertificate> {
         self.certificate.as_ref()
+    }
+
+    /// What has this server read its files again.
+    pub fn reloader(&self) -> Reloader {
+        let (certificate, engine) = (self.certificate.clone(), self.engine.clone());
+        Reloader { certificate, catalogue: self.config.catalogue.clone(), engine }
     }
 
     /// The URL under which clients reach the API, without `/v2`.

@@ -166,7 +166,7 @@ pub(crate) enum Command {
     Lab(LabCommand),
     /// Print the built-in instance types and templates, as a file to make one's own of
     ///
-    /// The server reads it where its setting `catalogue` says, when it starts.
+    /// The server reads it where its setting `catalogue` says, when it starts and at SIGHUP.
     #[command(after_help = "Example: privnet catalogue > /var/lib/privnet/catalogue.toml")]
     Catalogue,
     /// Show the settings in force

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::*;
 
 const TYPE: &str = r#"
@@ -109,4 +111,46 @@ fn no_two_entries_have_one_id_or_one_name() {
         "line 10: standard.medium is there already; each entry needs its own"
     );
     assert!(refusal(&format!("{TYPE}{TEMPLATE}{TEMPLATE}")).starts_with("line 18: id "));
+}
+
+/// As a file that nobody has named, or one that somebody has.
+fn served(dir: &tempfile::TempDir, is_optional: bool) -> (PathBuf, Result<ServedCatalogue, CatalogueError>) {
+    let file = dir.path().join("catalogue.toml");
+    (file.clone(), ServedCatalogue::open(file, is_optional))
+}
+
+#[test]
+fn what_is_read_again_holds_for_all_who_have_it_and_what_is_no_good_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (file, served) = served(&dir, true);
+    let served = served.expect("what is built in");
+    let other = served.clone();
+    let write = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        served.reload(&Zone::default());
+    };
+    let own = Catalogue::parse(&format!("{TYPE}{TEMPLATE}")).expect("valid");
+    std::fs::write(&file, format!("{TYPE}{TEMPLATE}")).expect("written");
+    assert_eq!(*other.current(), Catalogue::built_in(), "nobody has said so");
+    write(&format!("{TYPE}{TEMPLATE}"));
+    assert_eq!(*other.current(), own);
+    for bad in ["", "[[", TYPE] {
+        write(bad);
+        assert_eq!(*other.current(), own, "{bad}");
+    }
+    std::fs::remove_file(&file).expect("removed");
+    served.reload(&Zone::default());
+    assert_eq!(*other.current(), Catalogue::built_in());
+}
+
+#[test]
+fn a_file_that_somebody_has_named_must_be_there_and_its_loss_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    assert!(matches!(served(&dir, false).1, Err(CatalogueError::Read(_))));
+    std::fs::write(dir.path().join("catalogue.toml"), format!("{TYPE}{TEMPLATE}")).expect("written");
+    let (file, served) = served(&dir, false);
+    let served = served.expect("a catalogue");
+    std::fs::remove_file(&file).expect("removed");
+    served.reload(&Zone::default());
+    assert_ne!(*served.current(), Catalogue::built_in());
 }

@@ -27,7 +27,7 @@ pub(crate) struct ServerArgs {
     /// The folder for everything that must survive
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// The file of instance types and templates; `privnet catalogue` prints one to start from
+    /// The file of instance types and templates, read again at SIGHUP; `privnet catalogue` prints one to start from
     #[arg(long, value_name = "FILE")]
     catalogue: Option<String>,
     /// The zone's name in the API

@@ -9,12 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use privnet_agent::{AgentConfig, AgentError, IdentityError, RemoteAddress, ServerAddress};
 use privnet_model::{HostName, with_causes};
-use privnet_server::{Authentication, Catalogue, Encryption, Server, ServerConfig, ServerError};
+use privnet_server::{Authentication, Encryption, ServedCatalogue, Server, ServerConfig, ServerError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tracing::info;
 
 use super::span::span;
 use crate::args::ServerArgs;
@@ -132,13 +131,11 @@ fn certificate_lifetime(settings: &Settings) -> Result<Duration, Failure> {
     is_good.then(|| Duration::from_secs(seconds.unsigned_abs())).ok_or_else(refuse)
 }
 
-/// What the file says; where nobody has named one and there is none, what is built in.
-fn catalogue(settings: &Settings) -> Result<Catalogue, Failure> {
-    let path: PathBuf = settings.require("catalogue")?;
-    if settings.get("catalogue").source == Source::Default && !path.exists() {
-        return Ok(Catalogue::built_in());
-    }
-    Catalogue::read(&path).map_err(|cause| settings.refuse("catalogue", with_causes(&cause)))
+/// What the file says, which may be missing where nobody has named one.
+fn catalogue(settings: &Settings) -> Result<ServedCatalogue, Failure> {
+    let is_optional = settings.get("catalogue").source == Source::Default;
+    let opened = ServedCatalogue::open(settings.require("catalogue")?, is_optional);
+    opened.map_err(|cause| settings.refuse("catalogue", with_causes(&cause)))
 }
 
 fn agent_config(settings: &Settings, server: ServerAddress) -> Result<AgentConfig, Failure> {
@@ -181,17 +178,13 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Has the certificate of the API, if there is one, read again at each SIGHUP from here on, which ends no server.
+/// Has the server's files read again at each SIGHUP from here on.
 fn reload_on_hangup(server: &Server) -> Result<(), Failure> {
-    let certificate = server.certificate().cloned();
+    let reloader = server.reloader();
     let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match &certificate {
-                // The log has its failure, and the old one goes on.
-                Some(certificate) => drop(certificate.reload()),
-                None => info!("SIGHUP has nothing read again: the API has no certificate"),
-            }
+            reloader.reload();
         }
     });
     Ok(())

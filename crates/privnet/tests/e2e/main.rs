@@ -4,6 +4,7 @@
 //! says with what is in the kernel of each host.
 
 mod audit;
+mod catalogue;
 mod chaos;
 mod cli;
 mod cni;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use privnet_api::{FirstCredentials, Signer};
 use privnet_model::zone::Snapshot;
 use privnet_server::{
-    AuditConfig, Authentication, Catalogue, Encryption, EngineConfig, Limits, ServedCertificate, Server, ServerConfig,
-    ServerError,
+    AuditConfig, Authentication, Encryption, EngineConfig, Limits, ServedCatalogue, ServedCertificate, Server,
+    ServerConfig, ServerError,
 };
 use privnet_store::{SqliteStore, Store};
 use privnet_tls::Certificate;
@@ -210,7 +210,7 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         data_dir: dir.path().to_owned(),
         zone: "ch-dk-2".to_owned(),
         public_url: setup.public_url.map(str::to_owned),
-        catalogue: catalogue(dir),
+        catalogue: ServedCatalogue::open(dir.path().join("catalogue.toml"), true).expect("a catalogue"),
         operation_hold: setup.operation_hold,
         authentication: setup.authentication,
         limits: setup.limits,
@@ -220,12 +220,6 @@ pub(crate) fn config(setup: Setup, dir: &TempDir) -> ServerConfig {
         sync_url: None,
         certificate_lifetime: setup.certificate_lifetime,
     }
-}
-
-/// What the test has put into the folder, or what is built in.
-fn catalogue(dir: &TempDir) -> Catalogue {
-    let file = dir.path().join("catalogue.toml");
-    if file.exists() { Catalogue::read(&file).expect("a catalogue") } else { Catalogue::built_in() }
 }
 
 /// A folder in memory where there is one: what else keeps the disk busy shall not slow the tests down.
