@@ -45,6 +45,10 @@ const LOG_PAGES_MAX: i64 = 8192;
 /// What the log is cut back to after a commit that was larger.
 const LOG_BYTES_MAX: i64 = LOG_PAGES_MAX * 4096;
 
+/// How much of the database the writer keeps in memory: the indexes of 100,000 networks' VNIs, of which each new
+/// network needs a random page.
+const CACHE_KIB: i64 = 16 << 10;
+
 /// Room for every statement that writes: three for each of nine tables.
 const STATEMENTS_MAX: usize = 32;
 
@@ -179,7 +183,9 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    // In KiB where it is negative (sqlite.org/pragma.html).
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
 fn trouble(doing: &'static str, cause: rusqlite::Error) -> StoreError {
