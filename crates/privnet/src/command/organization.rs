@@ -69,7 +69,7 @@ fn describe(organization: &Value) -> String {
         ("id", text(organization, "id").to_owned()),
         ("networks", share(organization, "networks")),
         ("instances", share(organization, "instances")),
-        ("ports per network", format!("of {}", limit(organization, "ports-per-network"))),
+        ("ports per network", limit(organization, "ports-per-network")),
         ("keys", organization["usage"]["keys"].to_string()),
         ("created-at", text(organization, "created-at").to_owned()),
     ])
@@ -103,6 +103,12 @@ mod tests {
             "name": "acme", "id": "i", "created-at": "t", "usage": {"networks": 3, "instances": 5, "keys": 1},
             "quotas": {"networks": 32, "instances": -1, "ports-per-network": 256},
         });
+        assert_eq!(
+            describe(&organization),
+            "name               acme\nid                 i\nnetworks           3 of 32\n\
+             instances          5 of unlimited\nports per network  256\nkeys               1\n\
+             created-at         t"
+        );
         assert_eq!(
             describe_all(&[organization]),
             "NAME  ID  NETWORKS  INSTANCES       PORTS PER NETWORK\nacme  i   3 of 32   5 of unlimited  256"
