@@ -54,11 +54,16 @@ pub enum AgentError {
 /// the agent.
 ///
 /// It starts from its own copy: what the kernel has is brought to that first, so that a host whose server is
-/// away has its ports back, and the server is asked for the rest.
+/// away has its ports back, and the server is asked for the rest. `started` is called once nothing of the above can
+/// be in the way any more: the state folder, the VTEP's address and the data plane are there.
 ///
 /// # Errors
 /// [`AgentError`], in the order of its variants but for the last.
-pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+pub async fn run(
+    config: AgentConfig,
+    started: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     let (copies, found, saved) = Copies::open(&config.state_dir)?;
     let mut renewing = JoinSet::new();
     let server = match &config.server {
@@ -83,6 +88,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Res
     let Opened { datapath, dhcp_requests, sender, declines: counter, link_events, underlay_mtu_bytes } =
         Datapath::open(&datapath).map_err(AgentError::Open)?;
     info!(host = %config.host, %vtep, underlay_mtu_bytes, server = %config.server, "agent starts");
+    started();
 
     let facts = HostFacts { vtep, underlay_mtu_bytes, version: env!("CARGO_PKG_VERSION").to_owned() };
     let identity = Identity { host: config.host, facts, run: RunId(rand::random()) };

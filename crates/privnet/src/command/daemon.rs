@@ -43,7 +43,7 @@ pub(super) fn agent(settings: &Settings) -> Result<(), Failure> {
     logging::start(settings)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
-        privnet_agent::run(config, stop).await.map_err(agent_failure)
+        privnet_agent::run(config, || (), stop).await.map_err(agent_failure)
     })
 }
 
@@ -59,12 +59,14 @@ pub(super) fn up(settings: &Settings, args: &ServerArgs) -> Result<(), Failure> 
         let stop = stop_signal()?;
         let server = Server::bind(server_config).await.map_err(server_failure)?;
         reload_on_hangup(&server)?;
-        print_line(&welcome(&server, settings))?;
+        let welcome = welcome(&server, settings);
+        // Not before the agent has started, which the host may be in the way of. The two go on without a reader.
+        let started = move || drop(print_line(&welcome));
         let (stopping, stopped) = watch::channel(false);
         let mut both = JoinSet::new();
         let serving = server.run(raised(stopped.clone()));
         both.spawn(async { serving.await.map_err(server_failure) });
-        let carrying = privnet_agent::run(agent_config, raised(stopped));
+        let carrying = privnet_agent::run(agent_config, started, raised(stopped));
         both.spawn(async { carrying.await.map_err(agent_failure) });
         until_all_ended(both, stop, stopping).await
     })

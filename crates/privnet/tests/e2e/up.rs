@@ -16,7 +16,7 @@ fn five_commands_after_up_two_namespaces_reach_each_other() {
         machine.namespace.ip("route add default via 192.0.2.254")?;
         let [red, blue] = [lab.add_namespace()?, lab.add_namespace()?];
         let up = lab.daemon("privnet up", &mut machine.privnet(&["up"]))?;
-        eventually("it says that it is up", || Ok(up.log().contains("http://127.0.0.1:8080")))?;
+        eventually("it says that it is up", || Ok(up.log().contains("the API is at http://127.0.0.1:8080.")))?;
         ensure!(up.log().contains("privnet network create backend"), "what to type next is not said: {}", up.log());
         eventually("its host is there", || Ok(machine.run(&["host", "list"])?.contains("connected")))?;
 
@@ -53,6 +53,7 @@ fn without_a_route_it_says_what_to_do() {
         let output = Machine::configured(lab, 1)?.privnet(&["up"]).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(2) && stderr.contains("--vtep"), "{}: {stderr}", output.status);
+        ensure!(output.stdout.is_empty(), "it says first that it is up: {}", String::from_utf8_lossy(&output.stdout));
         Ok(())
     });
 }
@@ -70,6 +71,7 @@ fn when_one_of_the_two_cannot_go_on_both_end_and_say_why() {
         let last = stderr.lines().last().unwrap_or_default();
         ensure!(output.status.code() == Some(1), "{}: {stderr}", output.status);
         ensure!(last.starts_with("privnet: ") && last.contains(&data.join("agent").display().to_string()), "{stderr}");
+        ensure!(output.stdout.is_empty(), "it says first that it is up: {}", String::from_utf8_lossy(&output.stdout));
         Ok(())
     });
 }
