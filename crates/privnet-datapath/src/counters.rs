@@ -42,7 +42,7 @@ pub struct CountedPort {
 #[derive(Debug, thiserror::Error)]
 pub enum CountersError {
     /// Nothing is pinned there.
-    #[error("no agent has run on this host with its eBPF pins in {0}")]
+    #[error("no agent has run on this host with its eBPF pins in {}; where it has them elsewhere, name that folder by --bpf-dir", .0.display())]
     NoAgent(PathBuf),
     /// What is pinned there is of another layout.
     #[error("the agent with its eBPF pins in {0} is of another version; use that version's privnet")]

@@ -56,7 +56,7 @@ pub enum StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// Another program is using it.
-    #[error("the database is in use by another program")]
+    #[error("another program is using the database, such as a server that runs on this data folder already")]
     Busy,
     /// There is no room.
     #[error("the database or its disk is full")]

@@ -297,7 +297,7 @@ mod tests {
             let refused = answer.blocking_recv().expect("an answer").expect_err("refused");
             assert_eq!(
                 refused.to_string(),
-                "cannot commit: the database is in use by another program: database is locked"
+                "cannot commit: another program is using the database, such as a server that runs on this data folder already: database is locked"
             );
         }
         assert_eq!(writer.zone, founded());
