@@ -383,6 +383,7 @@ mod tests {
             std::iter::repeat_with(wait).take(20).max()
         };
         assert_eq!(longest_wait_after(Reason::NotFound), Some(ARRIVAL_RETRY));
+        assert_eq!(longest_wait_after(Reason::Conflict), Some(ARRIVAL_RETRY));
         assert!(longest_wait_after(Reason::Fault) > Some(4 * ARRIVAL_RETRY));
     }
 

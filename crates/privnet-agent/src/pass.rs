@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use privnet_datapath::{ApplyError, Kernel};
-use privnet_model::{MacAddr, Reason, SERVER_MAC, with_causes};
+use privnet_model::{MacAddr, SERVER_MAC, with_causes};
 use privnet_plan::{KernelNetwork, NetOp};
 use privnet_sync::PortFailure;
 
@@ -42,9 +42,9 @@ impl Outcome {
         self.other_failures.is_empty()
     }
 
-    /// Whether nothing is missing but workloads, such as namespaces that do not exist yet.
+    /// Whether only workloads are waited for: namespaces that do not exist yet, or have another device still.
     pub(crate) fn awaits_arrivals(&self) -> bool {
-        self.has_reached_generation() && self.failures.values().all(|failure| failure.reason == Reason::NotFound)
+        self.has_reached_generation() && self.failures.values().all(|failure| failure.reason.is_about_arrival())
     }
 
     /// What failed, for people.

@@ -117,6 +117,10 @@ impl ApplyError {
 
     /// The same in the API's word.
     pub fn reason(&self) -> Reason {
-        if self.is_not_found() { Reason::NotFound } else { Reason::Fault }
+        match self {
+            Self::DeviceTaken { .. } => Reason::Conflict,
+            _ if self.is_not_found() => Reason::NotFound,
+            _ => Reason::Fault,
+        }
     }
 }

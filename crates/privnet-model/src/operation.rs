@@ -216,21 +216,29 @@ pub enum Reason {
     Fault,
     /// What it names does not exist on the host, such as a network namespace, or has been removed.
     NotFound,
+    /// Something else has what it needs in the workload's own place, such as a device's name in its namespace.
+    Conflict,
     /// The host is away.
     Unavailable,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Fault, Self::NotFound, Self::Unavailable];
+    pub const ALL: [Self; 4] = [Self::Fault, Self::NotFound, Self::Conflict, Self::Unavailable];
 
     /// The word the API uses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fault => "fault",
             Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
             Self::Unavailable => "unavailable",
         }
+    }
+
+    /// Whether it may pass as the workload arrives, or what was there before goes.
+    pub const fn is_about_arrival(self) -> bool {
+        matches!(self, Self::NotFound | Self::Conflict)
     }
 
     /// The reason whose [`as_str`](Self::as_str) is `text`.

@@ -86,6 +86,9 @@ const fn failed(reason: Reason) -> &'static str {
         Reason::NotFound => {
             "the instance is not there: it was detached or removed before the change was in force, or its workload has not arrived, and then the change stays wanted and is tried again; an operator is told more"
         }
+        Reason::Conflict => {
+            "the instance has another device of the port's name; the change stays wanted and is tried again; an operator is told more"
+        }
         Reason::Unavailable => {
             "a host was away, and the change stays wanted and is tried again; an operator is told more"
         }

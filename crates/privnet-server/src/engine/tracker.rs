@@ -78,7 +78,7 @@ impl Pending {
         }
     }
 
-    /// Whether a workload that is not there yet is no failure.
+    /// Whether a workload that is not there yet, or has not left yet, is no failure.
     fn is_patient(&self) -> bool {
         matches!(self.wait, Wait::Placed(_))
     }
@@ -193,7 +193,7 @@ fn verdict(pending: &Pending, zone: &Zone, hosts: &Hosts) -> Option<OperationSta
         return Some(failed);
     }
     let failures = || awaited.iter().filter_map(|awaited| failure(awaited, zone, hosts));
-    let may_pass = |failure: &Failure<'_>| pending.is_patient() && failure.port.reason == Reason::NotFound;
+    let may_pass = |failure: &Failure<'_>| pending.is_patient() && failure.port.reason.is_about_arrival();
     if let Some(failure) = failures().find(|failure| !may_pass(failure)) {
         let message = format!("{}; the change stays wanted and is tried again", failure.told(zone));
         return Some(OperationState::Failure { reason: failure.port.reason, message });

@@ -71,6 +71,23 @@ fn a_moved_instance_keeps_its_mac_and_its_lease_and_everybody_reaches_it_at_once
     });
 }
 
+/// The hosts of a lab share the namespaces of their machine: the new host may look before the old one has let go.
+#[test]
+fn an_instance_moves_to_and_fro_with_its_namespace_where_hosts_share_it() {
+    in_lab(hosts(2), |lab| {
+        let network = lab.api().create_network(&managed("red"))?;
+        let mut guests = join_each(lab, &network, &[1, 2])?;
+        let namespace = guests[0].instance.namespace.clone();
+        for to in [2, 1].into_iter().cycle().take(8) {
+            let said = lab.privnet(&["instance", "move", &guests[0].instance.id, "--to", &lab.host(to).name])?;
+            ensure!(said.trim_end().ends_with(&format!(" is on h{to}")), "{said}");
+            guests[0] = guests[0].moved(lab, &network, to, &namespace)?;
+            assert_mesh(&guests)?;
+        }
+        invariants::hold(lab)
+    });
+}
+
 #[test]
 fn an_instance_moves_to_another_namespace_of_its_host() {
     in_lab(hosts(2), |lab| {
