@@ -11,7 +11,8 @@ use crate::admission::{Admission, Admissions, Client};
 use crate::seldom::Seldom;
 
 /// How many handshakes of one client may be under way at a time: so many machines behind one address can come at
-/// once, and so many connections of a program, and it takes four addresses at the API, and more at the sync port, to leave others no place.
+/// once, and so many connections of a program; and it takes four addresses at the API, and more at the sync port, to
+/// leave others no place.
 pub(crate) const HANDSHAKES_PER_CLIENT_MAX: usize = 64;
 
 /// The handshakes of one port. Clones share the places.

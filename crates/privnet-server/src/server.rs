@@ -277,7 +277,8 @@ impl Server {
         if config.public_url.is_none() && address.ip().is_unspecified() {
             warn!(public_url, "no client can connect to this URL, which it is told: set --public-url");
         }
-        info!(%address, public_url, zone = config.zone, data = %config.data_dir.display(), "server ready");
+        let sync_address = sync_tls.as_ref().and_then(TlsDoor::address).map(tracing::field::display);
+        info!(%address, public_url, zone = config.zone, data = %config.data_dir.display(), sync_address, "server ready");
         if config.authentication == Authentication::None {
             warn!("there is no authentication: whoever reaches the API is an operator");
         }
