@@ -12,7 +12,7 @@ mod list;
 use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -71,8 +71,8 @@ pub(crate) async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let by_address = Mutex::new(Buckets::per_second(limits.address_requests_per_second));
-    let by_payer = Mutex::new(Buckets::per_second(limits.organization_requests_per_second));
+    let by_address = Buckets::per_second(limits.address_requests_per_second);
+    let by_payer = Buckets::per_second(limits.organization_requests_per_second);
     let places = Arc::new(Semaphore::new(limits.requests_max));
     let bodies = Room::new(limits.bodies_bytes_max);
     let api = Arc::new(Api { engine, gate, config, limits, by_address, by_payer, places, bodies });
@@ -130,9 +130,10 @@ fn is_probe(route: &Result<Route, RouteError>) -> bool {
 }
 
 /// Counts a request against a rate, or says when to try again.
-fn take_token<P: Eq + Hash>(buckets: &Mutex<Buckets<P>>, principal: P, now: Instant) -> Result<(), Refused> {
-    let taken = buckets.lock().unwrap_or_else(PoisonError::into_inner).take(principal, now);
-    taken.map_err(|wait| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait))
+fn take_token<P: Eq + Hash>(buckets: &Buckets<P>, principal: P, now: Instant) -> Result<(), Refused> {
+    buckets
+        .take(principal, now)
+        .map_err(|wait| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many requests").retry_after(wait))
 }
 
 /// Makes an answer in a task of its own: a panic ends no more than that, and a client that goes away
@@ -158,8 +159,8 @@ struct Api {
     gate: Gate,
     config: HttpConfig,
     limits: Limits,
-    by_address: Mutex<Buckets<Client>>,
-    by_payer: Mutex<Buckets<Payer>>,
+    by_address: Buckets<Client>,
+    by_payer: Buckets<Payer>,
     /// One for each request that may be under way.
     places: Arc<Semaphore>,
     /// What their bodies may take together.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use privnet_model::zone::Caller;
@@ -72,10 +73,15 @@ impl Rate {
     }
 }
 
-/// The buckets of all clients that are not full. There are no more than twice as many as clients that have
-/// asked within the last [`BURST_SECONDS`], or [`SWEEP_BUCKETS_MIN`].
+/// The buckets of all clients, for whoever shares them.
 pub(crate) struct Buckets<C> {
     rate: Option<Rate>,
+    lacking: Mutex<Lacking<C>>,
+}
+
+/// The buckets that are not full. There are no more than twice as many as clients that have asked within the last
+/// [`BURST_SECONDS`], or [`SWEEP_BUCKETS_MIN`].
+struct Lacking<C> {
     buckets: HashMap<C, Bucket>,
     sweep_at: usize,
 }
@@ -83,20 +89,26 @@ pub(crate) struct Buckets<C> {
 impl<C: Eq + Hash> Buckets<C> {
     /// `None` limits nothing.
     pub(crate) fn per_second(tokens: Option<NonZeroU32>) -> Self {
-        Self { rate: tokens.map(Rate::per_second), buckets: HashMap::new(), sweep_at: SWEEP_BUCKETS_MIN }
+        let lacking = Lacking { buckets: HashMap::new(), sweep_at: SWEEP_BUCKETS_MIN };
+        Self { rate: tokens.map(Rate::per_second), lacking: Mutex::new(lacking) }
     }
 
     /// Takes a token from a client's bucket.
     ///
     /// # Errors
     /// It is empty; how long it takes until there is a token.
-    pub(crate) fn take(&mut self, client: C, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&self, client: C, now: Instant) -> Result<(), Duration> {
         let Some(rate) = self.rate else { return Ok(()) };
-        if self.buckets.len() >= self.sweep_at {
-            self.buckets.retain(|_, bucket| bucket.full_at > now);
-            self.sweep_at = SWEEP_BUCKETS_MIN.max(2 * self.buckets.len());
+        let mut lacking = self.lacking();
+        if lacking.buckets.len() >= lacking.sweep_at {
+            lacking.buckets.retain(|_, bucket| bucket.full_at > now);
+            lacking.sweep_at = SWEEP_BUCKETS_MIN.max(2 * lacking.buckets.len());
         }
-        self.buckets.entry(client).or_insert(Bucket { full_at: now }).take(rate, now)
+        lacking.buckets.entry(client).or_insert(Bucket { full_at: now }).take(rate, now)
+    }
+
+    fn lacking(&self) -> MutexGuard<'_, Lacking<C>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,50 +137,53 @@ mod tests {
     }
 
     /// How many tokens a client gets at once.
-    fn burst(buckets: &mut Buckets<u32>, client: u32, now: Instant) -> usize {
+    fn burst(buckets: &Buckets<u32>, client: u32, now: Instant) -> usize {
         std::iter::from_fn(|| buckets.take(client, now).ok()).take(1000).count()
     }
 
     #[test]
     fn two_seconds_worth_is_given_at_once_and_then_what_time_brings() {
-        let (mut buckets, start) = (buckets(10), Instant::now());
-        assert_eq!(burst(&mut buckets, 1, start), 20);
+        let (buckets, start) = (buckets(10), Instant::now());
+        assert_eq!(burst(&buckets, 1, start), 20);
         assert_eq!(buckets.take(1, start), Err(Duration::from_millis(100)));
         assert_eq!(buckets.take(1, start + Duration::from_millis(99)), Err(Duration::from_millis(1)));
-        assert_eq!(burst(&mut buckets, 1, start + Duration::from_millis(100)), 1);
-        assert_eq!(burst(&mut buckets, 1, start + Duration::from_millis(1100)), 10);
-        assert_eq!(burst(&mut buckets, 1, start + Duration::from_secs(3600)), 20);
+        assert_eq!(burst(&buckets, 1, start + Duration::from_millis(100)), 1);
+        assert_eq!(burst(&buckets, 1, start + Duration::from_millis(1100)), 10);
+        assert_eq!(burst(&buckets, 1, start + Duration::from_secs(3600)), 20);
     }
 
     #[test]
     fn one_client_takes_nothing_from_another() {
-        let (mut buckets, now) = (buckets(10), Instant::now());
-        assert_eq!(burst(&mut buckets, 1, now), 20);
-        assert_eq!(burst(&mut buckets, 2, now), 20);
+        let (buckets, now) = (buckets(10), Instant::now());
+        assert_eq!(burst(&buckets, 1, now), 20);
+        assert_eq!(burst(&buckets, 2, now), 20);
     }
 
     #[test]
     fn what_is_refused_costs_no_token() {
-        let (mut buckets, start) = (buckets(1), Instant::now());
-        assert_eq!(burst(&mut buckets, 1, start), 2);
+        let (buckets, start) = (buckets(1), Instant::now());
+        assert_eq!(burst(&buckets, 1, start), 2);
         (0..100).for_each(|_| assert_eq!(buckets.take(1, start), Err(Duration::from_secs(1))));
         assert_eq!(buckets.take(1, start + Duration::from_secs(1)), Ok(()));
     }
 
     #[test]
     fn no_limit_is_none() {
-        let mut buckets = Buckets::per_second(None);
-        assert_eq!(burst(&mut buckets, 1, Instant::now()), 1000);
-        assert!(buckets.buckets.is_empty());
+        let buckets = Buckets::per_second(None);
+        assert_eq!(burst(&buckets, 1, Instant::now()), 1000);
+        assert!(buckets.lacking().buckets.is_empty());
     }
 
     #[test]
     fn clients_that_have_asked_long_ago_are_forgotten() {
-        let (mut buckets, start) = (buckets(1), Instant::now());
+        let (buckets, start) = (buckets(1), Instant::now());
         for client in 0..10_000 {
             let now = start + Duration::from_millis(u64::from(client));
             assert_eq!(buckets.take(client, now), Ok(()));
-            assert!(buckets.buckets.len() <= 2 * 1000 + SWEEP_BUCKETS_MIN, "each is full again after a second");
+            assert!(
+                buckets.lacking().buckets.len() <= 2 * 1000 + SWEEP_BUCKETS_MIN,
+                "each is full again after a second"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use privnet_model::zone::{Caller, Command, JoinHost};
@@ -36,8 +36,8 @@ const RENEWALS_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 pub(super) struct MembershipService {
     engine: Engine,
     authority: Arc<HostAuthority>,
-    joins: Mutex<Buckets<Client>>,
-    renewals: Mutex<Buckets<HostName>>,
+    joins: Buckets<Client>,
+    renewals: Buckets<HostName>,
     refused: Seldom,
 }
 
@@ -64,8 +64,8 @@ impl Membership for MembershipService {
 
 impl MembershipService {
     pub(super) fn new(engine: Engine, authority: Arc<HostAuthority>) -> Self {
-        let joins = Mutex::new(Buckets::per_second(Some(JOINS_PER_SECOND)));
-        let renewals = Mutex::new(Buckets::per_second(Some(RENEWALS_PER_SECOND)));
+        let joins = Buckets::per_second(Some(JOINS_PER_SECOND));
+        let renewals = Buckets::per_second(Some(RENEWALS_PER_SECOND));
         Self { engine, authority, joins, renewals, refused: Seldom::new("refused to make a host") }
     }
 
@@ -127,8 +127,7 @@ impl MembershipService {
     }
 }
 
-fn take_turn<C: Eq + Hash>(turns: &Mutex<Buckets<C>>, whose: C, refusal: &'static str) -> Result<(), Status> {
-    let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+fn take_turn<C: Eq + Hash>(turns: &Buckets<C>, whose: C, refusal: &'static str) -> Result<(), Status> {
     turns.take(whose, Instant::now()).map_err(|_| Status::resource_exhausted(refusal))
 }
 

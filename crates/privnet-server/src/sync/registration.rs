@@ -1,7 +1,7 @@
 //! What hosts are like, as their agents say.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use privnet_model::zone::{Command, Outcome};
 use privnet_model::{HostFacts, HostName};
@@ -19,12 +19,12 @@ const CHANGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(1).expect("not zero");
 #[derive(Clone)]
 pub(super) struct Registration {
     engine: Engine,
-    changes: Arc<Mutex<Buckets<HostName>>>,
+    changes: Arc<Buckets<HostName>>,
 }
 
 impl Registration {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, changes: Arc::new(Mutex::new(Buckets::per_second(Some(CHANGES_PER_SECOND)))) }
+        Self { engine, changes: Arc::new(Buckets::per_second(Some(CHANGES_PER_SECOND))) }
     }
 
     /// Makes a host's record, or brings its facts up to date: when it is its turn, where they have changed.
@@ -60,8 +60,7 @@ impl Registration {
     }
 
     fn take_turn(&self, name: &HostName) -> Result<(), std::time::Duration> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        changes.take(name.clone(), Instant::now().into_std())
+        self.changes.take(name.clone(), Instant::now().into_std())
     }
 }
 
